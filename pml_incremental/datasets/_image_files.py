@@ -1,0 +1,60 @@
+"""Reading image files, and finding those that cannot be read."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+MANY_IMAGES = 500  # fewer are checked too quickly for a progress bar
+
+# What Pillow's readers of pixels and of EXIF raise on randomly damaged files.
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """An image as RGB, turned upright by its EXIF orientation.
+
+    Raises:
+        ValueError: if the file is not a whole image; names the file and what is wrong with it.
+    """
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except UNREADABLE as error:
+        raise ValueError(f"cannot read the image {path}: {error}") from error
+
+
+def find_unreadable(paths: Sequence[Path]) -> dict[Path, str]:
+    """What is wrong with each file that is not a whole image; decodes them all."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        messages = tqdm(
+            pool.map(_reading_error, paths),
+            desc="checking images",
+            unit="image",
+            total=len(paths),
+            leave=False,
+            disable=len(paths) < MANY_IMAGES,
+        )
+        found = zip(paths, messages, strict=True)
+        return {path: message for path, message in found if message is not None}
+
+
+def _reading_error(path: Path) -> str | None:
+    try:
+        read_rgb(path)
+    except ValueError as error:
+        return str(error)
+    return None

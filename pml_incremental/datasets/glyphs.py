@@ -1,0 +1,119 @@
+"""Images of Unicode characters in the font faces that matplotlib ships."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch.utils.data import Dataset
+
+from pml_incremental.datasets._glyph_classes import GlyphClass, evenly_spaced, glyph_classes
+from pml_incremental.datasets._glyph_drawing import draw_glyph
+from pml_incremental.datasets._glyph_faces import TEST_FACES
+from pml_incremental.datasets._glyph_scripts import SCRIPTS, check_scripts
+
+MIN_IMAGE_SIZE = 8
+
+
+class Glyphs(Dataset[tuple[Any, int]]):
+    """Characters as classes, font faces as the images of a class, scripts as natural tasks.
+
+    Needs no download: the images are drawn once, in a second or two, and kept in memory. They are
+    white on black and centred, at one em size. A character is a class if at least 8 of the 16
+    text faces of the DejaVu and STIX families draw it, by their own character maps. Drawings that
+    repeat another face's (most oblique symbols repeat the upright ones) are left out, and then
+    characters with fewer than 2 test or 2 training images.
+
+    The held-out test images are those in DejaVu Sans Oblique, DejaVu Serif Bold, DejaVu Sans Mono
+    Bold Oblique and STIX General Italic; no training image is in one of these.
+
+    Args:
+        scripts: some of latin, greek, cyrillic, armenian, georgian, math, arrows, shapes; all by
+            default. Each becomes a group of classes, in this order. (Few shapes are drawn
+            differently in enough faces: that script has about a dozen classes.)
+        image_size: height and width in pixels, at least 8.
+        max_classes_per_script: how many classes to take of each script, evenly spaced over it;
+            all by default.
+        drop_homoglyphs: leave out a character that some face draws exactly as an earlier character
+            (Greek Alpha, when Latin is there too), for its images would belong to two classes.
+        transform: called with each PIL image (mode "L"); by default the image is returned as is.
+
+    Attributes:
+        labels: the class of each image, int64, shape (N,).
+        classes: the character of each class.
+        class_groups: the labels of each script.
+        test_mask: True for the test images, shape (N,).
+        faces: the name of the face of each image.
+        left_out: for each character that is no class for the reasons above, the reason.
+
+    Raises:
+        ValueError: if a script is unknown or named twice, or a number is too small.
+        FileNotFoundError: if matplotlib's installation lacks a font file.
+
+    Example:
+        >>> glyphs = Glyphs(scripts=("armenian", "georgian"), max_classes_per_script=4)
+        >>> glyphs.classes
+        ['Ա', 'Մ', 'ա', 'մ', 'Ⴀ', 'Ⴔ', 'დ', 'ყ']
+        >>> glyphs.class_groups
+        [[0, 1, 2, 3], [4, 5, 6, 7]]
+        >>> image, label = glyphs[0]
+        >>> image.size, label, glyphs.image_name(0)
+        ((32, 32), 0, 'U+0531 in DejaVuSans-Oblique')
+    """
+
+    def __init__(
+        self,
+        scripts: Sequence[str] = tuple(SCRIPTS),
+        image_size: int = 32,
+        max_classes_per_script: int | None = None,
+        drop_homoglyphs: bool = True,
+        transform: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.scripts = (scripts,) if isinstance(scripts, str) else tuple(scripts)
+        check_scripts(self.scripts)
+        _check_at_least("image_size", image_size, MIN_IMAGE_SIZE)
+        if max_classes_per_script is not None:
+            _check_at_least("max_classes_per_script", max_classes_per_script, 1)
+        candidates, self.left_out = glyph_classes(self.scripts, drop_homoglyphs)
+        groups = [evenly_spaced(group, max_classes_per_script) for group in candidates]
+        chosen = [glyph for group in groups for glyph in group]
+        self.classes = [glyph.character for glyph in chosen]
+        self.class_groups = _consecutive_labels(groups)
+        self.faces = [face for glyph in chosen for face in glyph.faces]
+        self.labels = np.repeat(
+            np.arange(len(chosen), dtype=np.int64), [len(glyph.faces) for glyph in chosen]
+        )
+        self.test_mask = np.isin(self.faces, TEST_FACES)
+        self.transform = transform
+        self._images = self._draw(image_size)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        image = Image.fromarray(self._images[index])
+        return self.transform(image) if self.transform else image, int(self.labels[index])
+
+    def image_name(self, index: int) -> str:
+        """The character and the face of an image, such as ``U+0041 in DejaVuSans``."""
+        return f"U+{ord(self.classes[self.labels[index]]):04X} in {self.faces[index]}"
+
+    def _draw(self, image_size: int) -> NDArray[np.uint8]:
+        characters = [self.classes[label] for label in self.labels]
+        pairs = zip(characters, self.faces, strict=True)
+        return np.stack([draw_glyph(character, face, image_size) for character, face in pairs])
+
+
+def _consecutive_labels(groups: list[list[GlyphClass]]) -> list[list[int]]:
+    ends = np.cumsum([len(group) for group in groups]).tolist()
+    return [list(range(e - len(group), e)) for group, e in zip(groups, ends, strict=True)]
+
+
+def _check_at_least(name: str, value: int, minimum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")

@@ -1,0 +1,62 @@
+"""A random split by image within each class, the same whatever other classes there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPLIT_STREAM = 2
+
+
+@dataclass(frozen=True)
+class SplitNeeds:
+    """What a split must give each class; see ``ClassIncrementalScenario`` for the arguments."""
+
+    test_fraction: float
+    min_train: int
+    min_test: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("min_train", 1), ("min_test", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise TypeError(f"{name} must be an integer, got {value!r}")
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        if not isinstance(self.test_fraction, (int, float)):
+            raise TypeError(f"test_fraction must be a number, got {self.test_fraction!r}")
+        if not 0 < self.test_fraction < 1:
+            raise ValueError(f"test_fraction must be between 0 and 1, got {self.test_fraction}")
+
+    def test_size(self, n_images: int) -> int:
+        """How many of a class's images to hold out: the fraction, within what both sides need."""
+        wanted = min(round(self.test_fraction * n_images), n_images - self.min_train)
+        return min(n_images, max(self.min_test, wanted))
+
+
+def stratified_test_mask(
+    images: Mapping[str, NDArray[np.int64]], n_images: int, needs: SplitNeeds
+) -> NDArray[np.bool_]:
+    """True for the images held out, shape (n_images,).
+
+    Args:
+        images: the indices of each class's images, under the class's name.
+        n_images: how many images there are in all.
+        needs: the fraction to hold out, the least numbers and the seed.
+    """
+    mask = np.zeros(n_images, dtype=np.bool_)
+    for name, indices in images.items():
+        shuffled = _class_stream(name, needs.seed).permutation(indices)
+        mask[shuffled[: needs.test_size(len(indices))]] = True
+    return mask
+
+
+def _class_stream(name: str, seed: int) -> np.random.Generator:
+    # By name, as labels shift when a class is added; not by hash(), which differs between runs.
+    key = int.from_bytes(sha256(name.encode()).digest()[:8], "little")
+    return np.random.default_rng([seed, SPLIT_STREAM, key])

@@ -1,0 +1,127 @@
+"""Which classes each task brings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pml_incremental.scenarios._class_names import ClassNames
+from pml_incremental.scenarios._map_dataset import Label
+
+ORDER_STREAM = 1  # keeps the order of the classes independent of the split with the same seed
+
+
+def task_classes(
+    dataset: object,
+    names: ClassNames,
+    classes_per_task: Any,
+    class_groups: Any,
+    class_order: Any,
+    seed: int,
+) -> list[list[Label]]:
+    """The classes of each task, however they are given."""
+    if (classes_per_task is None) == (class_groups is None):
+        raise ValueError("give either classes_per_task or class_groups, and not both")
+    if classes_per_task is not None:
+        return consecutive_groups(names, classes_per_task, class_order, seed)
+    if class_order is not None:
+        raise ValueError(
+            "class_order applies to classes_per_task only: class_groups has an order already"
+        )
+    if isinstance(class_groups, str):
+        if class_groups != "natural":
+            raise ValueError(
+                f'class_groups must be "natural" or a list of lists, got {class_groups!r}'
+            )
+        class_groups = natural_groups(dataset)
+    return named_groups(names, class_groups)
+
+
+def consecutive_groups(
+    names: ClassNames, classes_per_task: Sequence[int], class_order: Any, seed: int
+) -> list[list[Label]]:
+    """The classes in ``class_order``, cut into tasks of the given sizes."""
+    sizes = _check_sizes(classes_per_task)
+    order = ordered_classes(names, class_order, seed)
+    if sum(sizes) > len(order):
+        raise ValueError(
+            f"classes_per_task asks for {sum(sizes)} classes ({' + '.join(map(str, sizes))}), but "
+            f"there are only {len(order)}: make tasks smaller or fewer"
+        )
+    ends = np.cumsum(sizes).tolist()
+    return [order[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+
+def ordered_classes(names: ClassNames, class_order: Any, seed: int) -> list[Label]:
+    """All classes in the order wanted: as they are, at random, or as listed."""
+    if class_order is None:
+        return list(names.labels)
+    if isinstance(class_order, str):
+        if class_order != "random":
+            raise ValueError(
+                f'class_order must be "random", a list of classes or None, got {class_order!r}'
+            )
+        permutation = np.random.default_rng([seed, ORDER_STREAM]).permutation(len(names.labels))
+        return [names.labels[i] for i in permutation]
+    order = [names.find(wanted, "class_order") for wanted in class_order]
+    repeated = [names.name(label) for label, times in Counter(order).items() if times > 1]
+    if repeated:
+        raise ValueError(f"class_order holds classes more than once: {', '.join(repeated)}")
+    return order
+
+
+def named_groups(names: ClassNames, class_groups: Any) -> list[list[Label]]:
+    """The groups of classes as the user listed them, checked to be disjoint."""
+    groups: list[list[Label]] = []
+    task_of: dict[Label, int] = {}
+    for number, group in enumerate(class_groups, start=1):
+        where = f"class_groups[{number - 1}] (task {number})"
+        if isinstance(group, (str, int)):
+            raise TypeError(f"{where} must be a list of classes, got {group!r}")
+        labels = [names.find(wanted, where) for wanted in group]
+        if not labels:
+            raise ValueError(f"{where} is empty: list its classes or remove it")
+        for label in labels:
+            if label in task_of:
+                raise ValueError(
+                    f"tasks must not share classes, but {names.name(label)!r} is in task "
+                    f"{task_of[label]} and again in task {number}"
+                )
+            task_of[label] = number
+        groups.append(labels)
+    if not groups:
+        raise ValueError("class_groups is empty: list the classes of at least one task")
+    return groups
+
+
+def natural_groups(dataset: object) -> Any:
+    """The dataset's own groups of classes."""
+    groups = getattr(dataset, "class_groups", None)
+    if groups is None:
+        raise ValueError(
+            f'class_groups is "natural", but {type(dataset).__name__} has no class_groups: give '
+            "classes_per_task or list the groups"
+        )
+    return groups
+
+
+def _check_sizes(classes_per_task: Any) -> list[int]:
+    if isinstance(classes_per_task, (str, int)):
+        raise TypeError(
+            "classes_per_task must list the number of classes of each task, such as [100, 25, 25], "
+            f"got {classes_per_task!r}"
+        )
+    sizes = list(classes_per_task)
+    if not sizes:
+        raise ValueError("classes_per_task is empty: give the number of classes of each task")
+    for number, size in enumerate(sizes, start=1):
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
+            raise TypeError(f"classes_per_task must hold integers, got {size!r} for task {number}")
+        if size < 1:
+            raise ValueError(
+                f"task {number} would be empty: classes_per_task must be at least 1, got {size}"
+            )
+    return [int(size) for size in sizes]

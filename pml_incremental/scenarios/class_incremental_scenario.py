@@ -1,0 +1,130 @@
+"""A stream of tasks with disjoint classes over one labelled dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any, Literal, overload
+
+from pml_incremental.scenarios._batches import check_batches
+from pml_incremental.scenarios._build_tasks import build_tasks
+from pml_incremental.scenarios._class_images import read_class_images
+from pml_incremental.scenarios._map_dataset import Label, MapDataset
+from pml_incremental.scenarios._small_classes import (
+    find_small_classes,
+    raise_small_classes,
+    without_classes,
+)
+from pml_incremental.scenarios._split import SplitNeeds
+from pml_incremental.scenarios._task_classes import task_classes
+from pml_incremental.scenarios.task import Task
+
+
+class ClassIncrementalScenario(Sequence[Task]):
+    """Tasks with disjoint classes, each with training images and held-out test images.
+
+    Classes are relabelled in order of arrival: class number c of ``scenario.classes`` has label c,
+    so the labels of the first t tasks are 0 to n_t - 1. The split is by image within each class:
+    the dataset's own ``test_mask`` if it has one, else a random one that depends on the seed and
+    on the class alone, so that neither the order of the classes nor other classes change it.
+
+    Args:
+        dataset: a map-style dataset whose items are ``(image, label)`` or ``{"data": image,
+            "label": label}`` and which lists the labels, integers or strings, in ``labels`` or
+            ``targets``. ``classes`` (names of the integer labels), ``class_groups``,
+            ``test_mask`` and ``image_name(index)`` are used where it has them.
+        classes_per_task: how many classes each task brings. Fewer than the dataset has in all is
+            fine. Give either this or ``class_groups``.
+        class_groups: the classes of each task, by label or name, or ``"natural"`` for the
+            dataset's own groups.
+        class_order: with ``classes_per_task``, the order in which the classes arrive: a list of
+            labels or names, ``"random"`` for one by the seed, or None for that of the labels.
+        seed: at least 0, for the random order and the random split.
+        test_fraction: share of each class to hold out, between 0 and 1, without a ``test_mask``.
+        min_train: training images that a class must have, at least 1.
+        min_test: test images that a class must have, at least 1; retrieval needs 2.
+        on_small_class: ``"raise"`` an error if a class has fewer, or ``"drop"`` it from its task.
+        train_transform: called with each training image that the dataset gives, after the
+            dataset's own transform if that is set.
+        test_transform: the same for test images.
+
+    Attributes:
+        classes: all classes in order of arrival, as the dataset labels them.
+        class_names: the name of each new label.
+        unused_classes: the dataset's classes that no task brings, dropped ones not counted.
+        dropped_classes: the name of each dropped class and its numbers of images.
+
+    Raises:
+        ValueError: if an argument is not as above, tasks share a class or have none, a class is
+            unknown or too small, more classes are asked for than there are, or the dataset's
+            labels are not one per item.
+        TypeError: if the dataset is not map-style or an argument is of the wrong type.
+
+    Example:
+        >>> from pml_incremental.datasets import Glyphs
+        >>> glyphs = Glyphs(scripts=("armenian", "georgian"), max_classes_per_script=4)
+        >>> scenario = ClassIncrementalScenario(glyphs, class_groups="natural")
+        >>> [(task.name, task.class_names, task.labels) for task in scenario][1]
+        ('task_2', ('Ⴀ', 'Ⴔ', 'დ', 'ყ'), range(4, 8))
+        >>> len(scenario[0].train), len(scenario[0].test), len(scenario.seen(2))
+        (36, 12, 2)
+    """
+
+    def __init__(
+        self,
+        dataset: MapDataset,
+        classes_per_task: Sequence[int] | None = None,
+        class_groups: Sequence[Sequence[Label]] | Literal["natural"] | None = None,
+        class_order: Literal["random"] | Sequence[Label] | None = None,
+        seed: int = 0,
+        *,
+        test_fraction: float = 0.3,
+        min_train: int = 2,
+        min_test: int = 2,
+        on_small_class: Literal["raise", "drop"] = "raise",
+        train_transform: Callable[[Any], Any] | None = None,
+        test_transform: Callable[[Any], Any] | None = None,
+    ) -> None:
+        needs = SplitNeeds(test_fraction, min_train, min_test, seed)
+        if on_small_class not in ("raise", "drop"):
+            raise ValueError(f'on_small_class must be "raise" or "drop", got {on_small_class!r}')
+        self.dataset = dataset
+        images = read_class_images(dataset, needs)
+        names = images.names
+        wanted = task_classes(dataset, names, classes_per_task, class_groups, class_order, seed)
+        small = find_small_classes(chain(*wanted), images, needs)
+        if on_small_class == "raise":
+            raise_small_classes(small, names, needs)
+        groups = without_classes(wanted, small, names)
+        used = set(chain(*wanted))
+        self.unused_classes = tuple(label for label in names.labels if label not in used)
+        self.dropped_classes = {names.name(label): counts for label, counts in small.items()}
+        self.classes = tuple(chain(*groups))
+        self.class_names = tuple(map(names.name, self.classes))
+        self._tasks = build_tasks(dataset, images, groups, train_transform, test_transform)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    @overload
+    def __getitem__(self, index: int) -> Task: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Task]: ...
+
+    def __getitem__(self, index: int | slice) -> Task | list[Task]:
+        return self._tasks[index]
+
+    def seen(self, t: int) -> list[Task]:
+        """The first t tasks: those that a model has learned after task number t."""
+        if not 1 <= t <= len(self):
+            raise ValueError(f"t must be from 1 to {len(self)}, the number of tasks, got {t}")
+        return self._tasks[:t]
+
+    def check_batches(self, batch_size: int, per_class: int) -> None:
+        """Raise a ValueError unless every task can fill a batch.
+
+        A batch holds ``batch_size // per_class`` classes with ``per_class`` images each. The
+        message names each task with fewer classes or training images than that.
+        """
+        check_batches(self, batch_size, per_class)
