@@ -1,0 +1,19 @@
+"""Pictures and tables of what a run measured."""
+
+from pml_incremental.report.nearest import nearest
+from pml_incremental.report.retrieval_grid import plot_retrieval_grid
+from pml_incremental.report.retrieval_row import LabelledImage, RetrievalRow, retrieval_rows
+from pml_incremental.report.task_curves_plot import plot_task_curves
+from pml_incremental.report.task_matrix_plot import plot_task_matrix
+from pml_incremental.report.terminal import print_summary
+
+__all__ = [
+    "LabelledImage",
+    "RetrievalRow",
+    "nearest",
+    "plot_retrieval_grid",
+    "plot_task_curves",
+    "plot_task_matrix",
+    "print_summary",
+    "retrieval_rows",
+]

@@ -1,0 +1,105 @@
+"""Queries beside the images they find."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pml_incremental.report.retrieval_row import LabelledImage, RetrievalRow
+from pml_incremental.report.style import FAINT, INK, RIGHT, WRONG, new_figure, save_figure
+from pml_incremental.report.text import shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# In inches.
+CELL, COLUMN_STEP, ROW_STEP = 1.0, 1.13, 1.3
+MARGIN, HEADER, GAP_AFTER_QUERY = 0.15, 0.65, 0.25
+CAPTION_LENGTH = 16
+MARKS = {True: ("\N{CHECK MARK}", RIGHT), False: ("\N{BALLOT X}", WRONG)}
+
+
+def plot_retrieval_grid(path: str | Path, queries: Sequence[RetrievalRow], title: str = "") -> None:
+    """Draw each query and the images it finds, framed by whether they are of its class.
+
+    A right image has a green frame and a check mark, a wrong one an orange frame and a cross; the
+    name of its class is below each image.
+
+    Args:
+        path: where to write; the ending chooses the format (png, pdf, svg).
+        queries: one row of the picture each.
+        title: the heading, such as the model's or strategy's name.
+
+    Raises:
+        ValueError: if there are no queries, or none finds anything.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from PIL import Image
+        >>> cat = LabelledImage(Image.new("L", (8, 8)), 0, "cat")
+        >>> with TemporaryDirectory() as folder:
+        ...     plot_retrieval_grid(f"{folder}/grid.png", [RetrievalRow(cat, (cat,))], "finetune")
+    """
+    columns = max((len(row.found) for row in queries), default=0)
+    if columns == 0:
+        raise ValueError("there is nothing to draw: give at least one query that finds an image")
+    width = 2 * MARGIN + columns * COLUMN_STEP + GAP_AFTER_QUERY + CELL
+    figure = new_figure(width, HEADER + len(queries) * ROW_STEP)
+    for y, row in enumerate(queries):
+        _draw_image(_cell(figure, 0, y), row.query, FAINT, line_width=0.6)
+        for x, (item, hit) in enumerate(zip(row.found, row.hits(), strict=True), start=1):
+            axes = _cell(figure, x, y)
+            mark, color = MARKS[hit]
+            _draw_image(axes, item, color, line_width=3)
+            _draw_mark(axes, mark, color)
+    for x, heading in enumerate(["query", *range(1, columns + 1)]):
+        _write(figure, _left(x) + CELL / 2, HEADER - 0.08, str(heading), "center", FAINT, 9)
+    _write(figure, MARGIN, 0.3, title, "left", INK, 12)
+    save_figure(figure, path)
+
+
+def _left(x: int) -> float:
+    return MARGIN + x * COLUMN_STEP + (GAP_AFTER_QUERY if x else 0)
+
+
+def _cell(figure: Figure, x: int, y: int) -> Axes:
+    """Square axes in column ``x``, row ``y``."""
+    width, height = figure.get_size_inches()
+    bottom = height - HEADER - y * ROW_STEP - CELL
+    return figure.add_axes((_left(x) / width, bottom / height, CELL / width, CELL / height))
+
+
+def _draw_image(axes: Axes, item: LabelledImage, frame_color: str, line_width: float) -> None:
+    axes.imshow(np.asarray(item.image.convert("RGB")))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set(color=frame_color, linewidth=line_width)
+    name = shorten(item.class_name, CAPTION_LENGTH)
+    axes.set_xlabel(name, color=INK, fontsize=8, labelpad=4, parse_math=False)
+
+
+def _draw_mark(axes: Axes, mark: str, color: str) -> None:
+    axes.text(
+        1,
+        1,
+        mark,
+        transform=axes.transAxes,
+        ha="right",
+        va="top",
+        color="white",
+        fontsize=8,
+        bbox={"boxstyle": "round,pad=0.15", "facecolor": color, "edgecolor": "none"},
+    )
+
+
+def _write(
+    figure: Figure, left: float, below_top: float, text: str, align: str, color: str, size: float
+) -> None:
+    width, height = figure.get_size_inches()
+    place = (left / width, 1 - below_top / height)
+    figure.text(*place, text, ha=align, color=color, fontsize=size, parse_math=False)

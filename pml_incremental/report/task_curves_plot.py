@@ -1,0 +1,146 @@
+"""Each task over time, one line per strategy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pml_incremental.metrics import TaskMatrix, seen_means
+from pml_incremental.report import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Curves = Mapping[str, NDArray[np.float64]]
+
+COLORS = (
+    style.VERMILION,
+    style.BLUE,
+    style.GREEN,
+    style.PURPLE,
+    style.ORANGE,
+    style.SKY,
+    style.BLACK,
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MAX_COLUMNS = 4
+# In inches, on the wide side.
+LEGEND_LINE, LEGEND_LETTER = 0.75, 0.09
+
+
+def plot_task_curves(
+    matrices: Mapping[str, TaskMatrix], path: str | Path, metric_name: str = "Recall@1"
+) -> None:
+    """Draw how each task fares as tasks are learned, all strategies in the same panel.
+
+    One panel per task, and one for the mean over the tasks seen so far. A panel's grey part is the
+    time before its task was learned. All panels share their axes.
+
+    Args:
+        matrices: strategy -> task matrix, all of the same tasks.
+        path: where to write; the ending chooses the format (png, pdf, svg).
+        metric_name: what the values are, for the heading.
+
+    Raises:
+        ValueError: if there is no matrix or their numbers of tasks differ.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> matrices = {"finetune": TaskMatrix([[0.2, 0.1], [0.9, 0.3], [0.6, 0.9]])}
+        >>> with TemporaryDirectory() as folder:
+        ...     plot_task_curves(matrices, f"{folder}/curves.png")
+    """
+    tasks = _number_of_tasks(matrices)
+    figure, panels = _panels(tasks + 1)
+    for j, axes in enumerate(panels[:-1]):
+        curves = {name: matrix.values[:, j] for name, matrix in matrices.items()}
+        _draw(axes, curves, title=f"task {j + 1}", learned=j + 1)
+    means = {name: np.append(np.nan, seen_means(m.values)) for name, m in matrices.items()}
+    _draw(panels[-1], means, title="mean of the tasks seen", learned=1)
+    _set_limits(panels, matrices)
+    heading = f"{metric_name}, in %"
+    figure.suptitle(heading, x=0.01, ha="left", color=style.INK, fontsize=12, parse_math=False)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=_legend_columns(figure, names),
+        frameon=False,
+        labelcolor=style.INK,
+        fontsize=10,
+    )
+    style.save_figure(figure, path)
+
+
+def _number_of_tasks(matrices: Mapping[str, TaskMatrix]) -> int:
+    tasks = {name: matrix.num_tasks for name, matrix in matrices.items()}
+    if len(set(tasks.values())) != 1:
+        raise ValueError(f"matrices must hold one or more of the same tasks, got {tasks}")
+    return next(iter(tasks.values()))
+
+
+def _panels(number: int) -> tuple[Figure, list[Axes]]:
+    rows = math.ceil(number / MAX_COLUMNS)
+    columns = math.ceil(number / rows)
+    figure = style.new_figure(width=max(4.5, 0.6 + 2.5 * columns), height=1.1 + 2 * rows)
+    figure.set_layout_engine("constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for unused in grid.flat[number:]:
+        unused.remove()
+    panels: list[Axes] = list(grid.flat[:number])
+    for lowest in panels[-columns:]:
+        lowest.set_xlabel("tasks learned", color=style.FAINT, fontsize=9)
+    return figure, panels
+
+
+def _legend_columns(figure: Figure, names: Sequence[str]) -> int:
+    widest = LEGEND_LINE + LEGEND_LETTER * max(map(len, names))
+    return max(1, int(figure.get_figwidth() / widest))
+
+
+def _draw(axes: Axes, curves: Curves, title: str, learned: int) -> None:
+    looks = zip(cycle(COLORS), cycle(MARKERS), strict=False)
+    for (name, shares), (color, marker) in zip(curves.items(), looks, strict=False):
+        axes.plot(
+            100 * shares,
+            label=name,
+            color=color,
+            marker=marker,
+            markersize=5,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            linewidth=1.8,
+            clip_on=False,
+            zorder=3,
+        )
+    axes.axvspan(-0.5, learned, color=style.PALE, zorder=0, linewidth=0, label="not learned yet")
+    axes.set_title(title, loc="left", color=style.INK, fontsize=10)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    style.quiet_axes(axes)
+
+
+def _set_limits(panels: Sequence[Axes], matrices: Mapping[str, TaskMatrix]) -> None:
+    tasks = len(panels) - 1
+    panels[0].set_ylim(*_percent_range(np.stack([matrix.values for matrix in matrices.values()])))
+    panels[0].set_xlim(-0.5, tasks + 0.3)
+    for axes in panels:
+        axes.set_xticks(range(tasks + 1))
+        axes.tick_params(labelbottom=True)
+
+
+def _percent_range(shares: NDArray[np.float64]) -> tuple[int, int]:
+    """The tens around all values; 0 to 100 if there are none."""
+    measured = shares[~np.isnan(shares)]
+    if len(measured) == 0:
+        return 0, 100
+    high = max(10, 10 * math.ceil(10 * measured.max() - 1e-6))
+    return min(high - 10, 10 * math.floor(10 * measured.min())), high

@@ -1,0 +1,205 @@
+"""Retrieval on every task, in its own gallery and in that of all tasks seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+import torch
+from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
+from pytorch_metric_learning.utils import common_functions as c_f
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from pml_incremental.testers._checks import check_finite, check_splits
+from pml_incremental.testers.evaluation import Evaluation, by_metric, excluded_queries
+from pml_incremental.testers.evaluation_mode import evaluation_mode
+from pml_incremental.testers.recall_calculator import RecallCalculator
+
+# Split -> embeddings (N, d) and labels (N, levels).
+Embedded = dict[str, tuple[Tensor, Tensor]]
+
+
+class IncrementalTester(GlobalEmbeddingSpaceTester):
+    """Evaluates an embedding model task by task; each task is a split of its own.
+
+    A split's queries are searched twice: in the split's own images, and in the joint gallery of
+    all splits. No query finds itself. Each image is embedded once, and the models come back in
+    the modes they were in.
+
+    :meth:`evaluate` is the direct way. :meth:`test` is PML's and works in its hooks.
+
+    Args:
+        *args: as PML's testers take them.
+        progress: show a progress bar for each split.
+        **kwargs: as PML's testers take them; ``accuracy_calculator`` is by default a
+            :class:`RecallCalculator`.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> images = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
+        >>> task = TensorDataset(images, torch.tensor([0, 0, 1, 1]))
+        >>> tester = IncrementalTester(dataloader_num_workers=0)
+        >>> tester.evaluate({"task_1": task}, trunk=nn.Identity()).own["recall_at_1"]
+        {'task_1': 1.0}
+    """
+
+    def __init__(self, *args: Any, progress: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.progress = progress
+
+    def initialize_accuracy_calculator(self) -> None:
+        """Recall@K, unless another calculator was given."""
+        if self.accuracy_calculator is None:
+            self.accuracy_calculator = RecallCalculator(device=self.data_device)
+
+    def evaluate(
+        self,
+        datasets: Mapping[str, Dataset[Any]],
+        trunk: nn.Module,
+        embedder: nn.Module | None = None,
+        seen: Collection[str] | None = None,
+    ) -> Evaluation:
+        """Metrics of every split given, also of those that the model has not learned yet.
+
+        Args:
+            datasets: split -> map-style dataset of (image, label), or of what the tester's
+                ``data_and_label_getter`` takes.
+            trunk: maps images to features, shape (N, d').
+            embedder: maps features to embeddings, shape (N, d). Default: the identity.
+            seen: the splits in the joint gallery. Default: all.
+
+        Returns:
+            An :class:`Evaluation`.
+
+        Raises:
+            ValueError: if there are no splits, one is empty or gives non-finite embeddings, seen
+                names a split that is not given, or the tester is set to several label levels.
+        """
+        level = self.label_hierarchy_level
+        if not isinstance(level, int):
+            raise ValueError(
+                f"evaluate compares one level of labels, but label_hierarchy_level is {level!r}: "
+                "give the tester the number of one level, or use test"
+            )
+        seen = list(dict.fromkeys(datasets if seen is None else seen))
+        check_splits("seen", seen, datasets)
+        embedder = nn.Identity() if embedder is None else embedder
+        with evaluation_mode(trunk, embedder):
+            embedded = self.get_all_embeddings_for_all_splits(
+                datasets, trunk, embedder, list(datasets), None
+            )
+        level_of = {split: (x, y[:, level]) for split, (x, y) in embedded.items()}
+        own = {split: self._search(level_of, [split]) for split in level_of}
+        joint = {split: self._search(level_of, query_first(split, seen)) for split in seen}
+        metrics = self.accuracy_calculator.get_curr_metrics()
+        return Evaluation(
+            own=by_metric(own, metrics, datasets),
+            joint=by_metric(joint, metrics, datasets),
+            excluded_queries={"own": excluded_queries(own), "joint": excluded_queries(joint)},
+            embeddings={split: x.cpu() for split, (x, _) in level_of.items()},
+            labels={split: y.cpu() for split, (_, y) in level_of.items()},
+        )
+
+    def test(
+        self,
+        dataset_dict: Mapping[str, Dataset[Any]],
+        epoch: int,
+        trunk_model: nn.Module,
+        embedder_model: nn.Module | None = None,
+        splits_to_eval: Iterable[tuple[str, list[str]]] | None = None,
+        collate_fn: Callable[..., Any] | None = None,
+    ) -> dict[str, dict[str, float]]:
+        """PML's test, with the joint gallery.
+
+        Metrics are named as by PML, for example ``recall_at_1_level0``; those of the joint gallery
+        have ``joint_`` before that name. The joint gallery is every split that this call embeds:
+        with the default ``splits_to_eval``, all of ``dataset_dict``.
+
+        Args:
+            dataset_dict: split -> dataset.
+            epoch: recorded with the metrics.
+            trunk_model: maps images to features.
+            embedder_model: maps features to embeddings. Default: the identity.
+            splits_to_eval: (query split, reference splits) pairs. Default: each split in itself.
+            collate_fn: for the data loader.
+
+        Returns:
+            Query split -> metric name -> value; also kept as ``all_accuracies``.
+
+        Raises:
+            ValueError: if a split is unknown, empty or gives non-finite embeddings.
+        """
+        if splits_to_eval is not None:
+            # PML reorders these lists in place, which goes wrong where two splits share one.
+            splits_to_eval = [(query, list(gallery)) for query, gallery in splits_to_eval]
+        embedder_model = nn.Identity() if embedder_model is None else embedder_model
+        with evaluation_mode(trunk_model, embedder_model):
+            accuracies: dict[str, dict[str, float]] = super().test(
+                dataset_dict, epoch, trunk_model, embedder_model, splits_to_eval, collate_fn
+            )
+        return accuracies
+
+    def get_all_embeddings_for_all_splits(
+        self,
+        dataset_dict: Mapping[str, Dataset[Any]],
+        trunk_model: nn.Module,
+        embedder_model: nn.Module,
+        splits_to_compute_embeddings: Collection[str],
+        collate_fn: Callable[..., Any] | None,
+    ) -> Embedded:
+        """As PML's, in the order of ``dataset_dict`` and with its splits checked."""
+        check_splits("splits_to_eval", splits_to_compute_embeddings, dataset_dict)
+        # PML's order is that of a set of strings: another one, and other ties, in each run.
+        splits = [split for split in dataset_dict if split in splits_to_compute_embeddings]
+        embedded: Embedded = super().get_all_embeddings_for_all_splits(
+            dataset_dict, trunk_model, embedder_model, splits, collate_fn
+        )
+        for split, (embeddings, _) in embedded.items():
+            check_finite(f"split {split!r}", embeddings)
+        return embedded
+
+    def compute_all_embeddings(
+        self, dataloader: DataLoader[Any], trunk_model: nn.Module, embedder_model: nn.Module
+    ) -> tuple[Tensor, Tensor]:
+        """Embeddings (N, d) and labels (N, levels) of all images, in order."""
+        embeddings, labels = [], []
+        with torch.no_grad():
+            for batch in tqdm(dataloader, desc="embedding", disable=not self.progress):
+                images, label = self.data_and_label_getter(batch)
+                label = c_f.process_label(label, "all", self.label_mapper)
+                embedded = self.get_embeddings_for_eval(trunk_model, embedder_model, images)
+                embeddings.append(embedded.to(self.data_device))
+                labels.append(label.reshape(len(label), -1).to(self.data_device))
+        return torch.cat(embeddings), torch.cat(labels)
+
+    def do_knn_and_accuracies(
+        self,
+        accuracies: dict[str, float],
+        embeddings_and_labels: Embedded,
+        query_split_name: str,
+        reference_split_names: list[str],
+    ) -> None:
+        """PML's search in the reference splits, then one in the joint gallery."""
+        splits = query_first(query_split_name, embeddings_and_labels)
+        joint: dict[str, float] = {}
+        super().do_knn_and_accuracies(joint, embeddings_and_labels, query_split_name, splits)
+        accuracies.update({f"joint_{name}": value for name, value in joint.items()})
+        super().do_knn_and_accuracies(
+            accuracies, embeddings_and_labels, query_split_name, reference_split_names
+        )
+
+    def _search(self, embedded: Embedded, gallery: list[str]) -> dict[str, float]:
+        """Metrics of the first split's queries in the gallery of all the splits named."""
+        queries, query_labels = embedded[gallery[0]]
+        items, item_labels = self.maybe_combine_splits(embedded, gallery)
+        accuracy: dict[str, float] = self.accuracy_calculator.get_accuracy(
+            queries, query_labels, items, item_labels, ref_includes_query=True
+        )
+        return accuracy
+
+
+def query_first(query: str, splits: Iterable[str]) -> list[str]:
+    """The splits in order, but the query's first: PML needs it so to leave out the query."""
+    return [query, *(split for split in splits if split != query)]
