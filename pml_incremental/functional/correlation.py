@@ -13,23 +13,23 @@ from pml_incremental.functional._checks import check_paired, check_temperature
 class _RowDivergence(Function):
     """tau^2 KL(softmax(teacher / tau) || softmax(student / tau)) by row, with closed-form gradient.
 
-    The obvious ``sum(q * r)``, with ``r = log q - log p``, loses most digits in float32 when the
-    two distributions are close, as a student's are to its teacher's. Adding ``p - q``, which sums
-    to zero, makes every term ``q * (r + expm1(-r))``, at least 0 and free of cancellation. Where
-    r is negative the same is written with p, so that no term overflows.
+    The obvious ``sum(q * (log q - log p))`` loses most digits in float32 when the two
+    distributions are close, as a student's are to its teacher's. Adding ``p - q``, which sums to
+    zero, makes every term at least 0 and free of cancellation, provided that ``p - q`` itself is
+    taken from ``r = log p - log q``: its size is ``max(p, q) * (1 - exp(-|r|))``, its sign r's.
+    It is also the gradient with respect to the student's logits.
     """
 
     @staticmethod
     def forward(ctx: FunctionCtx, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         log_p = torch.log_softmax(student / temperature, dim=-1)
         log_q = torch.log_softmax(teacher / temperature, dim=-1)
-        p, q = log_p.exp(), log_q.exp()
-        log_ratio = log_q.sub_(log_p)
-        excess = log_ratio.abs().neg_().expm1_().mul_(torch.maximum(p, q))
-        # excess is negative so far; its sign must be that of -r.
-        terms = torch.addcmul(excess.copysign_(log_ratio).neg_(), q, log_ratio)
-        divergence = terms.sum(dim=-1)
-        ctx.save_for_backward(p.sub_(q), q, log_ratio, divergence)
+        q = log_q.exp()
+        log_ratio = log_p - log_q
+        larger = torch.maximum(log_p, log_q).exp_()
+        difference = log_ratio.abs().neg_().expm1_().mul_(larger).copysign_(log_ratio)
+        divergence = torch.addcmul(difference, q, log_ratio, value=-1).sum(dim=-1)
+        ctx.save_for_backward(difference, q, log_ratio, divergence)
         ctx.temperature = temperature  # type: ignore[attr-defined]
         return divergence * temperature**2
 
@@ -41,7 +41,7 @@ class _RowDivergence(Function):
         scale = (grad * ctx.temperature).unsqueeze(-1)  # type: ignore[attr-defined]
         return (
             scale * difference if wants_student else None,
-            scale * q * (log_ratio - divergence.unsqueeze(-1)) if wants_teacher else None,
+            -scale * q * (log_ratio + divergence.unsqueeze(-1)) if wants_teacher else None,
             None,
         )
 

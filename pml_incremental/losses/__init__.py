@@ -1,5 +1,19 @@
 """Losses that hold on to what a teacher knows; each is a PML ``BaseMetricLossFunction``."""
 
 from pml_incremental.losses.correlation_distillation_loss import CorrelationDistillationLoss
+from pml_incremental.losses.embedding_distillation_loss import EmbeddingDistillationLoss
+from pml_incremental.losses.logit_distillation_loss import LogitDistillationLoss
+from pml_incremental.losses.mmd_loss import MMDLoss
+from pml_incremental.losses.rectified_correlation_loss import RectifiedCorrelationLoss
+from pml_incremental.losses.relational_distillation_loss import RelationalDistillationLoss
+from pml_incremental.losses.similarity_preserving_loss import SimilarityPreservingLoss
 
-__all__ = ["CorrelationDistillationLoss"]
+__all__ = [
+    "CorrelationDistillationLoss",
+    "EmbeddingDistillationLoss",
+    "LogitDistillationLoss",
+    "MMDLoss",
+    "RectifiedCorrelationLoss",
+    "RelationalDistillationLoss",
+    "SimilarityPreservingLoss",
+]

@@ -1,0 +1,71 @@
+"""Embedding distillation: keep every embedding where the teacher has it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pml_incremental.functional._geometry import unit_vectors
+from pml_incremental.functional._pairs import paired_same_width
+
+
+def l2_distillation(student: Tensor, teacher: Tensor) -> Tensor:
+    r"""Euclidean distance between the two embeddings of each image.
+
+    .. math:: l_i = \lVert z_i - t_i \rVert_2
+
+    Gradients flow into both arguments, so detach the teacher's embeddings; where the two are equal
+    the gradient is 0.
+
+    Source: the L2 baseline of Chen et al., IEEE TMM 2022, doi 10.1109/TMM.2021.3073279, as in its
+    published code: the norm, not its square.
+
+    Args:
+        student: embeddings z of the model being trained, shape (N, d).
+        teacher: embeddings t of the frozen model for the same images in the same order, (N, d).
+
+    Returns:
+        One loss per image, shape (N,), float32 or wider, at least 0.
+
+    Raises:
+        ValueError: if the shapes differ or N is 0.
+        TypeError: if an argument is not a floating-point tensor.
+
+    Example:
+        >>> l2_distillation(torch.zeros(2, 2), torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
+        [5.0, 0.0]
+    """
+    student, teacher = paired_same_width(student, teacher)
+    distances: Tensor = torch.linalg.vector_norm(student - teacher, dim=1)
+    return distances
+
+
+def cosine_distillation(student: Tensor, teacher: Tensor) -> Tensor:
+    r"""One minus the cosine between the two embeddings of each image.
+
+    .. math:: l_i = 1 - \cos(z_i, t_i)
+              = \tfrac12 \lVert z_i / \lVert z_i \rVert - t_i / \lVert t_i \rVert \rVert_2^2
+
+    computed in the second form, which keeps its digits when the two are close. A zero vector stays
+    zero there and gets no gradient. Gradients flow into both arguments, so detach the teacher's.
+
+    Source: Hou et al., "Learning a Unified Classifier Incrementally via Rebalancing", CVPR 2019
+    (the less-forget constraint).
+
+    Args:
+        student: embeddings z of the model being trained, shape (N, d).
+        teacher: embeddings t of the frozen model for the same images in the same order, (N, d).
+
+    Returns:
+        One loss per image, shape (N,), float32 or wider, from 0 to 2.
+
+    Raises:
+        ValueError: if the shapes differ or N is 0.
+        TypeError: if an argument is not a floating-point tensor.
+
+    Example:
+        >>> cosine_distillation(torch.eye(2), torch.tensor([[5.0, 0.0], [0.0, -1.0]])).tolist()
+        [0.0, 2.0]
+    """
+    student, teacher = paired_same_width(student, teacher)
+    return (unit_vectors(student) - unit_vectors(teacher)).square().sum(dim=1).div(2)

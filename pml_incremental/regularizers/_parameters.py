@@ -1,0 +1,51 @@
+"""The trainable parameters of one model or of several, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+Models: TypeAlias = nn.Module | Mapping[str, nn.Module]
+
+
+def named_parameters(models: Models, trainable_only: bool = True) -> dict[str, nn.Parameter]:
+    """Parameters by name; those of a mapping are named ``key.parameter``."""
+    return {
+        prefix + name: parameter
+        for prefix, module in _modules(models)
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad or not trainable_only
+    }
+
+
+@contextmanager
+def evaluation_mode(models: Models) -> Iterator[None]:
+    """Dropout off and batch statistics untouched inside; every module's mode restored after."""
+    modes = [(m, m.training) for _, module in _modules(models) for m in module.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _modules(models: Models) -> Iterator[tuple[str, nn.Module]]:
+    mapping = {"": models} if isinstance(models, nn.Module) else models
+    if not isinstance(mapping, Mapping):
+        raise TypeError(
+            "models must be a torch.nn.Module or a mapping of names to modules, got "
+            f"{type(models).__name__}"
+        )
+    for key, module in mapping.items():
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"model {key!r} must be a torch.nn.Module, got {type(module).__name__}")
+        # A run may go on with another number of devices than it began with.
+        if isinstance(module, DataParallel | DistributedDataParallel):
+            module = module.module
+        yield (f"{key}." if key else ""), module

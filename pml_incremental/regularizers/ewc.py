@@ -1,0 +1,90 @@
+"""Elastic weight consolidation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from pml_incremental.functional.correlation import widen
+from pml_incremental.regularizers._blocks import grown
+from pml_incremental.regularizers._importance import mean_gradient_magnitudes
+from pml_incremental.regularizers._parameters import Models, named_parameters
+from pml_incremental.regularizers.parameter_regularizer import ParameterRegularizer
+
+
+class EWC(ParameterRegularizer):
+    r"""Elastic weight consolidation: one quadratic penalty for each task learned.
+
+    .. math:: P(\theta) = \frac12 \sum_t \sum_k F_{t,k} \, (\theta_k - \theta^*_{t,k})^2, \quad
+              F_{t,k} = \frac1B \sum_b \left(\frac{\partial L_b}{\partial \theta_k}\right)^2
+
+    with F the diagonal of the empirical Fisher information of the loss at the end of task t and B
+    the number of batches. A metric loss has no value for a single image, so the gradient is squared
+    for each batch; pass batches of one image where the loss has one. Memory does not grow with the
+    tasks: a sum of quadratics is a quadratic, so the sum of the Fishers, their weighted mean anchor
+    and a constant for each parameter tensor give the same value.
+
+    Source: Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", PNAS 114,
+    2017, equation 3; one penalty for each task as there, summed as in Huszar, "Note on the
+    quadratic penalties in elastic weight consolidation", PNAS 115, 2018, without its correction.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 1)
+        >>> ewc = EWC()
+        >>> ewc.penalty(model).item()
+        0.0
+        >>> ewc.consolidate(model, torch.ones(3, 1, 2), lambda batch: model(batch).square().mean())
+        >>> (100 * ewc.penalty(model)).backward()
+        >>> model.weight.grad
+        tensor([[0., 0.]])
+    """
+
+    factor = 0.5
+    importance_from: ClassVar[Literal["loss", "output", "steps"]] = "loss"
+    _families = (("importance", "anchor", "offset"),)
+
+    def consolidate(
+        self, models: Models, batches: Iterable[Any], forward: Callable[[Any], Tensor]
+    ) -> None:
+        """Add the penalty of the task that has just been learned, in one pass over its batches.
+
+        Runs in evaluation mode and leaves the gradients in ``.grad`` alone.
+
+        Args:
+            models: the trained model, or models by name; frozen parameters are skipped.
+            batches: the task's training batches, in any form that ``forward`` takes.
+            forward: the task's loss on a batch, a scalar, computed with ``models``.
+
+        Raises:
+            ValueError: if there are no batches or no trainable parameters, or the loss of a batch
+                is not a finite scalar with a gradient. Nothing is changed then.
+        """
+        fishers = mean_gradient_magnitudes("EWC", models, batches, forward, torch.square)
+        sums = {
+            name: self._add_quadratic(name, fishers[name], widen(parameter.detach()))
+            for name, parameter in named_parameters(models).items()
+        }
+        for name, (importance, anchor, offset) in sums.items():
+            self._state["importance"][name] = importance
+            self._state["anchor"][name] = anchor
+            self._state["offset"][name] = offset
+
+    def _term(self, name: str, current: Tensor) -> Tensor:
+        return super()._term(name, current) + self._state["offset"][name]
+
+    def _add_quadratic(
+        self, name: str, fisher: Tensor, current: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Importance, anchor and offset of the sum of the old quadratic and the new one."""
+        before = grown(name, self._state["importance"].get(name), fisher)
+        anchor = grown(name, self._state["anchor"].get(name), fisher)
+        total = before + fisher
+        # What never mattered is anchored anywhere; here, so that it stays finite.
+        share = torch.where(total > 0, fisher / total, 1)
+        moved = current - anchor
+        constant = (before * share * moved.square()).sum()
+        offset = grown(name, self._state["offset"].get(name), constant) + constant
+        return total, anchor + share * moved, offset

@@ -1,0 +1,102 @@
+"""What importance-weighted quadratic penalties on parameters have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from pml_incremental.regularizers._blocks import grown, leading_block
+from pml_incremental.regularizers._parameters import Models, named_parameters
+from pml_incremental.regularizers._state import State, from_flat, to_flat
+
+
+class ParameterRegularizer(ABC):
+    r"""Holds parameters near what earlier tasks left, each as much as it mattered to them.
+
+    .. math:: P(\theta) = c \sum_k \Omega_k \, (\theta_k - \theta^*_k)^2
+
+    with importances :math:`\Omega \ge 0` and anchors :math:`\theta^*` that :meth:`consolidate`
+    measures at the end of each task, and c fixed by each subclass as in its paper. The strength
+    lambda is left to the weight of the loss. Frozen parameters are skipped. A parameter that grew
+    since (a classifier with new classes) is compared in its leading block, the old rows; a
+    parameter that is new is free. Keep one object for all tasks.
+    """
+
+    #: c above.
+    factor: ClassVar[float] = 1.0
+    #: What ``forward`` of :meth:`consolidate` returns for a batch: the task's loss, the model's
+    #: output, or nothing, where the importance is gathered during training.
+    importance_from: ClassVar[Literal["loss", "output", "steps"]]
+    #: Groups of tensors by parameter name; those of one family hold the same names.
+    _families: ClassVar[tuple[tuple[str, ...], ...]] = (("importance", "anchor"),)
+
+    def __init__(self) -> None:
+        self._state: State = {group: {} for family in self._families for group in family}
+
+    @abstractmethod
+    def consolidate(
+        self, models: Models, batches: Iterable[Any], forward: Callable[[Any], Tensor]
+    ) -> None:
+        """Measure importances and anchors of the task that has just been learned."""
+
+    def penalty(self, models: Models) -> Tensor:
+        """The penalty for the current parameters.
+
+        Args:
+            models: the model or models that were passed to ``consolidate``, as they are now.
+
+        Returns:
+            A scalar, at least 0, with gradients for the parameters. 0 before the first task's end.
+
+        Raises:
+            ValueError: if a parameter that was consolidated is missing or has shrunk.
+        """
+        parameters = named_parameters(models, trainable_only=False)
+        terms = [
+            self._term(name, leading_block(name, parameters, importance.shape))
+            for name, importance in self._state["importance"].items()
+        ]
+        if not terms:
+            device = next((parameter.device for parameter in parameters.values()), None)
+            return torch.zeros((), device=device)
+        return torch.stack(terms).sum() * self.factor
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that must survive between tasks, as plain tensors named ``group/parameter``."""
+        return to_flat(self._state)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what :meth:`state_dict` gave; nothing changes if it does not fit.
+
+        Args:
+            state: tensors named ``group/parameter``.
+
+        Raises:
+            ValueError: if a name is not one of this class's, or a parameter has an importance and
+                no anchor of the same shape, or the reverse.
+        """
+        self._state = from_flat(type(self).__name__, self._families, state)
+
+    def _term(self, name: str, current: Tensor) -> Tensor:
+        for group in self._state.values():
+            if name in group:
+                group[name] = group[name].to(current.device)
+        importance, anchor = self._state["importance"][name], self._state["anchor"][name]
+        return (importance * (current - anchor).square()).sum()
+
+    def _accumulate(
+        self, models: Models, measured: Mapping[str, Tensor], decay: float = 1.0
+    ) -> None:
+        """Add the importances of a task to the decayed ones before it and anchor at its end."""
+        parameters = named_parameters(models)
+        importances, anchors = {}, {}
+        for name, new in measured.items():
+            before = grown(name, self._state["importance"].get(name), new)
+            importances[name] = decay * before + new
+            anchors[name] = leading_block(name, parameters, new.shape).detach().clone()
+        self._state["importance"].update(importances)
+        self._state["anchor"].update(anchors)

@@ -1,0 +1,196 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pml_incremental.functional import correlation_distillation, similarity_divergence
+
+GOLDEN = Path(__file__).parents[1] / "data" / "official_losses.npz"
+TEMPERATURES = [0.1, 0.5, 1.0, 4.0]
+
+
+def embeddings(n=9, d=5, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, d, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def naive(student, teacher, temperature):
+    losses = []
+    for i in range(len(student)):
+        p, q = (
+            torch.stack([torch.exp(e[i].dot(row) / temperature) for row in e])
+            for e in (student, teacher)
+        )
+        p, q = p / p.sum(), q / q.sum()
+        kl = sum(b * (b.log() - a.log()) for a, b in zip(p, q, strict=True))
+        losses.append(temperature**2 * kl)
+    return torch.stack(losses)
+
+
+def relative_error(actual, expected):
+    return ((actual.double() - expected).norm() / expected.norm()).item()
+
+
+@pytest.mark.parametrize("temperature", [0.7, 4.0])
+@pytest.mark.parametrize("teacher_width", [5, 3])
+def test_equals_the_formula_in_loops(temperature, teacher_width):
+    student, teacher = embeddings(), embeddings(d=teacher_width, seed=1)
+    actual = correlation_distillation(student, teacher, temperature)
+    assert actual.shape == (9,)
+    torch.testing.assert_close(actual, naive(student, teacher, temperature), rtol=1e-9, atol=1e-12)
+
+
+def test_default_temperature_is_that_of_the_paper():
+    student, teacher = embeddings(), embeddings(seed=1)
+    torch.testing.assert_close(
+        correlation_distillation(student, teacher), naive(student, teacher, 4.0)
+    )
+
+
+@pytest.mark.parametrize("case", ["case0", "case1", "case2"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1e-4)])
+@pytest.mark.parametrize("target", ["teacher", "student"])
+def test_equals_the_published_code(case, dtype, tolerance, target):
+    key = {"teacher": "corr_teacher_target", "student": "corr_official_call_order"}[target]
+    with np.load(GOLDEN) as golden:
+        student, teacher = (
+            torch.tensor(golden[f"{case}/{name}"], dtype=dtype) for name in ("student", "teacher")
+        )
+        value, gradient = (torch.tensor(golden[f"{case}/{key}{end}"]) for end in ("", "_grad"))
+    student.requires_grad_()
+    pair = (student, teacher) if target == "teacher" else (teacher, student)
+    loss = correlation_distillation(*pair, temperature=4.0).mean()
+    loss.backward()
+    assert relative_error(loss.detach(), value) < tolerance
+    assert relative_error(student.grad, gradient) < tolerance
+    largest = (student.grad.double() - gradient).abs().max() / gradient.abs().max()
+    assert largest < tolerance
+
+
+@pytest.mark.parametrize("temperature", [0.3, 4.0])
+def test_gradients_of_both_arguments(temperature):
+    student = embeddings(n=4, d=3).requires_grad_()
+    teacher = embeddings(n=4, d=2, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda z, t: correlation_distillation(z, t, temperature), (student, teacher)
+    )
+
+
+def test_zero_with_zero_gradient_at_equality():
+    student = embeddings(dtype=torch.float32).requires_grad_()
+    losses = correlation_distillation(student, student.detach().clone())
+    losses.sum().backward()
+    assert losses.eq(0).all()
+    assert student.grad.eq(0).all()
+
+
+def test_never_negative_and_precise_for_a_student_close_to_its_teacher():
+    teacher = F.normalize(embeddings(n=32, d=16))
+    student = F.normalize(teacher + 1e-4 * embeddings(n=32, d=16, seed=1))
+    student, teacher = student.float().requires_grad_(), teacher.float()
+    single = correlation_distillation(student, teacher)
+    single.sum().backward()
+    wide = student.detach().double().requires_grad_()
+    expected = correlation_distillation(wide, teacher.double())
+    expected.sum().backward()
+    assert single.min() >= 0
+    assert relative_error(single.detach(), expected.detach()) < 0.01
+    assert relative_error(student.grad, wide.grad) < 0.01
+
+
+def test_permuting_the_images_permutes_the_losses():
+    student, teacher = embeddings(), embeddings(seed=1)
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        correlation_distillation(student[order], teacher[order]),
+        correlation_distillation(student, teacher)[order],
+    )
+
+
+def test_rotating_either_space_changes_nothing():
+    student, teacher = embeddings(), embeddings(seed=1)
+    rotation, _ = torch.linalg.qr(embeddings(n=5, seed=2))
+    torch.testing.assert_close(
+        correlation_distillation(student @ rotation, teacher),
+        correlation_distillation(student, teacher),
+    )
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_within_one_percent(temperature, dtype):
+    student = F.normalize(embeddings(n=32, d=64)).to(dtype).requires_grad_()
+    teacher = F.normalize(embeddings(n=32, d=64) + embeddings(n=32, d=64, seed=1)).to(dtype)
+    wide = student.detach().double().requires_grad_()
+    expected = correlation_distillation(wide, teacher.double(), temperature)
+    expected.mean().backward()
+    losses = correlation_distillation(student, teacher, temperature)
+    # Unscaled, gradients fall below the smallest float16, whatever computes them.
+    scale = 2.0**12
+    (scale * losses.mean()).backward()
+    assert losses.dtype == torch.float32
+    assert relative_error(losses.detach(), expected.detach()) < 0.01
+    assert student.grad.dtype == dtype
+    assert relative_error(student.grad.double() / scale, wide.grad) < 0.01
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_within_one_percent(temperature, dtype):
+    student = F.normalize(embeddings(n=32, d=64)).float()
+    teacher = F.normalize(embeddings(n=32, d=64, seed=1)).float()
+    expected = correlation_distillation(student.double(), teacher.double(), temperature)
+    with torch.autocast("cpu", dtype=dtype):
+        actual = correlation_distillation(student, teacher, temperature)
+    assert actual.dtype == torch.float32
+    assert relative_error(actual, expected) < 1e-4
+
+
+def test_extreme_similarities_stay_finite():
+    student = torch.tensor([[1e4, -1e4], [0.0, 1e4]], requires_grad=True)
+    losses = similarity_divergence(student, torch.tensor([[-1e4, 1e4], [1e4, 0.0]]), 0.1)
+    losses.sum().backward()
+    assert losses.isfinite().all()
+    assert student.grad.isfinite().all()
+
+
+def test_similarity_divergence_over_a_batch_of_matrices():
+    student, teacher = torch.randn(3, 4, 6), torch.randn(3, 4, 6)
+    batched = similarity_divergence(student, teacher, 0.5)
+    single = [similarity_divergence(s, t, 0.5) for s, t in zip(student, teacher, strict=True)]
+    torch.testing.assert_close(batched, torch.stack(single))
+
+
+def test_similarity_divergence_of_different_shapes():
+    with pytest.raises(ValueError, match=r"one shape, got \(3, 3\) .* \(3, 4\)"):
+        similarity_divergence(torch.zeros(3, 3), torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "error", "message"),
+    [
+        (torch.zeros(3, 2), torch.zeros(4, 2), ValueError, "student has 3 rows but teacher has 4"),
+        (torch.zeros(0, 2), torch.zeros(0, 2), ValueError, r"student is empty \(N = 0\)"),
+        (torch.zeros(3), torch.zeros(3, 2), ValueError, r"student must have shape \(N, d\)"),
+        (torch.zeros(3, 2), torch.zeros(3, 2, 1), ValueError, r"teacher .* got \(3, 2, 1\)"),
+        (torch.zeros(3, 2), torch.zeros(3, 2).long(), TypeError, "teacher must be of a floating"),
+        ([[1.0]], torch.zeros(1, 1), TypeError, "student must be a torch.Tensor, got list"),
+    ],
+)
+def test_bad_embeddings(student, teacher, error, message):
+    with pytest.raises(error, match=message):
+        correlation_distillation(student, teacher)
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, float("nan"), float("inf")])
+def test_bad_temperature(temperature):
+    with pytest.raises(ValueError, match="temperature must be positive and finite"):
+        correlation_distillation(torch.eye(2), torch.eye(2), temperature)
+
+
+@pytest.mark.parametrize("temperature", ["4", True, None])
+def test_temperature_of_another_type(temperature):
+    with pytest.raises(TypeError, match="temperature must be a number"):
+        correlation_distillation(torch.eye(2), torch.eye(2), temperature)

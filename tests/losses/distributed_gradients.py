@@ -1,0 +1,24 @@
+"""Run in each process of a gloo group: what a distributed step does to a model's gradients."""
+
+import torch
+from pytorch_metric_learning.utils.distributed import DistributedLossWrapper
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+
+
+def save_gradients(rank, world_size, folder, model, images, labels, losses, teachers):
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world_size
+    )
+    mine = slice(rank * len(images) // world_size, (rank + 1) * len(images) // world_size)
+    student = DistributedDataParallel(model)
+    results = {}
+    for name, loss in losses.items():
+        student.zero_grad()
+        wrapped = DistributedLossWrapper(loss)
+        value = wrapped(student(images[mine]), labels[mine], ref_emb=teachers[name][mine])
+        value.backward()
+        results[name] = value.item() / world_size, student.module.weight.grad.clone()
+    torch.save(results, f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()

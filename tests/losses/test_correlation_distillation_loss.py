@@ -1,0 +1,168 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pytorch_metric_learning.distances import CosineSimilarity, DotProductSimilarity, LpDistance
+from torch.nn import functional as F
+
+from pml_incremental.functional import correlation_distillation, similarity_divergence
+from pml_incremental.losses import CorrelationDistillationLoss
+
+GOLDEN = Path(__file__).parents[1] / "data" / "official_losses.npz"
+KEYS = {"teacher": "corr_teacher_target", "student": "corr_official_call_order"}
+CASES = pytest.mark.parametrize("case", ["case0", "case1", "case2"])
+DTYPES = pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1e-4)]
+)
+TARGETS = pytest.mark.parametrize("target", ["teacher", "student"])
+TEMPERATURES = pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 4.0])
+
+
+def golden(case, target, dtype):
+    with np.load(GOLDEN) as file:
+        student, teacher, labels = (
+            torch.tensor(file[f"{case}/{name}"]) for name in ("student", "teacher", "labels")
+        )
+        value = float(file[f"{case}/{KEYS[target]}"])
+        gradient = torch.tensor(file[f"{case}/{KEYS[target]}_grad"])
+    return student.to(dtype).requires_grad_(), labels, teacher.to(dtype), value, gradient
+
+
+def pair(n=16, width=32, teacher_width=24):
+    generator = torch.Generator().manual_seed(0)
+    student = torch.randn(n, width, generator=generator)
+    return student.requires_grad_(), torch.randn(n, teacher_width, generator=generator)
+
+
+def relative_error(actual, expected):
+    return ((actual.double() - expected.double()).norm() / expected.double().norm()).item()
+
+
+@CASES
+@DTYPES
+@TARGETS
+def test_equals_the_published_code(case, dtype, tolerance, target):
+    student, labels, teacher, value, gradient = golden(case, target, dtype)
+    plain = DotProductSimilarity(normalize_embeddings=False)
+    loss = CorrelationDistillationLoss(target=target, distance=plain)
+    result = loss(student, labels, ref_emb=teacher)
+    result.backward()
+    assert result.item() == pytest.approx(value, rel=tolerance)
+    assert relative_error(student.grad, gradient) < tolerance
+
+
+@CASES
+@DTYPES
+@TARGETS
+def test_default_distance_gives_the_published_gradient_on_the_sphere(
+    case, dtype, tolerance, target
+):
+    student, labels, teacher, value, gradient = golden(case, target, dtype)
+    result = CorrelationDistillationLoss(target=target)(student, labels, ref_emb=teacher)
+    result.backward()
+    unit = student.detach().double()
+    tangent = gradient - (gradient * unit).sum(dim=1, keepdim=True) * unit
+    assert result.item() == pytest.approx(value, rel=tolerance)
+    assert relative_error(student.grad, tangent) < tolerance
+
+
+@TARGETS
+def test_default_normalises_both_embeddings(target):
+    student, teacher = pair()
+    arguments = [F.normalize(student), F.normalize(teacher)]
+    expected = correlation_distillation(*(arguments if target == "teacher" else arguments[::-1]))
+    value = CorrelationDistillationLoss(target=target)(student, ref_emb=teacher)
+    torch.testing.assert_close(value, expected.mean())
+
+
+def test_a_distance_that_is_no_similarity_is_negated():
+    student, teacher = pair()
+    value = CorrelationDistillationLoss(2.0, distance=LpDistance(normalize_embeddings=False))(
+        student, ref_emb=teacher
+    )
+    expected = similarity_divergence(
+        -torch.cdist(student, student), -torch.cdist(teacher, teacher), 2.0
+    )
+    torch.testing.assert_close(value, expected.mean())
+
+
+def test_cosine_similarity_is_the_default():
+    student, teacher = pair()
+    cosine = CorrelationDistillationLoss(distance=CosineSimilarity())(student, ref_emb=teacher)
+    torch.testing.assert_close(cosine, CorrelationDistillationLoss()(student, ref_emb=teacher))
+
+
+@TEMPERATURES
+@TARGETS
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_within_one_percent(temperature, target, dtype):
+    student, teacher = (e.detach().to(dtype) for e in pair())
+    expected = CorrelationDistillationLoss(temperature, target)(
+        student.float(), ref_emb=teacher.float()
+    )
+    value = CorrelationDistillationLoss(temperature, target)(student, ref_emb=teacher)
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(expected.item(), rel=0.01)
+
+
+@TEMPERATURES
+@TARGETS
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_within_one_percent(temperature, target, dtype):
+    student, teacher = pair()
+    loss = CorrelationDistillationLoss(temperature, target)
+    expected = loss(student, ref_emb=teacher)
+    (expected_gradient,) = torch.autograd.grad(expected, student)
+    with torch.autocast("cpu", dtype=dtype):
+        value = loss(student, ref_emb=teacher)
+    (gradient,) = torch.autograd.grad(value, student)
+    assert value.item() == pytest.approx(expected.item(), rel=0.01)
+    assert relative_error(gradient, expected_gradient) < 0.01
+
+
+@TEMPERATURES
+def test_embeddings_made_under_autocast(temperature):
+    torch.manual_seed(0)
+    model, images, (_, teacher) = torch.nn.Linear(20, 32), torch.randn(16, 20), pair()
+    loss = CorrelationDistillationLoss(temperature)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        embeddings = model(images)
+        value = loss(embeddings, ref_emb=teacher)
+    assert embeddings.dtype == torch.bfloat16
+    expected = loss(embeddings.float(), ref_emb=teacher)
+    assert value.item() == pytest.approx(expected.item(), rel=0.01)
+    value.backward()
+    assert model.weight.grad.abs().max() > 0
+
+
+def test_learns_the_teachers_similarities():
+    student, teacher = pair()
+    optimizer, loss = torch.optim.SGD([student], lr=30.0), CorrelationDistillationLoss()
+    before = loss(student, ref_emb=teacher).item()
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss(student, ref_emb=teacher).backward()
+        optimizer.step()
+    assert loss(student, ref_emb=teacher).item() < 0.1 * before
+
+
+def test_serves_pml_versions_that_pass_fewer_arguments():
+    student, teacher = pair()
+    info = CorrelationDistillationLoss().compute_loss(student, None, ref_emb=teacher)["loss"]
+    assert info["losses"].shape == (16,)
+
+
+def test_temperature_is_recorded():
+    assert "temperature" in CorrelationDistillationLoss(3.0)._record_these
+
+
+@pytest.mark.parametrize("temperature", [0.0, -4.0, float("nan")])
+def test_bad_temperature(temperature):
+    with pytest.raises(ValueError, match="temperature must be positive and finite"):
+        CorrelationDistillationLoss(temperature)
+
+
+def test_bad_target():
+    with pytest.raises(ValueError, match='target must be "teacher" or "student", got \'both\''):
+        CorrelationDistillationLoss(target="both")
