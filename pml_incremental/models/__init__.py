@@ -1,0 +1,14 @@
+"""Trunks, embedders and classifiers."""
+
+from pml_incremental.models.growing_classifier import GrowingClassifier
+from pml_incremental.models.mlp import MLP
+from pml_incremental.models.small_conv_net import SmallConvNet
+from pml_incremental.models.trunk import output_width, remove_classification_head
+
+__all__ = [
+    "MLP",
+    "GrowingClassifier",
+    "SmallConvNet",
+    "output_width",
+    "remove_classification_head",
+]

@@ -1,0 +1,55 @@
+"""A linear classifier that gains outputs as classes arrive."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class GrowingClassifier(nn.Linear):
+    """A linear classifier over embeddings with one output per class seen so far.
+
+    Args:
+        in_features: width of the embeddings.
+        num_classes: classes known at the start.
+
+    Returns:
+        When called with embeddings of shape (N, in_features): logits of shape (N, num_classes).
+
+    Example:
+        >>> classifier = GrowingClassifier(16, num_classes=10)
+        >>> old = classifier.weight.detach().clone()
+        >>> classifier.grow(15)
+        >>> classifier(torch.zeros(2, 16)).shape
+        torch.Size([2, 15])
+        >>> bool((classifier.weight[:10] == old).all())
+        True
+    """
+
+    def __init__(self, in_features: int, num_classes: int) -> None:
+        super().__init__(in_features, num_classes)
+
+    def grow(self, num_classes: int) -> None:
+        """Add outputs up to ``num_classes``, keeping what the old ones learned.
+
+        The parameters are new objects afterwards, so build optimizers after growing.
+
+        Args:
+            num_classes: outputs wanted, at least as many as there are.
+
+        Raises:
+            ValueError: if there are more outputs than num_classes already.
+        """
+        known = self.out_features
+        if num_classes < known:
+            raise ValueError(
+                f"cannot shrink a classifier of {known} classes to {num_classes}: pass the number "
+                "of all classes seen so far"
+            )
+        if num_classes == known:
+            return
+        grown = nn.Linear(self.in_features, num_classes).to(self.weight)
+        with torch.no_grad():
+            grown.weight[:known] = self.weight
+            grown.bias[:known] = self.bias
+        self.weight, self.bias, self.out_features = grown.weight, grown.bias, num_classes

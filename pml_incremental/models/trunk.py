@@ -1,0 +1,65 @@
+"""Turning a classification network into a trunk."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+# Where torchvision, timm and the usual published networks keep their classification layer.
+_HEADS = ("fc", "last_linear", "classifier", "head", "heads", "_fc")
+
+
+def remove_classification_head(network: nn.Module) -> nn.Module:
+    """Replace the classification layer of a network by the identity, in place.
+
+    Args:
+        network: a network whose last layer is an attribute ``fc``, ``last_linear``,
+            ``classifier``, ``head``, ``heads`` or ``_fc``; any other network is left as it is.
+
+    Returns:
+        The network, which now gives features.
+
+    Example:
+        >>> network = nn.Sequential()
+        >>> network.fc = nn.Linear(8, 1000)
+        >>> remove_classification_head(network)
+        Sequential(
+          (fc): Identity()
+        )
+    """
+    for name in _HEADS:
+        if isinstance(getattr(network, name, None), (nn.Linear, nn.Sequential)):
+            setattr(network, name, nn.Identity())
+            break
+    return network
+
+
+def output_width(network: nn.Module, images: Tensor) -> int:
+    """Width of the features that a network gives for a batch of images.
+
+    Args:
+        network: a trunk or a trunk followed by its embedder.
+        images: a batch, shape (N, C, H, W).
+
+    Returns:
+        d, where the output has shape (N, d).
+
+    Raises:
+        ValueError: if the output is not of shape (N, d).
+
+    Example:
+        >>> output_width(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), torch.zeros(1, 3, 2, 2))
+        5
+    """
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        features = network(images)
+    network.train(was_training)
+    if not isinstance(features, Tensor) or features.ndim != 2:
+        found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise ValueError(
+            f"a trunk must give features of shape (N, d), {type(network).__name__} gave {found}: "
+            "remove its classification head or pool its output"
+        )
+    return int(features.shape[1])

@@ -1,0 +1,37 @@
+"""Distillation from the previous task's model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from pml_incremental.scenarios import Task
+from pml_incremental.strategies.component import Component, WeightedLoss
+
+
+class Distillation(Component):
+    """Distil from the teacher with one loss.
+
+    Args:
+        name: the key in ``loss_funcs``, ending in ``_loss``.
+        loss: compares the student's with the teacher's embeddings.
+        weight: its weight in the total loss, at least 0.
+
+    Raises:
+        ValueError: if the weight is negative.
+
+    Example:
+        >>> from pml_incremental.losses import CorrelationDistillationLoss
+        >>> distillation = Distillation("correlation_loss", CorrelationDistillationLoss(), 10.0)
+    """
+
+    def __init__(self, name: str, loss: nn.Module, weight: float) -> None:
+        if weight < 0:
+            raise ValueError(f"the weight of {name} must be at least 0, got {weight}")
+        self.name = name
+        self.weighted = WeightedLoss(loss, weight)
+
+    def losses(self, task: Task) -> Mapping[str, WeightedLoss]:  # noqa: ARG002
+        """The one loss."""
+        return {self.name: self.weighted}

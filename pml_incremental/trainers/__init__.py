@@ -1,0 +1,16 @@
+"""PML trainers that learn beside a teacher."""
+
+from pml_incremental.trainers.incremental_metric_loss import IncrementalMetricLoss
+from pml_incremental.trainers.incremental_mixin import IncrementalMixin, NonFiniteLossError
+from pml_incremental.trainers.incremental_train_with_classifier import (
+    IncrementalTrainWithClassifier,
+)
+from pml_incremental.trainers.teacher import Teacher
+
+__all__ = [
+    "IncrementalMetricLoss",
+    "IncrementalMixin",
+    "IncrementalTrainWithClassifier",
+    "NonFiniteLossError",
+    "Teacher",
+]

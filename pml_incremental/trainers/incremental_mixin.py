@@ -1,0 +1,157 @@
+"""What turns a PML trainer into an incremental one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pytorch_metric_learning.trainers.base_trainer import BaseTrainer
+from pytorch_metric_learning.utils import common_functions as c_f
+from torch import Tensor
+from tqdm import tqdm
+
+from pml_incremental.trainers.teacher import Teacher
+
+
+class NonFiniteLossError(ValueError):
+    """A loss became NaN or infinite; the weights are those of before the iteration."""
+
+
+class IncrementalMixin(BaseTrainer):
+    """Adds a frozen teacher and named distillation losses to a PML trainer.
+
+    Put it before the PML trainer in the bases. Every entry of ``loss_funcs`` that the PML trainer
+    does not know (``correlation_loss``, ``estimation_loss``, ...) is a distillation loss: it is
+    called as ``loss(embeddings, labels, ref_emb=teacher_embeddings)`` and weighted by
+    ``loss_weights`` like the others. Without a teacher (the first task) distillation losses are
+    zero and the trainer does exactly what the PML trainer does.
+
+    The teacher is kept outside ``models``: PML saves, records and zeroes the gradients of
+    everything there.
+
+    Args:
+        teacher: the model to learn beside, or None for the first task.
+        freeze_trunk_batchnorm: as in PML, or ``"with_teacher"``: only when there is a teacher, for
+            trunks that start from scratch.
+        description: text before the progress bar, such as the task's name.
+        progress: whether to show a progress bar.
+        **kwargs: the arguments of the PML trainer.
+
+    Raises:
+        NonFiniteLossError: while training, naming the loss and the iteration; the step that would
+            have spoilt the weights is not taken.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        teacher: Teacher | None = None,
+        freeze_trunk_batchnorm: bool | Literal["with_teacher"] = False,
+        description: str = "",
+        progress: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self.teacher = teacher
+        self.description = description
+        self.progress = progress
+        self.last_embeddings: Tensor | None = None
+        self.losses: dict[str, Any]
+        if freeze_trunk_batchnorm == "with_teacher":
+            freeze_trunk_batchnorm = teacher is not None
+        kwargs["freeze_trunk_batchnorm"] = freeze_trunk_batchnorm
+        super().__init__(*args, **kwargs)
+
+    def modify_schema(self) -> None:
+        """Let the losses that PML does not know in, as distillation losses."""
+        super().modify_schema()
+        known = self.schema["loss_funcs"].keys
+        self.distillation_losses = [name for name in self.loss_funcs if name not in known]
+        self.schema["loss_funcs"].keys = known + self.distillation_losses
+
+    def train(self, start_epoch: int = 1, num_epochs: int = 1) -> None:
+        """Train as PML's trainer does, with one progress bar over all epochs.
+
+        Args:
+            start_epoch: the first epoch, counted from 1.
+            num_epochs: the last epoch.
+        """
+        self.initialize_dataloader()
+        total = (num_epochs - start_epoch + 1) * self.iterations_per_epoch
+        with tqdm(total=total, desc=self.description, disable=not self.progress) as bar:
+            for epoch in range(start_epoch, num_epochs + 1):
+                self.epoch = epoch
+                self.train_epoch(bar, num_epochs)
+                if self.end_of_epoch_hook(self) is False:
+                    break
+
+    def train_epoch(self, bar: tqdm[Any], num_epochs: int) -> None:
+        """One epoch; losses are read for the bar only when it is drawn."""
+        self.set_to_train()
+        for iteration in range(self.iterations_per_epoch):
+            self.iteration = iteration
+            self.forward_and_backward()
+            self.end_of_iteration_hook(self)
+            if bar.update():
+                losses = {name: f"{_number(loss):.3g}" for name, loss in self.losses.items()}
+                bar.set_postfix({"epoch": f"{self.epoch}/{num_epochs}", **losses}, refresh=False)
+            self.step_lr_schedulers(end_of_epoch=False)
+        self.step_lr_schedulers(end_of_epoch=True)
+        self.zero_losses()
+
+    def calculate_loss(self, curr_batch: tuple[Tensor, Tensor]) -> None:  # type: ignore[override]
+        """The PML trainer's losses, then the distillation losses on the same embeddings."""
+        super().calculate_loss(curr_batch)  # type: ignore[call-arg]
+        data, labels = curr_batch
+        embeddings, self.last_embeddings = self.last_embeddings, None
+        assert embeddings is not None
+        if self.teacher is not None and self.distillation_losses:
+            targets = self.distillation_targets(self.teacher, data)
+            for name, loss in self.compute_distillation(embeddings, labels, targets).items():
+                self.losses[name] = loss
+
+    def distillation_targets(self, teacher: Teacher, data: Tensor) -> Tensor:
+        """The teacher's embeddings of a batch, shape (N, d_T)."""
+        return teacher.embed(c_f.to_device(data, device=self.data_device, dtype=self.dtype))
+
+    def compute_distillation(
+        self, embeddings: Tensor, labels: Tensor, targets: Tensor
+    ) -> Mapping[str, Tensor]:
+        """Every distillation loss whose weight is not 0, by name."""
+        return {
+            name: self.loss_funcs[name](embeddings, labels, ref_emb=targets)
+            for name in self.distillation_losses
+            if self.loss_weights.get(name, 1) != 0
+        }
+
+    def compute_embeddings(self, data: Tensor) -> Tensor:
+        """The student's embeddings, kept until the distillation losses have seen them."""
+        embeddings: Tensor = super().compute_embeddings(data)
+        self.last_embeddings = embeddings
+        return embeddings
+
+    def backward(self) -> None:
+        """Back-propagate, unless the loss is not finite."""
+        if not math.isfinite(_number(self.losses["total_loss"])):
+            raise NonFiniteLossError(self.describe_losses())
+        super().backward()
+
+    def describe_losses(self) -> str:
+        """Which loss is not finite, where in training, and what to do."""
+        values = {name: _number(loss) for name, loss in self.losses.items()}
+        culprits = [
+            name
+            for name, value in values.items()
+            if name != "total_loss" and not math.isfinite(value)
+        ]
+        listed = ", ".join(f"{name} = {value:g}" for name, value in values.items())
+        return (
+            f"{' and '.join(culprits) or 'total_loss'} is not finite at epoch {self.epoch}, "
+            f"iteration {self.iteration + 1} of {self.iterations_per_epoch} ({listed}). The "
+            "weights are those of before this iteration. Lower the learning rate, clip the "
+            "gradients, or look for images that give NaN embeddings"
+        )
+
+
+def _number(loss: Tensor | float) -> float:
+    return float(loss.detach()) if isinstance(loss, Tensor) else float(loss)

@@ -1,0 +1,35 @@
+"""The incremental trainer for a metric loss and a classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytorch_metric_learning.trainers import TrainWithClassifier
+from torch import Tensor
+
+from pml_incremental.trainers.incremental_mixin import IncrementalMixin
+
+
+class IncrementalTrainWithClassifier(IncrementalMixin, TrainWithClassifier):
+    """PML's ``TrainWithClassifier`` with a teacher and distillation losses.
+
+    The classifier must have an output for each label of the task. A
+    :class:`~pml_incremental.models.GrowingClassifier` keeps what it learned when it gains outputs:
+    call ``classifier.grow(num_classes)`` before building its optimizer.
+
+    See :class:`IncrementalMixin` for the arguments it adds and :class:`TrainWithClassifier` for
+    the others.
+
+    Raises:
+        ValueError: while training, if a label has no output in the classifier.
+    """
+
+    def maybe_get_classifier_loss(self, logits: Tensor | None, labels: Tensor) -> Any:
+        """The classifier's loss, if it has a weight."""
+        if logits is not None and int(labels.max()) >= logits.shape[1]:
+            raise ValueError(
+                f"the classifier has {logits.shape[1]} outputs but the task has the label "
+                f"{int(labels.max())}: call classifier.grow(num_classes) with the number of all "
+                "classes seen so far before building its optimizer"
+            )
+        return super().maybe_get_classifier_loss(logits, labels)

@@ -1,0 +1,62 @@
+"""The frozen model that a student learns beside."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+class Teacher:
+    """A frozen trunk and embedder.
+
+    A plain object and no module: what PML walks through, saves or records every epoch (models,
+    losses) never contains it. Its parameters require no gradient and it stays in eval mode.
+
+    Args:
+        trunk: gives features, frozen in place. Pass a copy if it is trained elsewhere, or use
+            :meth:`snapshot`.
+        embedder: turns features into embeddings; default: the identity.
+
+    Example:
+        >>> student = {"trunk": nn.Flatten(), "embedder": nn.Linear(4, 2)}
+        >>> teacher = Teacher.snapshot(student)
+        >>> embeddings = teacher.embed(torch.zeros(3, 1, 2, 2))
+        >>> embeddings.shape, embeddings.requires_grad
+        (torch.Size([3, 2]), False)
+    """
+
+    def __init__(self, trunk: nn.Module, embedder: nn.Module | None = None) -> None:
+        self.trunk = _freeze(trunk)
+        self.embedder = _freeze(nn.Identity() if embedder is None else embedder)
+
+    @classmethod
+    def snapshot(cls, models: Mapping[str, nn.Module]) -> Teacher:
+        """A teacher that is a frozen copy of a trainer's ``models`` as they are now.
+
+        Args:
+            models: a mapping with the keys ``trunk`` and, if there is one, ``embedder``.
+
+        Returns:
+            The teacher, on the device of the models.
+        """
+        return cls(copy.deepcopy(models["trunk"]), copy.deepcopy(models.get("embedder")))
+
+    @torch.no_grad()
+    def embed(self, images: Tensor) -> Tensor:
+        """Embeddings of a batch, without gradient.
+
+        Args:
+            images: shape (N, C, H, W), on the teacher's device.
+
+        Returns:
+            Shape (N, d_T).
+        """
+        embeddings: Tensor = self.embedder(self.trunk(images))
+        return embeddings
+
+
+def _freeze(module: nn.Module) -> nn.Module:
+    return module.eval().requires_grad_(False)
