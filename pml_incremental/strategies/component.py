@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from pml_incremental.scenarios import Task
 from pml_incremental.trainers import Teacher
@@ -19,10 +20,31 @@ class WeightedLoss:
     weight: float
 
 
+@dataclass(frozen=True)
+class FinishedTask:
+    """What is at hand when a task has been learned, and partly gone soon after.
+
+    Attributes:
+        task: with its images.
+        teacher: the model before the task; None for the first.
+        student: a frozen copy of the model after it.
+        device: where both live.
+        measurements: own- and joint-gallery metrics before any task and after each task so far:
+            ``measurements[i]["own/recall_at_1"]["task_2"]``; None where not measured.
+    """
+
+    task: Task
+    teacher: Teacher | None
+    student: Teacher
+    device: torch.device
+    measurements: Sequence[Mapping[str, Mapping[str, float | None]]]
+
+
 class Component:
     """What a strategy adds to plain training. Every method has a default that adds nothing.
 
-    A component lives through all tasks of one strategy.
+    A component lives through all tasks of one strategy. What it remembers between tasks must be
+    in its ``state_dict``, so that a resumed run equals an uninterrupted one.
     """
 
     def losses(self, task: Task) -> Mapping[str, WeightedLoss]:  # noqa: ARG002
@@ -35,3 +57,21 @@ class Component:
             Losses called as ``loss(embeddings, labels, ref_emb=teacher_embeddings)``.
         """
         return {}
+
+    def end_task(self, finished: FinishedTask) -> None:
+        """Remember what later tasks will need.
+
+        Args:
+            finished: the task just learned.
+        """
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What must survive from one task to the next, as plain tensors on any device."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what :meth:`state_dict` gave.
+
+        Args:
+            state: tensors on the CPU.
+        """

@@ -1,0 +1,71 @@
+"""Checking the arguments of an object against what its class takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pml_incremental.config.errors import ConfigError, suggest
+from pml_incremental.config.layout import NESTED, KeyPath, category_at, is_object
+from pml_incremental.config.registry import resolve
+from pml_incremental.config.signatures import Signature, signature_of
+from pml_incremental.config.supplied import OFFERED, PML_OPTIONS, SUPPLIED
+from pml_incremental.config.values import find_mismatch
+
+
+def find_argument_problems(
+    path: KeyPath, category: str, name: str, kwargs: dict[str, Any]
+) -> Iterator[tuple[KeyPath, str]]:
+    """What is wrong with one object, without the objects in its arguments.
+
+    Args:
+        path: where it stands.
+        category: where its class is looked up.
+        name: of its class.
+        kwargs: its arguments.
+
+    Yields:
+        Path and description of each problem.
+    """
+    try:
+        target = resolve(category, name)
+    except ConfigError as error:
+        yield (*path, name), str(error)
+        return
+    signature = signature_of(target)
+    configurable = _configurable(category, signature)
+    for argument, value in kwargs.items():
+        message = _check_argument(category, name, argument, value, signature, configurable)
+        if message is not None:
+            yield (*path, name, argument), message
+    filled_in = {*kwargs, *OFFERED.get(category, ()), *SUPPLIED.get(category, ())}
+    for argument in signature.required:
+        if argument not in filled_in:
+            yield (*path, name), f"has no {argument!r}; write {name}: {{{argument}: ...}}"
+
+
+def _configurable(category: str, signature: Signature) -> set[str]:
+    """The arguments that a config may set."""
+    names = set(signature.parameters) - SUPPLIED.get(category, {}).keys()
+    if category in PML_OPTIONS:
+        base, options = PML_OPTIONS[category]
+        names -= signature_of(resolve(category, base)).parameters.keys() - options
+    return names
+
+
+def _check_argument(
+    category: str, name: str, argument: str, value: Any, signature: Signature, known: set[str]
+) -> str | None:
+    supplied = SUPPLIED.get(category, {})
+    if argument in supplied:
+        return f"is {supplied[argument]}; remove it here"
+    if argument not in known:
+        if argument in signature.parameters:
+            return f"cannot be set in a config; {name} takes: {', '.join(sorted(known))}"
+        unknown = f"{name} has no argument {argument!r}; {suggest(argument, known)}"
+        return None if signature.is_open else unknown
+    if is_object(value) and category_at((argument,), NESTED) is not None:
+        return None
+    # torchvision's transforms take words and lists where the default is a number, and check them.
+    trust_default = category != "transform"
+    return find_mismatch(signature.parameters[argument], value, trust_default)

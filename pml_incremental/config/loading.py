@@ -1,0 +1,81 @@
+"""From YAML files and command-line overrides to a config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pml_incremental.config.errors import ConfigError
+from pml_incremental.config.layout import canonical
+from pml_incremental.config.merge import Origins, merge
+from pml_incremental.config.overrides import COMMAND_LINE, apply_override
+from pml_incremental.config.schema import ExperimentConfig
+from pml_incremental.config.schema_problems import describe_schema_errors
+from pml_incremental.config.validation import find_problems, report
+from pml_incremental.config.yaml_files import read_yaml
+
+
+def load_config(paths: Sequence[Path], overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """The config that files and overrides describe together.
+
+    Later files are laid over earlier ones and overrides over all: mappings are merged key by key,
+    an object of another class replaces, lists and single values replace. The classes and arguments
+    of objects are checked by :func:`~pml_incremental.config.validate`.
+
+    Args:
+        paths: YAML files, at least one.
+        overrides: ``key.sub=value``.
+
+    Returns:
+        The config. Its name, if none is given, is that of the first file without suffix.
+
+    Raises:
+        ConfigError: with one line for each problem, naming the file (or the command line) and the
+            key. If keys are wrong, wrong classes and arguments are reported along with them.
+    """
+    if not paths:
+        raise ConfigError(["no config file is given; name at least one .yaml file"])
+    config, origins = _lay_over([Path(path) for path in paths], overrides)
+    try:
+        return ExperimentConfig.model_validate(config).with_origins(origins)
+    except ValidationError as error:
+        problems = describe_schema_errors(error, config)
+        raise report([*problems, *find_problems(config)], origins) from error
+
+
+def _lay_over(paths: list[Path], overrides: Sequence[str]) -> tuple[dict[str, Any], Origins]:
+    config: dict[str, Any] = {"name": paths[0].stem}
+    origins = Origins(", ".join(map(str, paths)), {("name",): f"{paths[0]} (the file's name)"})
+    problems: list[str] = []
+    for path in paths:
+        try:
+            layer = canonical(read_yaml(path))
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        config = merge(config, layer)
+        for key, value in layer.items():
+            origins.add(value, (key,), str(path))
+    if problems:
+        raise ConfigError(problems)
+    for override in overrides:
+        try:
+            config, changed = apply_override(config, override)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        for length in range(1, len(changed)):
+            origins.known.setdefault(changed[:length], COMMAND_LINE)
+        origins.add(_value_at(config, changed), changed, COMMAND_LINE)
+    if problems:
+        raise ConfigError(problems)
+    return config, origins
+
+
+def _value_at(config: Any, path: tuple[str | int, ...]) -> Any:
+    for key in path:
+        config = config[key]
+    return config

@@ -1,0 +1,184 @@
+"""Finding classes by the names that configs write."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pml_incremental.config.errors import ConfigError, suggest
+from pml_incremental.config.signatures import signature_of
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module that holds classes of a category, all derived from one base."""
+
+    module: str
+    base: str = "builtins:object"
+
+
+def _sources(base: str, *modules: str) -> tuple[Source, ...]:
+    return tuple(Source(module, base) for module in modules)
+
+
+_PML = "pytorch_metric_learning"
+_MODULE = "torch.nn:Module"
+# Earlier sources win. Modules are imported when something of their category is looked up.
+CATEGORIES: dict[str, tuple[Source, ...]] = {
+    "dataset": _sources(
+        "torch.utils.data:Dataset",
+        "pml_incremental.datasets",
+        "torchvision.datasets",
+        f"{_PML}.datasets",
+    ),
+    "scenario": _sources(
+        "pml_incremental.scenarios:ClassIncrementalScenario", "pml_incremental.scenarios"
+    ),
+    "transform": _sources("builtins:object", "torchvision.transforms"),
+    "model": _sources(_MODULE, "pml_incremental.models", "torchvision.models", "torch.nn"),
+    "loss": (
+        *_sources(_MODULE, "pml_incremental.losses", f"{_PML}.losses"),
+        Source("torch.nn", "torch.nn.modules.loss:_Loss"),
+    ),
+    "miner": _sources(_MODULE, f"{_PML}.miners"),
+    "sampler": _sources("torch.utils.data:Sampler", f"{_PML}.samplers", "torch.utils.data"),
+    "distance": _sources(_MODULE, f"{_PML}.distances"),
+    "reducer": _sources(_MODULE, f"{_PML}.reducers"),
+    "regularizer": _sources(_MODULE, f"{_PML}.regularizers"),
+    "optimizer": _sources("torch.optim:Optimizer", "torch.optim"),
+    "lr_scheduler": _sources("torch.optim.lr_scheduler:LRScheduler", "torch.optim.lr_scheduler"),
+    "trainer": _sources(f"{_PML}.trainers:BaseTrainer", "pml_incremental.trainers"),
+    "tester": _sources(f"{_PML}.testers:BaseTester", "pml_incremental.testers"),
+    "strategy": _sources("builtins:object", "pml_incremental.strategies"),
+}
+_ABSTRACT = ("Dataset", "GenericPairLoss", "LRScheduler", "Module", "Optimizer", "Sampler")
+PLURALS = {
+    name: name.removesuffix("y") + ("ies" if name[-1] == "y" else "s") for name in CATEGORIES
+}
+PLURALS["loss"] = "losses"
+_DISPLAYED = {"pml_incremental": "pml-incremental", _PML: "PML"}
+_ROLE_OR_TARGET = re.compile(r":\w+:|`| ?<[^>]*>`_*|``")
+
+
+def resolve(category: str, name: str) -> Any:
+    """The class, or the function that builds one, that a config names.
+
+    Args:
+        category: a key of ``CATEGORIES``.
+        name: a name in one of the category's modules, or ``module:Class``.
+
+    Returns:
+        A callable.
+
+    Raises:
+        ConfigError: if there is none, with the nearest names.
+
+    Example:
+        >>> resolve("optimizer", "Adam").__module__
+        'torch.optim.adam'
+        >>> resolve("optimizer", "collections:OrderedDict").__name__
+        'OrderedDict'
+    """
+    if ":" in name:
+        return _import(name)
+    members = {found: member for found, _, member in _members(category)}
+    if name not in members:
+        what = f"there is no {category.replace('_', ' ')} {name!r}"
+        raise ConfigError([f"{what}; {_suggest_name(category, name, list(members))}"])
+    return members[name]
+
+
+def available(category: str) -> dict[str, tuple[str, str]]:
+    """What a category offers, in alphabetical order.
+
+    Args:
+        category: a key of ``CATEGORIES``.
+
+    Returns:
+        By name: the package it comes from, and one line about it: the start of its docstring or,
+        if it has none, its arguments.
+
+    Example:
+        >>> available("strategy")["finetune"]
+        ('pml-incremental', 'Train on the new images and do nothing about forgetting.')
+    """
+    listed = {
+        name: (_DISPLAYED.get(package, package), _one_line(member))
+        for name, package, member in _members(category)
+    }
+    return dict(sorted(listed.items(), key=lambda item: item[0].lower()))
+
+
+def _members(category: str) -> Iterator[tuple[str, str, Any]]:
+    """Name, package and value of each member; of two with one name only the first."""
+    if category not in CATEGORIES:
+        raise ValueError(f"there is no category {category!r}; {suggest(category, CATEGORIES)}")
+    seen: set[str] = set()
+    for source in CATEGORIES[category]:
+        module = importlib.import_module(source.module)
+        names = module.STRATEGIES if category == "strategy" else vars(module)
+        package = source.module.split(".")[0]
+        base = _import(source.base)
+        for name, member in names.items():
+            fits = category == "strategy" or _is_member(name, member, base, package)
+            if fits and name not in seen:
+                seen.add(name)
+                yield name, package, member
+
+
+def _is_member(name: str, member: Any, base: type, package: str) -> bool:
+    if name.startswith(("_", "Base")) or name.endswith("Mixin") or name in _ABSTRACT:
+        return False
+    if not getattr(member, "__module__", "").startswith(package):
+        return False
+    if inspect.isclass(member):
+        return issubclass(member, base)
+    return package == "torchvision" and _builds_network(name, member)
+
+
+def _builds_network(name: str, member: Any) -> bool:
+    """Whether a function is one of torchvision's, such as ``resnet18``."""
+    from torchvision.models import list_models
+
+    return inspect.isfunction(member) and name in list_models()
+
+
+def _import(name: str) -> Any:
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        where = "it is looked for in the working folder and among installed packages"
+        raise ConfigError([f"cannot import {module_name!r}: {error}; {where}"]) from error
+    except ValueError as error:  # such as an empty module name
+        raise ConfigError(
+            [f"{name!r} is no module:Class: {error}; write my_pkg.mod:Class"]
+        ) from error
+    if not callable(getattr(module, attribute, None)):
+        names = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        what = f"{module_name!r} holds no class {attribute!r}"
+        raise ConfigError([f"{what}; {suggest(attribute, names)}"])
+    return getattr(module, attribute)
+
+
+def _suggest_name(category: str, name: str, names: list[str]) -> str:
+    found = suggest(name, names)
+    if not found.startswith("known"):
+        return found
+    return (
+        f"'pml-incremental list {PLURALS[category]}' shows all; your own is written "
+        f"my_module:{name}"
+    )
+
+
+def _one_line(member: Any) -> str:
+    paragraph = inspect.cleandoc(member.__doc__ or "").split("\n\n")[0].split("Args:")[0]
+    text = " ".join(_ROLE_OR_TARGET.sub("", paragraph).split())
+    names = signature_of(member).parameters
+    line = text.split(". ")[0] if text else f"Arguments: {', '.join(names) or 'none'}"
+    return textwrap.shorten(line.rstrip(".: ") + ".", width=120, placeholder=" ...")

@@ -1,0 +1,167 @@
+"""The keys of an experiment's config and their types."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StrictInt,
+    StrictStr,
+    field_serializer,
+)
+
+from pml_incremental.config.layout import canonical
+from pml_incremental.config.merge import Origins
+from pml_incremental.config.objects import ObjectSpec
+
+
+def _drop_nulls(value: Any) -> Any:
+    """An empty section is an empty mapping, and null removes an entry."""
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return {key: item for key, item in value.items() if item is not None}
+    return value
+
+
+def _check_epochs(value: Any) -> Any:
+    entries = value if isinstance(value, list | tuple) else [value]
+    if not entries or any(type(n) is not int or n < 1 for n in entries):
+        raise ValueError(
+            f"must be a whole number of at least 1, or a list of them, one per task; got {value!r}"
+        )
+    return value
+
+
+def _check_distinct(specs: tuple[ObjectSpec, ...]) -> tuple[ObjectSpec, ...]:
+    if not specs:
+        raise ValueError("names no strategy; name at least one, such as finetune")
+    for index, spec in enumerate(specs):
+        if spec in specs[:index]:
+            raise ValueError(
+                f"{spec.class_name!r} is there twice with the same arguments; remove one"
+            )
+    return specs
+
+
+PositiveInt = Annotated[StrictInt, Field(ge=1)]
+FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Object = Annotated[ObjectSpec, BeforeValidator(ObjectSpec.parse)]
+ObjectsByName = Annotated[dict[str, Object], BeforeValidator(_drop_nulls)]
+Transforms = Annotated[tuple[Object, ...], BeforeValidator(lambda value: value or ())]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TransformSpecs(_Section):
+    """What is done to images, in order.
+
+    Args:
+        train: to those that are learned.
+        eval: to those that are retrieved.
+    """
+
+    train: Transforms = ()
+    eval: Transforms = ()
+
+
+class ModelSpecs(_Section):
+    """The networks.
+
+    Args:
+        trunk: image to features.
+        embedder: features to embeddings; default: none, the features are the embeddings.
+        classifier: embeddings to logits; only for trainers that use one.
+    """
+
+    trunk: Object
+    embedder: Object | None = None
+    classifier: Object | None = None
+
+
+class ExperimentConfig(_Section):
+    """Everything that decides a run.
+
+    Args:
+        name: of the run and its folder: letters, digits, ``_`` and ``-``. A config loaded from
+            files is called like the first file if it has no name.
+        seed: of all random choices, at least 0.
+        output: the folder in which runs have their folders.
+        device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:<index>``.
+        threads: of torch on the CPU; default: torch's choice.
+        dataset: labelled images.
+        scenario: how they are split into tasks.
+        transforms: of the images.
+        models: the networks.
+        loss_funcs: by name; ``metric_loss`` must be there.
+        loss_weights: by the names of ``loss_funcs``; 1 for those not given.
+        mining_funcs: ``tuple_miner`` and ``subset_batch_miner``.
+        sampler: of training batches; default: all images in random order.
+        optimizers: ``<model or loss>_optimizer``.
+        lr_schedulers: ``<model or loss>_scheduler_by_epoch`` or ``..._by_iteration``.
+        grad_clip_norm: largest norm of each model's gradient; default: no limit.
+        trainer: how a task is learned.
+        num_epochs: of each task, or one number per task, the last of which repeats.
+        tester: how a model is evaluated.
+        strategies: methods against forgetting, each of which learns all tasks.
+
+    Raises:
+        ValueError: (pydantic's ValidationError) if a key is missing, unknown or of a wrong type.
+    """
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
+    name: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    seed: Annotated[StrictInt, Field(ge=0)] = 0
+    output: Path = Path("runs")
+    device: Annotated[StrictStr, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    threads: PositiveInt | None = None
+    dataset: Object
+    scenario: Object
+    transforms: Annotated[TransformSpecs, BeforeValidator(_drop_nulls)] = TransformSpecs()
+    models: ModelSpecs
+    loss_funcs: ObjectsByName
+    loss_weights: Annotated[dict[str, FiniteNumber], BeforeValidator(_drop_nulls)] = {}
+    mining_funcs: ObjectsByName = {}
+    sampler: Object | None = None
+    optimizers: ObjectsByName
+    lr_schedulers: ObjectsByName = {}
+    grad_clip_norm: Annotated[FiniteNumber, Field(gt=0)] | None = None
+    trainer: Object
+    num_epochs: Annotated[int | tuple[int, ...], BeforeValidator(_check_epochs)]
+    tester: Object = ObjectSpec(class_name="IncrementalTester")
+    strategies: Annotated[tuple[Object, ...], AfterValidator(_check_distinct)] = (
+        ObjectSpec(class_name="finetune"),
+        ObjectSpec(class_name="correlation"),
+    )
+
+    _origins: Origins = PrivateAttr(default_factory=Origins)
+
+    @property
+    def origins(self) -> Origins:
+        """Where each key came from, for messages."""
+        return self._origins
+
+    def with_origins(self, origins: Origins) -> ExperimentConfig:
+        """The same config, which knows where its keys came from."""
+        config = self.model_copy()
+        config._origins = origins
+        return config
+
+    @field_serializer("output")
+    def _path_as_text(self, path: Path) -> str:
+        return str(path)
+
+    def to_yaml_dict(self) -> dict[str, Any]:
+        """Plain values which, loaded again, give an equal config."""
+        plain: dict[str, Any] = canonical(self.model_dump())
+        return plain

@@ -1,0 +1,78 @@
+"""Arguments that the program passes itself, and where a config says such things instead."""
+
+from __future__ import annotations
+
+# Passed to a class that takes them, unless the config sets them.
+OFFERED: dict[str, frozenset[str]] = {
+    "loss": frozenset({"num_classes", "embedding_size"}),
+    "regularizer": frozenset({"num_classes"}),
+    "model": frozenset({"in_features", "num_classes"}),
+    "sampler": frozenset({"batch_size", "length_before_new_iter"}),
+    "trainer": frozenset({"batch_size"}),
+    "scenario": frozenset({"seed"}),
+}
+_LOOP = "set by the task loop"
+_BY_KEY = "set by the key {0!r} at the top of the config"
+
+# Must not be in a config.
+SUPPLIED: dict[str, dict[str, str]] = {
+    "dataset": {
+        "transform": _BY_KEY.format("transforms"),
+        "transforms": _BY_KEY.format("transforms"),
+    },
+    "scenario": {
+        "dataset": _BY_KEY.format("dataset"),
+        "train_transform": _BY_KEY.format("transforms.train"),
+        "test_transform": _BY_KEY.format("transforms.eval"),
+    },
+    "sampler": {"labels": _LOOP},
+    "optimizer": {"params": _LOOP},
+    "lr_scheduler": {"optimizer": "set by the scheduler's own key"},
+    "trainer": {
+        **{
+            key: _BY_KEY.format(key)
+            for key in (
+                "models",
+                "optimizers",
+                "loss_funcs",
+                "loss_weights",
+                "mining_funcs",
+                "sampler",
+                "lr_schedulers",
+                "dataset",
+            )
+        },
+        "gradient_clippers": _BY_KEY.format("grad_clip_norm"),
+        "data_device": _BY_KEY.format("device"),
+        "teacher": "the model of the task before",
+        "description": _LOOP,
+        "progress": "switched off by --quiet",
+    },
+    "tester": {"data_device": _BY_KEY.format("device")},
+}
+# The only arguments of PML's own trainers and testers that mean something in a task loop.
+PML_OPTIONS: dict[str, tuple[str, frozenset[str]]] = {
+    "trainer": (
+        "pytorch_metric_learning.trainers:BaseTrainer",
+        frozenset(
+            {
+                "batch_size",
+                "iterations_per_epoch",
+                "freeze_trunk_batchnorm",
+                "dataloader_num_workers",
+            }
+        ),
+    ),
+    "tester": (
+        "pytorch_metric_learning.testers:BaseTester",
+        frozenset(
+            {
+                "batch_size",
+                "dataloader_num_workers",
+                "normalize_embeddings",
+                "use_trunk_output",
+                "pca",
+            }
+        ),
+    ),
+}

@@ -1,0 +1,149 @@
+"""Reading and writing YAML: YAML 1.1 with ``1e-4`` as a number and no silent surprises."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+from yaml.constructor import ConstructorError
+
+from pml_incremental.config.errors import ConfigError, suggest
+
+_TAG = "tag:yaml.org,2002:"
+# YAML 1.1 wants a point in every float, takes 2024-01-01 for a date and refuses a lone "=".
+_REPLACED_TAGS = (_TAG + "float", _TAG + "timestamp", _TAG + "value")
+_FLOAT = re.compile(
+    r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))(?:[eE][-+]?[0-9]+)?$"
+    r"|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
+)
+_LINE_BREAKS = re.compile("[\x85\u2028\u2029]")
+_PLAIN_TAGS = {_TAG + kind for kind in ("null", "bool", "int", "float", "str", "seq", "map")}
+
+
+def _implicit_resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    resolvers = {
+        first: [(tag, pattern) for tag, pattern in entries if tag not in _REPLACED_TAGS]
+        for first, entries in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    for first in "-+.0123456789":
+        resolvers.setdefault(first, []).append((_TAG + "float", _FLOAT))
+    return resolvers
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers = _implicit_resolvers()
+    # Without the constructors of sets, binary data and so on, those tags are errors.
+    yaml_constructors: ClassVar[dict[str | None, Callable[..., Any]]] = {
+        tag: constructor
+        for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag in _PLAIN_TAGS
+    }
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        """Construct depth first, which refuses a node that holds itself."""
+        return self.construct_object(node, deep=True)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Refuse a key that is there twice: the first would be lost."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _TAG + "merge":
+                continue
+            if key.value in seen:
+                raise ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    yaml_implicit_resolvers = _implicit_resolvers()
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain values from YAML text.
+
+    Args:
+        text: one YAML document.
+
+    Returns:
+        None, booleans, numbers, strings, and lists and dicts of them.
+
+    Raises:
+        ConfigError: for a syntax error or a key that is there twice, with line and column.
+
+    Example:
+        >>> parse_yaml("{lr: 1e-4, day: 2024-01-01}")
+        {'lr': 0.0001, 'day': '2024-01-01'}
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader with fewer constructors
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ConfigError([f"{place}{error.problem or error.context}; correct the YAML"]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError([f"not readable as YAML: {error}".replace("\n", " ")]) from error
+    except (ValueError, KeyError) as error:  # such as "!!int x" and "!!bool x"
+        raise ConfigError([f"a tagged value cannot be read: {error}; drop the tag"]) from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Args:
+        path: a file of UTF-8 text.
+
+    Returns:
+        What the file says, not empty.
+
+    Raises:
+        ConfigError: naming the file, if it is missing, empty, no valid YAML or no mapping.
+    """
+    if not path.is_file():
+        folder = path.parent
+        siblings = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+        near = [name for name in siblings if Path(name).suffix in (".yaml", ".yml")]
+        what = "is a folder" if path.is_dir() else "there is no such file"
+        raise ConfigError([f"{path}: {what}; {suggest(path.name, near)}"])
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: is not UTF-8 text: {error}; save it as UTF-8"]) from error
+    except ConfigError as error:
+        raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from error
+    if not content and not isinstance(content, list):
+        raise ConfigError([f"{path}: is empty; write keys such as 'dataset: ...'"])
+    if not isinstance(content, dict):
+        kind = "a list" if isinstance(content, list) else f"the value {content!r}"
+        raise ConfigError([f"{path}: holds {kind}; write a mapping, 'key: value'"])
+    return content
+
+
+def dump_yaml(values: Any) -> str:
+    """YAML text that :func:`parse_yaml` reads back as the same values.
+
+    Args:
+        values: None, booleans, numbers, strings, and lists and dicts of them.
+
+    Returns:
+        YAML in block style, keys in the order given.
+
+    Example:
+        >>> print(dump_yaml({"lr": 1e-4, "text": "1e-4"}), end="")
+        lr: 0.0001
+        text: '1e-4'
+    """
+
+    def dump(allow_unicode: bool) -> str:
+        text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=allow_unicode)
+        return text
+
+    text = dump(allow_unicode=True)
+    # Unless escaped, these are line breaks, which YAML changes within quotes.
+    return dump(allow_unicode=False) if _LINE_BREAKS.search(text) else text

@@ -1,0 +1,103 @@
+"""Building what a config describes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from pml_incremental.config import ExperimentConfig, ObjectSpec
+from pml_incremental.models import output_width, remove_classification_head
+from pml_incremental.scenarios import ClassIncrementalScenario, Task
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` means a GPU if there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def build_scenario(config: ExperimentConfig) -> ClassIncrementalScenario:
+    """The dataset, split into tasks, with its transforms."""
+    scenario: ClassIncrementalScenario = config.scenario.build(
+        "scenario",
+        dataset=config.dataset.build("dataset"),
+        seed=config.seed,
+        train_transform=build_transform(config.transforms.train),
+        test_transform=build_transform(config.transforms.eval),
+    )
+    if config.sampler is not None:
+        per_class = int(config.sampler.kwargs.get("m", 1))
+        scenario.check_batches(batch_size(config), per_class)
+    return scenario
+
+
+def build_transform(specs: tuple[ObjectSpec, ...]) -> Callable[[Any], Any]:
+    """The transforms in their order; images become tensors if none of them does it."""
+    from torchvision import transforms
+
+    steps = [spec.build("transform") for spec in specs]
+    if not any(isinstance(step, transforms.ToTensor) for step in steps):
+        steps.append(transforms.ToTensor())
+    composed: Callable[[Any], Any] = transforms.Compose(steps)
+    return composed
+
+
+def build_models(
+    config: ExperimentConfig, task: Task, device: torch.device
+) -> dict[str, nn.Module]:
+    """Trunk, embedder and, if there is one, classifier, for the first task."""
+    images = task.test[0][0].unsqueeze(0)
+    trunk = remove_classification_head(config.models.trunk.build("model"))
+    width = output_width(trunk, images)
+    models = {"trunk": trunk, "embedder": nn.Identity()}
+    if config.models.embedder is not None:
+        models["embedder"] = config.models.embedder.build("model", in_features=width)
+        width = output_width(nn.Sequential(trunk, models["embedder"]), images)
+    if config.models.classifier is not None:
+        models["classifier"] = config.models.classifier.build(
+            "model", in_features=width, num_classes=len(task.labels)
+        )
+    return {name: model.to(device) for name, model in models.items()}
+
+
+def build_losses(
+    specs: Mapping[str, ObjectSpec], num_classes: int, embedding_size: int
+) -> dict[str, nn.Module]:
+    """Loss functions; those with proxies or class weights are told how many classes there are."""
+    return {
+        name: spec.build("loss", num_classes=num_classes, embedding_size=embedding_size)
+        for name, spec in specs.items()
+    }
+
+
+def build_optimizers(
+    specs: Mapping[str, ObjectSpec], modules: Mapping[str, nn.Module]
+) -> dict[str, torch.optim.Optimizer]:
+    """One optimizer per module that has something to learn.
+
+    Raises:
+        ValueError: if a module with parameters has no optimizer, or an optimizer no module.
+    """
+    parameters = {
+        f"{name}_optimizer": [p for p in module.parameters() if p.requires_grad]
+        for name, module in modules.items()
+    }
+    missing = [key for key, found in parameters.items() if found and key not in specs]
+    if missing:
+        raise ValueError(
+            f"optimizers: {', '.join(missing)} missing, so those parameters would never be "
+            "trained; add them"
+        )
+    idle = [key for key in specs if not parameters.get(key)]
+    if idle:
+        raise ValueError(f"optimizers: {', '.join(idle)} would have nothing to train; remove them")
+    return {key: spec.build("optimizer", params=parameters[key]) for key, spec in specs.items()}
+
+
+def batch_size(config: ExperimentConfig) -> int:
+    """Images in a training batch."""
+    return int(config.trainer.kwargs.get("batch_size", 32))

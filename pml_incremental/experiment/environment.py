@@ -1,0 +1,68 @@
+"""What a run was made with."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+_PACKAGES = (
+    "pml-incremental",
+    "torch",
+    "torchvision",
+    "pytorch-metric-learning",
+    "faiss-cpu",
+    "faiss-gpu",
+    "numpy",
+)
+
+
+def describe_environment(device: torch.device) -> dict[str, object]:
+    """Versions, machine and commit, for ``environment.json``.
+
+    Args:
+        device: the device of the run.
+
+    Returns:
+        Plain values; a package that is not installed is None.
+
+    Example:
+        >>> sorted(describe_environment(torch.device("cpu")))
+        ['command', 'device', 'git_commit', 'packages', 'platform', 'python', 'threads']
+    """
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return {
+        "command": sys.argv,
+        "device": f"{device} {name}".strip(),
+        "git_commit": _git_commit(),
+        "packages": {package: _version(package) for package in _PACKAGES},
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout this package is run from; None when it is installed."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return None
+    return answer.stdout.strip() or None

@@ -1,0 +1,50 @@
+"""What a finished run leaves behind: numbers and pictures."""
+
+from __future__ import annotations
+
+from pml_incremental.experiment.result import Result
+from pml_incremental.experiment.run_folder import RunFolder
+
+_PICTURED = ("own/recall_at_1", "joint/recall_at_1")
+
+
+def write_outputs(result: Result, folder: RunFolder) -> None:
+    """Write ``metrics.json``, a CSV per matrix, heat maps and curves.
+
+    Args:
+        result: the matrices of every strategy.
+        folder: the run's folder.
+    """
+    folder.write_json("metrics.json", result.to_dict())
+    for strategy, matrices in result.strategies.items():
+        for metric, matrix in matrices.items():
+            matrix.to_csv(folder.file(f"{strategy}/{_file_name(metric)}.csv"))
+    for metric in _PICTURED:
+        _draw_metric(result, folder, metric)
+
+
+def _draw_metric(result: Result, folder: RunFolder, metric: str) -> None:
+    from pml_incremental.report import plot_task_curves, plot_task_matrix
+
+    matrices = {name: found[metric] for name, found in result.strategies.items() if metric in found}
+    for strategy, matrix in matrices.items():
+        picture = folder.file(f"pictures/{_file_name(metric)}_matrix_{strategy}.png")
+        plot_task_matrix(matrix, picture, title=f"{strategy}: {metric_title(metric)}")
+    if matrices:
+        picture = folder.file(f"pictures/{_file_name(metric)}_over_time.png")
+        plot_task_curves(matrices, picture, metric_name=metric_title(metric))
+
+
+def metric_title(metric: str) -> str:
+    """A metric's name as people write it.
+
+    Example:
+        >>> metric_title("own/recall_at_1")
+        'Recall@1, own gallery'
+    """
+    gallery, name = metric.split("/")
+    return f"{name.replace('recall_at_', 'Recall@')}, {gallery} gallery"
+
+
+def _file_name(metric: str) -> str:
+    return metric.replace("/", "_")

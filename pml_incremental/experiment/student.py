@@ -1,0 +1,76 @@
+"""The model that learns, through all tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pml_incremental.config import ExperimentConfig
+from pml_incremental.experiment.assembly import build_losses, build_models
+from pml_incremental.models import GrowingClassifier, output_width
+from pml_incremental.scenarios import Task
+
+
+class Student:
+    """Models and loss functions of one strategy, which grow as classes arrive.
+
+    Args:
+        config: describes them.
+        first_task: gives the first classes and an image to measure widths with.
+        device: where they live.
+    """
+
+    def __init__(self, config: ExperimentConfig, first_task: Task, device: torch.device) -> None:
+        self.config = config
+        self.device = device
+        self.models = build_models(config, first_task, device)
+        images = first_task.test[0][0].unsqueeze(0).to(device)
+        self.embedding_size = output_width(
+            nn.Sequential(self.models["trunk"], self.models["embedder"]), images
+        )
+        self.losses = self._build_losses(num_classes=first_task.labels.stop)
+
+    def grow(self, num_classes: int) -> None:
+        """Make room for new classes and keep what was learned of the old ones."""
+        classifier = self.models.get("classifier")
+        if isinstance(classifier, GrowingClassifier):
+            classifier.grow(num_classes)
+        grown = self._build_losses(num_classes)
+        for name, loss in self.losses.items():
+            _copy_leading_block(loss, grown[name])
+        self.losses = grown
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything that can have parameters, by the name its optimizer has."""
+        return {**self.models, **self.losses}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All weights and buffers, as ``<module>.<name>``."""
+        return {
+            f"{name}.{key}": tensor.detach()
+            for name, module in self.modules().items()
+            for key, tensor in module.state_dict().items()
+        }
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what :meth:`tensors` gave; grow to the same number of classes first."""
+        for name, module in self.modules().items():
+            prefix = name + "."
+            module.load_state_dict(
+                {key[len(prefix) :]: v for key, v in tensors.items() if key.startswith(prefix)}
+            )
+
+    def _build_losses(self, num_classes: int) -> dict[str, nn.Module]:
+        losses = build_losses(self.config.loss_funcs, num_classes, self.embedding_size)
+        return {name: loss.to(self.device) for name, loss in losses.items()}
+
+
+def _copy_leading_block(old: nn.Module, new: nn.Module) -> None:
+    """Copy proxies and class weights learned so far; the rest stays as initialised."""
+    target = dict(new.named_parameters())
+    with torch.no_grad():
+        for name, parameter in old.named_parameters():
+            block = tuple(slice(0, size) for size in parameter.shape)
+            target[name][block] = parameter

@@ -1,0 +1,143 @@
+"""Speed as ratios within one run: ``python runners/benchmark.py``."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from pytorch_metric_learning.losses import TripletMarginLoss
+from pytorch_metric_learning.trainers import MetricLossOnly
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from pml_incremental.functional import correlation_distillation
+from pml_incremental.losses import CorrelationDistillationLoss
+from pml_incremental.models import SmallConvNet
+from pml_incremental.trainers import IncrementalMetricLoss, Teacher
+
+ROUNDS = 60
+TEMPERATURE = 4.0
+
+
+def seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def compare(title: str, ours: Callable[[], object], other: Callable[[], object], bar: str) -> None:
+    """Run both in turn and print the median of the ratios of the rounds."""
+    for function in (ours, other) * 3:
+        function()
+    pairs = [(seconds(ours), seconds(other)) for _ in range(ROUNDS)]
+    ratios = sorted(mine / theirs for mine, theirs in pairs)
+    low, high = ratios[len(ratios) // 4], ratios[3 * len(ratios) // 4]
+    mine, theirs = (statistics.median(times) * 1e3 for times in zip(*pairs, strict=True))
+    print(
+        f"{title:66} {mine:9.3f} ms / {theirs:9.3f} ms = {statistics.median(ratios):6.3f}"
+        f"  (quartiles {low:.3f} to {high:.3f}; bar {bar})"
+    )
+
+
+def loop_over_anchors(student: Tensor, teacher: Tensor) -> Tensor:
+    losses = []
+    for i in range(len(student)):
+        target = F.softmax(teacher @ teacher[i] / TEMPERATURE, dim=0)
+        logits = F.log_softmax(student @ student[i] / TEMPERATURE, dim=0)
+        losses.append(TEMPERATURE**2 * (target * (target.log() - logits)).sum())
+    return torch.stack(losses).mean()
+
+
+def inline(student: Tensor, teacher: Tensor) -> Tensor:
+    logits = F.log_softmax(student @ student.T / TEMPERATURE, dim=1)
+    target = F.softmax(teacher @ teacher.T / TEMPERATURE, dim=1)
+    return F.kl_div(logits, target, reduction="batchmean") * TEMPERATURE**2
+
+
+def inline_normalised(student: Tensor, teacher: Tensor) -> Tensor:
+    return inline(F.normalize(student), F.normalize(teacher))
+
+
+def benchmark_loss() -> None:
+    student = F.normalize(torch.randn(80, 512)).requires_grad_()
+    teacher = F.normalize(torch.randn(80, 512))
+    loss = CorrelationDistillationLoss(TEMPERATURE)
+
+    def step(compute: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], None]:
+        def run() -> None:
+            student.grad = None
+            compute(student, teacher).backward()
+
+        return run
+
+    function = step(lambda z, t: correlation_distillation(z, t, TEMPERATURE).mean())
+    module = step(lambda z, t: loss(z, ref_emb=t))
+    compare(
+        "loop over anchors / correlation loss, N=80 d=512", step(loop_over_anchors), module, ">= 20"
+    )
+    compare("correlation function / written inline", function, step(inline), "<= 1.3")
+    compare(
+        "correlation loss / written inline with normalisation",
+        module,
+        step(inline_normalised),
+        "<= 1.3",
+    )
+
+
+def benchmark_step() -> None:
+    images, labels = torch.randn(80, 1, 32, 32), torch.arange(80) % 20
+    models = {"trunk": SmallConvNet(), "embedder": nn.Linear(96, 128)}
+    teacher = Teacher.snapshot(models)
+
+    def trainer(trainer_class: type, **kwargs: object) -> MetricLossOnly:
+        losses: dict[str, nn.Module] = {"metric_loss": TripletMarginLoss()}
+        if "teacher" in kwargs:
+            losses["correlation_loss"] = CorrelationDistillationLoss(TEMPERATURE)
+        built = trainer_class(
+            models=dict(models),
+            optimizers={
+                f"{name}_optimizer": torch.optim.Adam(model.parameters(), lr=1e-6)
+                for name, model in models.items()
+            },
+            batch_size=80,
+            loss_funcs=losses,
+            dataset=TensorDataset(images, labels),
+            dataloader_num_workers=0,
+            data_device=torch.device("cpu"),
+            **kwargs,
+        )
+        built.initialize_dataloader()
+        built.set_to_train()
+        built.epoch, built.iteration = 1, 0
+        return built
+
+    plain, ours = trainer(MetricLossOnly), trainer(IncrementalMetricLoss, teacher=teacher)
+
+    def plain_step_and_teacher() -> None:
+        plain.forward_and_backward()
+        teacher.embed(images)
+
+    compare(
+        "incremental step / (plain PML step + teacher forward), N=80",
+        ours.forward_and_backward,
+        plain_step_and_teacher,
+        "<= 1.05",
+    )
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    print(
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}, medians of {ROUNDS} rounds run in turn"
+    )
+    benchmark_loss()
+    benchmark_step()
+
+
+if __name__ == "__main__":
+    main()

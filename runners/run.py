@@ -1,0 +1,8 @@
+"""Run a config: ``python runners/run.py configs/glyphs.yaml key.sub=value ...``."""
+
+import sys
+
+from pml_incremental.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["run", *sys.argv[1:]]))

@@ -1,0 +1,216 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pml_incremental.config import ExperimentConfig
+from pml_incremental.experiment import run
+
+TASKS = 3
+
+
+def make_config(tmp_path, **changes):
+    return ExperimentConfig.model_validate(
+        {
+            "name": "tiny",
+            "output": str(tmp_path),
+            "threads": 1,
+            "dataset": {
+                "Glyphs": {
+                    "scripts": ["armenian", "georgian", "arrows"],
+                    "max_classes_per_script": 8,
+                    "image_size": 16,
+                }
+            },
+            "scenario": {"ClassIncrementalScenario": {"class_groups": "natural"}},
+            "models": {
+                "trunk": {"SmallConvNet": {"width": 4}},
+                "embedder": {"MLP": {"layer_sizes": [8]}},
+            },
+            "loss_funcs": {"metric_loss": {"TripletMarginLoss": {"margin": 0.1}}},
+            "sampler": {"MPerClassSampler": {"m": 4}},
+            "optimizers": {
+                "trunk_optimizer": {"Adam": {"lr": 1e-3}},
+                "embedder_optimizer": {"Adam": {"lr": 1e-3}},
+            },
+            "trainer": {"IncrementalMetricLoss": {"batch_size": 16, "iterations_per_epoch": 3}},
+            "num_epochs": [2, 1],
+            **changes,
+        }
+    )
+
+
+def quiet_run(config):
+    return run(config, progress=False)
+
+
+def weights(folder, stage):
+    return load_file(folder / stage / "model.safetensors")
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    config = make_config(tmp_path_factory.mktemp("runs"))
+    return config, quiet_run(config)
+
+
+def test_result_has_a_full_matrix_per_strategy_and_metric(finished):
+    _, result = finished
+    assert list(result.strategies) == ["finetune", "correlation"]
+    for matrices in result.strategies.values():
+        own, joint = matrices["own/recall_at_1"].values, matrices["joint/recall_at_1"].values
+        assert own.shape == (TASKS + 1, TASKS)
+        assert ((own >= 0) & (own <= 1)).all()
+        # The joint gallery holds the tasks seen so far, so before any task there is none.
+        seen = [[i >= j for j in range(1, TASKS + 1)] for i in range(TASKS + 1)]
+        assert (joint == joint).tolist() == seen
+        assert (joint[1, 0], joint[0, 0] == joint[0, 0]) == (own[1, 0], False)
+
+
+def test_strategies_share_the_start_and_then_part(finished):
+    _, result = finished
+    finetune, correlation = (m["own/recall_at_1"].values for m in result.strategies.values())
+    assert (finetune[:2] == correlation[:2]).all()
+    folder = result.folder
+    assert not same(weights(folder, "finetune/task_3"), weights(folder, "correlation/task_3"))
+
+
+def test_files_of_a_run(finished):
+    _, result = finished
+    written = {str(path.relative_to(result.folder)) for path in result.folder.rglob("*.*")}
+    assert {
+        "config.yaml",
+        "environment.json",
+        "metrics.json",
+        "before/evaluation.json",
+        "task_1/model.safetensors",
+        "correlation/task_3/model.safetensors",
+        "correlation/own_recall_at_1.csv",
+        "finetune/joint_mean_average_precision_at_r.csv",
+        "pictures/own_recall_at_1_over_time.png",
+        "pictures/own_recall_at_1_matrix_correlation.png",
+        "pictures/retrieval_correlation.png",
+    } <= written
+    metrics = json.loads((result.folder / "metrics.json").read_text())
+    assert metrics == result.to_dict()
+
+
+def test_weights_are_those_that_were_evaluated(finished):
+    _, result = finished
+    names = set(weights(result.folder, "finetune/task_2"))
+    assert {"trunk.0.0.weight", "trunk.0.1.running_mean", "embedder.0.bias"} <= names
+
+
+def test_same_seed_same_weights_other_seed_others(finished, tmp_path):
+    _, result = finished
+    again = quiet_run(make_config(tmp_path / "again"))
+    other = quiet_run(make_config(tmp_path / "other", seed=1, strategies=["finetune"]))
+    for stage in ("task_1", "finetune/task_3", "correlation/task_3"):
+        assert same(weights(result.folder, stage), weights(again.folder, stage)), stage
+    assert not same(weights(result.folder, "task_1"), weights(other.folder, "task_1"))
+
+
+@pytest.mark.parametrize("lost", ["before", "task_1", "correlation/task_2", "correlation/task_3"])
+def test_resumed_run_equals_an_uninterrupted_one(finished, tmp_path, lost):
+    _, result = finished
+    config = make_config(tmp_path)
+    quiet_run(config)
+    # A killed run leaves a stage without its evaluation, which is written last.
+    (tmp_path / "tiny" / lost / "evaluation.json").unlink()
+    resumed = quiet_run(config)
+    for strategy, matrices in result.strategies.items():
+        assert matrices == resumed.strategies[strategy]
+    assert same(
+        weights(result.folder, "correlation/task_3"), weights(resumed.folder, "correlation/task_3")
+    )
+
+
+def test_finished_stages_are_not_learned_again(finished):
+    config, result = finished
+    stage = result.folder / "correlation/task_2/model.safetensors"
+    before = stage.stat().st_mtime_ns
+    again = quiet_run(config)
+    assert stage.stat().st_mtime_ns == before
+    assert again.strategies == result.strategies
+
+
+def test_strategy_options_have_folders_of_their_own(tmp_path):
+    config = make_config(tmp_path, strategies=["correlation", {"correlation": {"weight": 0}}])
+    result = quiet_run(config)
+    assert list(result.strategies) == ["correlation", "correlation-weight_0"]
+
+
+def test_correlation_of_weight_zero_is_finetuning(finished, tmp_path):
+    _, result = finished
+    zero = quiet_run(make_config(tmp_path, strategies=[{"correlation": {"weight": 0}}]))
+    assert same(
+        weights(zero.folder, "correlation-weight_0/task_3"),
+        weights(result.folder, "finetune/task_3"),
+    )
+
+
+def test_proxies_and_classifier_grow_with_the_classes(tmp_path):
+    config = make_config(
+        tmp_path,
+        models={
+            "trunk": {"SmallConvNet": {"width": 4}},
+            "embedder": {"MLP": {"layer_sizes": [8]}},
+            "classifier": "GrowingClassifier",
+        },
+        loss_funcs={"metric_loss": "ProxyAnchorLoss", "classifier_loss": "CrossEntropyLoss"},
+        optimizers={
+            f"{name}_optimizer": {"Adam": {"lr": 1e-3}}
+            for name in ("trunk", "embedder", "classifier", "metric_loss")
+        },
+        trainer={"IncrementalTrainWithClassifier": {"batch_size": 16, "iterations_per_epoch": 3}},
+        strategies=["correlation"],
+    )
+    result = quiet_run(config)
+    first = weights(result.folder, "task_1")
+    last = weights(result.folder, "correlation/task_3")
+    assert first["classifier.weight"].shape == first["metric_loss.proxies"].shape == (8, 8)
+    assert last["classifier.weight"].shape == last["metric_loss.proxies"].shape == (24, 8)
+    (tmp_path / "tiny/correlation/task_3/evaluation.json").unlink()
+    resumed = quiet_run(config)
+    assert resumed.strategies == result.strategies
+
+
+def test_batchnorm_frozen_with_teacher_keeps_its_statistics(tmp_path):
+    trainer = {
+        "IncrementalMetricLoss": {
+            "batch_size": 16,
+            "iterations_per_epoch": 3,
+            "freeze_trunk_batchnorm": "with_teacher",
+        }
+    }
+    result = quiet_run(make_config(tmp_path, trainer=trainer, strategies=["finetune"]))
+    key = "trunk.0.1.running_mean"
+    first, last = (weights(result.folder, stage)[key] for stage in ("task_1", "finetune/task_3"))
+    assert torch.equal(first, last)
+    assert first.abs().sum() > 0
+
+
+def test_folder_of_another_run_is_refused(finished, tmp_path):
+    config, result = finished
+    other = config.model_copy(update={"seed": 5})
+    with pytest.raises(ValueError, match="seed: 0 there, 5 now"):
+        quiet_run(other)
+    assert json.loads((result.folder / "metrics.json").read_text()) == result.to_dict()
+
+
+def test_parameters_without_optimizer_are_an_error(tmp_path):
+    config = make_config(tmp_path, optimizers={"trunk_optimizer": {"Adam": {"lr": 1e-3}}})
+    with pytest.raises(ValueError, match="embedder_optimizer missing"):
+        quiet_run(config)
+
+
+def test_task_that_cannot_fill_a_batch_is_named(tmp_path):
+    trainer = {"IncrementalMetricLoss": {"batch_size": 80}}
+    with pytest.raises(ValueError, match="task_1"):
+        quiet_run(make_config(tmp_path, trainer=trainer))
+    assert not (tmp_path / "tiny").exists()

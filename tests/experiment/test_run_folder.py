@@ -1,0 +1,47 @@
+import pytest
+import torch
+
+from pml_incremental.experiment.run_folder import RunFolder
+
+CONFIG = {"name": "x", "seed": 0, "output": "runs", "strategies": ["finetune"]}
+
+
+def test_new_folder_holds_the_config(tmp_path):
+    folder = RunFolder(tmp_path / "run", CONFIG)
+    assert "seed: 0" in (folder.path / "config.yaml").read_text()
+
+
+def test_same_config_may_come_back_with_more_strategies_and_another_place(tmp_path):
+    RunFolder(tmp_path / "run", CONFIG)
+    later = {**CONFIG, "strategies": ["finetune", "correlation"], "output": "elsewhere"}
+    RunFolder(tmp_path / "run", later)
+    assert "correlation" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_another_config_is_refused_and_leaves_the_first_alone(tmp_path):
+    RunFolder(tmp_path / "run", CONFIG)
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    with pytest.raises(
+        ValueError, match=r"another config:\n  seed: 0 there, 1 now\n.*new name"
+    ):
+        RunFolder(tmp_path / "run", {**CONFIG, "seed": 1})
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
+
+
+def test_folder_with_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="is not a run's folder"):
+        RunFolder(tmp_path, CONFIG)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_json_and_tensors_come_back(tmp_path):
+    folder = RunFolder(tmp_path / "run", CONFIG)
+    assert folder.read_json("task_1/evaluation.json") is None
+    folder.write_json("task_1/evaluation.json", {"recall": 0.1 + 0.2, "none": None})
+    assert folder.read_json("task_1/evaluation.json") == {"recall": 0.1 + 0.2, "none": None}
+    tensors = {"a": torch.randn(3, 2).T, "b": torch.arange(4)}
+    folder.write_tensors("task_1/model.safetensors", tensors)
+    loaded = folder.read_tensors("task_1/model.safetensors")
+    assert all(torch.equal(loaded[key], tensors[key]) for key in tensors)
+    assert not list(folder.path.rglob("*.part"))
