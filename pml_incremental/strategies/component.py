@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,11 @@ from pml_incremental.trainers import Teacher
 
 @dataclass(frozen=True)
 class WeightedLoss:
-    """A distillation loss and its weight in the total."""
+    """A distillation loss, its weight in the total, and what it compares."""
 
     loss: nn.Module
     weight: float
+    compares: Literal["embeddings", "logits"] = "embeddings"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class Component:
     in its ``state_dict``, so that a resumed run equals an uninterrupted one.
     """
 
+    #: Whether it compares logits, so that the config must have a classifier.
+    needs_classifier: bool = False
+
     def losses(self, task: Task) -> Mapping[str, WeightedLoss]:  # noqa: ARG002
         """The distillation losses of a task that has a teacher, by name.
 
@@ -54,7 +59,8 @@ class Component:
             task: the task about to be learned.
 
         Returns:
-            Losses called as ``loss(embeddings, labels, ref_emb=teacher_embeddings)``.
+            Losses called as ``loss(embeddings, labels, ref_emb=teacher_embeddings)``, or with the
+            logits of both if that is what they compare.
         """
         return {}
 
