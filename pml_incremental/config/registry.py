@@ -12,6 +12,7 @@ from typing import Any
 
 from pml_incremental.config.errors import ConfigError, suggest
 from pml_incremental.config.signatures import signature_of
+from pml_incremental.config.strategy_sums import is_sum, sum_factory
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def resolve(category: str, name: str) -> Any:
 
     Args:
         category: a key of ``CATEGORIES``.
-        name: a name in one of the category's modules, or ``module:Class``.
+        name: a name in one of the category's modules, or ``module:Class``; of a strategy, also
+            several joined by ``+``.
 
     Returns:
         A callable.
@@ -84,6 +86,8 @@ def resolve(category: str, name: str) -> Any:
         >>> resolve("optimizer", "collections:OrderedDict").__name__
         'OrderedDict'
     """
+    if is_sum(category, name):
+        return sum_factory(name, lambda part: resolve(category, part))
     if ":" in name:
         return _import(name)
     members = {found: member for found, _, member in _members(category)}

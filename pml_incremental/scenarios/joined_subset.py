@@ -23,12 +23,12 @@ def join_subsets(subsets: Sequence[TaskSubset]) -> TaskSubset:
         ValueError: if there are none, or they are of different datasets.
 
     Example:
-        >>> def part(*indices):
-        ...     where = np.array(indices)
-        ...     return TaskSubset([("a", 0), ("b", 1), ("c", 1)], where, where, np.minimum(where, 1))
-        >>> first = part(0)
-        >>> join_subsets([first, first]).labels.tolist()
-        [0, 0]
+        >>> letters = [("a", 0), ("b", 1)]
+        >>> first, second = (
+        ...     TaskSubset(letters, np.array([i]), np.array([i]), np.array([i])) for i in (0, 1)
+        ... )
+        >>> list(join_subsets([second, first]))
+        [('b', 1), ('a', 0)]
     """
     if not subsets:
         raise ValueError("there are no subsets to join: give at least one")

@@ -4,11 +4,19 @@ from pml_incremental.strategies import (  # noqa: F401  # these register the nam
     baselines as _baselines,
 )
 from pml_incremental.strategies import logits as _logits  # noqa: F401
+from pml_incremental.strategies import parameters as _parameters  # noqa: F401
 from pml_incremental.strategies import positions as _positions  # noqa: F401
 from pml_incremental.strategies import similarities as _similarities  # noqa: F401
-from pml_incremental.strategies.component import Component, FinishedTask, WeightedLoss
+from pml_incremental.strategies.component import (
+    Component,
+    FinishedTask,
+    WeightedLoss,
+    WeightedPenalty,
+)
 from pml_incremental.strategies.distillation import Distillation
+from pml_incremental.strategies.parameter_penalty import ParameterPenalty
 from pml_incremental.strategies.strategy import STRATEGIES, Images, Strategy, register_strategy
+from pml_incremental.strategies.trained_model import TrainedModel
 
 __all__ = [
     "STRATEGIES",
@@ -16,7 +24,10 @@ __all__ = [
     "Distillation",
     "FinishedTask",
     "Images",
+    "ParameterPenalty",
     "Strategy",
+    "TrainedModel",
     "WeightedLoss",
+    "WeightedPenalty",
     "register_strategy",
 ]

@@ -14,8 +14,8 @@ def lwf(weight: float = 1.0, temperature: float = 2.0) -> Strategy:
     Needs a classifier in the config.
 
     Args:
-        weight: weight of the loss. 1 as in Li & Hoiem, TPAMI 2018, whose loss is that of ours
-            divided by the squared temperature.
+        weight: weight of the loss; ours. That of Li & Hoiem, TPAMI 2018, is 0.25 here, as their
+            loss has no factor of the squared temperature.
         temperature: of both softmaxes (2 in the paper).
 
     Example:

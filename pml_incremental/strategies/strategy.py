@@ -59,7 +59,12 @@ class Strategy:
     @property
     def shares_first_task(self) -> bool:
         """Whether its model after the first task is that of plain training."""
-        return self.first_images == "new"
+        return self.first_images == "new" and not self.observes_training
+
+    @property
+    def observes_training(self) -> bool:
+        """Whether a component must see the steps of every task."""
+        return any(component.observes_training for component in self.components)
 
     @property
     def has_teacher(self) -> bool:
