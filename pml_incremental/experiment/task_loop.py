@@ -146,6 +146,8 @@ class TaskLoop:
         if task.number == 1 and not strategy.observes_training:
             components = ()
         beside = teacher if strategy.has_teacher else None
+        if beside is not None and strategy.moves_teacher:
+            beside = Teacher.snapshot(beside.models())  # the model before the task stays as it was
         learn_task(
             self.config, task, images, student, beside, components, description, self.progress
         )

@@ -3,10 +3,13 @@
 from pml_incremental.strategies import (  # noqa: F401  # these register the names
     baselines as _baselines,
 )
+from pml_incremental.strategies import ema_teacher as _ema_teacher  # noqa: F401
 from pml_incremental.strategies import logits as _logits  # noqa: F401
 from pml_incremental.strategies import parameters as _parameters  # noqa: F401
 from pml_incremental.strategies import positions as _positions  # noqa: F401
+from pml_incremental.strategies import replay as _replay  # noqa: F401
 from pml_incremental.strategies import similarities as _similarities  # noqa: F401
+from pml_incremental.strategies import weight_merging as _weight_merging  # noqa: F401
 from pml_incremental.strategies.component import (
     Component,
     FinishedTask,

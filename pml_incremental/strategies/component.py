@@ -62,6 +62,8 @@ class Component:
     needs_classifier: bool = False
     #: Whether it must see the steps of the first task too, which is then not shared with others.
     observes_training: bool = False
+    #: Whether it changes the teacher while a task is learned.
+    moves_teacher: bool = False
 
     def losses(self, task: Task) -> Mapping[str, WeightedLoss]:  # noqa: ARG002
         """The distillation losses of a task that has a teacher, by name.

@@ -67,6 +67,11 @@ class Strategy:
         return any(component.observes_training for component in self.components)
 
     @property
+    def moves_teacher(self) -> bool:
+        """Whether a component changes the teacher while a task is learned."""
+        return any(component.moves_teacher for component in self.components)
+
+    @property
     def has_teacher(self) -> bool:
         """Whether later tasks are learned beside the previous model.
 
