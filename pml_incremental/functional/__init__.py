@@ -3,6 +3,7 @@
 from pml_incremental.functional.correlation import correlation_distillation, similarity_divergence
 from pml_incremental.functional.embedding import cosine_distillation, l2_distillation
 from pml_incremental.functional.estimation import estimate_features
+from pml_incremental.functional.herding import herding_order
 from pml_incremental.functional.logits import logit_distillation
 from pml_incremental.functional.mmd import maximum_mean_discrepancy
 from pml_incremental.functional.rectified import rectify_similarities
@@ -15,6 +16,7 @@ __all__ = [
     "cosine_distillation",
     "distance_distillation",
     "estimate_features",
+    "herding_order",
     "l2_distillation",
     "logit_distillation",
     "maximum_mean_discrepancy",
