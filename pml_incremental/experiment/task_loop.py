@@ -94,6 +94,13 @@ class TaskLoop:
         draw_retrievals(picture, label, self.scenario, self.tester, student.models)
         return self.matrices(rows)
 
+    def learn_start(self) -> None:
+        """What strategies share: the evaluation before any task, and the first task."""
+        plain = Strategy()
+        student = self.new_student()
+        self.evaluate_before(student)
+        self.learn_stage("", self.scenario[0], student, None, plain)
+
     def new_student(self) -> Student:
         """The student before any task; always the same."""
         seed_everything(self.config.seed, 0)

@@ -1,0 +1,149 @@
+"""The commands that look at many runs: ``compare`` and ``tune``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pml_incremental.cli.commands import Arguments, _clean_errors, _load
+
+if TYPE_CHECKING:
+    from pml_incremental.config import ExperimentConfig
+    from pml_incremental.experiment import Engine
+
+
+class EngineName(str, Enum):
+    """Where a comparison runs."""
+
+    LOCAL = "local"
+    SUBMITIT = "submitit"
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Traceback = Annotated[
+    bool, typer.Option("--traceback", help="When it fails, show where in the code.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an application.
+
+    Args:
+        app: of the command line.
+    """
+    app.command(
+        epilog="Example: pml-incremental compare configs/glyphs.yaml "
+        "--strategies finetune,l2,correlation+ewc,joint --seeds 0,1,2 --jobs 2"
+    )(compare)
+
+
+def compare(
+    arguments: Arguments,
+    strategies: Annotated[
+        str, typer.Option(help="Names with commas between; default: those of the config.")
+    ] = "",
+    seeds: Annotated[str, typer.Option(help="Numbers with commas between.")] = "0,1,2",
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="How many processes of this machine.")
+    ] = 1,
+    engine: Annotated[
+        EngineName, typer.Option(help="This machine, or a cluster (the extra 'cluster').")
+    ] = EngineName.LOCAL,
+    cluster: Annotated[
+        str, typer.Option(help="For submitit: slurm or local; default: what there is.")
+    ] = "",
+    engine_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="For submitit, such as slurm_partition=gpu."),
+    ] = None,
+    quiet: Quiet = False,
+    traceback: Traceback = False,
+) -> None:
+    """Run strategies with several seeds, or what is missing of that, and put them side by side.
+
+    Tables and pictures are written to <output>/<name>/report.
+    """
+    with _clean_errors(traceback):
+        config = with_strategies(_load(arguments), strategies)
+        from pml_incremental.experiment import compare as compare_runs
+        from pml_incremental.experiment.comparison_report import summary_table
+        from pml_incremental.report import print_comparison
+
+        chosen = choose_engine(config, engine, jobs, cluster, engine_option or [])
+        shows_bars = not quiet and jobs == 1 and engine is EngineName.LOCAL
+        comparison = compare_runs(config, parse_seeds(seeds), engine=chosen, progress=shows_bars)
+        print_comparison(summary_table(comparison))
+        typer.echo(f"tables and pictures: {comparison.folder / 'report'}")
+
+
+def with_strategies(config: ExperimentConfig, names: str) -> ExperimentConfig:
+    """The config with the strategies named, checked like one from a file."""
+    from pml_incremental.config import validate
+    from pml_incremental.experiment import choose_strategies
+
+    if not names.strip():
+        return config
+    chosen = choose_strategies(config, [name.strip() for name in names.split(",")])
+    validate(chosen)
+    return chosen
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Numbers with commas between.
+
+    Raises:
+        ConfigError: if it is something else.
+
+    Example:
+        >>> parse_seeds("0, 1,2")
+        [0, 1, 2]
+    """
+    from pml_incremental.config import ConfigError
+
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() for word in words) or len(set(words)) < len(words):
+        raise ConfigError(
+            [f"command line: --seeds: must be different numbers such as 0,1,2, got {text!r}"]
+        )
+    return [int(word) for word in words]
+
+
+def choose_engine(
+    config: ExperimentConfig, name: EngineName, jobs: int, cluster: str, options: list[str]
+) -> Engine:
+    """The engine that the options describe."""
+    from pml_incremental.config import ConfigError
+    from pml_incremental.experiment import LocalProcesses, Submitit, ThisProcess
+
+    if name is EngineName.SUBMITIT:
+        logs = Path(config.output) / config.name / "submitit"
+        return Submitit(logs, cluster or None, parse_options(options))
+    if cluster or options:
+        raise ConfigError(
+            ["command line: --cluster and --engine-option are for --engine submitit; add it"]
+        )
+    return ThisProcess() if jobs == 1 else LocalProcesses(jobs)
+
+
+def parse_options(options: list[str]) -> dict[str, Any]:
+    """``key=value`` pairs, the values in YAML.
+
+    Raises:
+        ConfigError: if one is something else.
+
+    Example:
+        >>> parse_options(["timeout_min=60", "slurm_partition=gpu"])
+        {'timeout_min': 60, 'slurm_partition': 'gpu'}
+    """
+    from pml_incremental.config import ConfigError, parse_yaml
+
+    parsed = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals or not key:
+            raise ConfigError([f"command line: --engine-option: write key=value, got {option!r}"])
+        parsed[key] = parse_yaml(value)
+    return parsed
