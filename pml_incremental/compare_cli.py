@@ -38,6 +38,10 @@ def register(app: typer.Typer) -> None:
         epilog="Example: pml-incremental compare configs/glyphs.yaml "
         "--strategies finetune,l2,correlation+ewc,joint --seeds 0,1,2 --jobs 2"
     )(compare)
+    app.command(
+        epilog="Example: pml-incremental tune configs/glyphs.yaml "
+        "--strategy correlation+ewc --trials 40"
+    )(tune)
 
 
 def compare(
@@ -77,6 +81,44 @@ def compare(
         comparison = compare_runs(config, parse_seeds(seeds), engine=chosen, progress=shows_bars)
         print_comparison(summary_table(comparison))
         typer.echo(f"tables and pictures: {comparison.folder / 'report'}")
+
+
+def tune(
+    arguments: Arguments,
+    strategy: Annotated[
+        str, typer.Option(help="A name or a sum of names; default: the config's, if it has one.")
+    ] = "",
+    trials: Annotated[int, typer.Option(min=1, help="How many to try in all.")] = 30,
+    validation: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Share of training images to validate on.")
+    ] = 0.3,
+    quiet: Quiet = False,
+    traceback: Traceback = False,
+) -> None:
+    """Search a strategy's weights and temperatures on the first two tasks' training images.
+
+    Test images and later tasks are not looked at. Needs the extra 'tune'.
+    """
+    with _clean_errors(traceback):
+        config = with_strategies(_load(arguments), strategy)
+        from pml_incremental.config import ConfigError
+        from pml_incremental.experiment import tune as search
+        from pml_incremental.report.text import percent
+
+        if len(config.strategies) != 1:
+            names = ", ".join(spec.class_name for spec in config.strategies)
+            raise ConfigError([f"command line: choose one with --strategy from {names}"])
+        found = search(
+            config,
+            config.strategies[0],
+            trials=trials,
+            validation_fraction=validation,
+            progress=not quiet,
+        )
+        typer.echo(
+            f"best of {found.trials} trials, Recall@1 {percent(found.value)} % in validation:"
+        )
+        typer.echo(f"{found.spec.class_name}: {found.spec.kwargs}\n{found.file}")
 
 
 def with_strategies(config: ExperimentConfig, names: str) -> ExperimentConfig:

@@ -68,3 +68,17 @@ def test_failed_run_is_a_message_and_exit_code_1(command):
     result = command("compare", "--quiet", "trainer.IncrementalMetricLoss.batch_size=800")
     assert result.exit_code == 1
     assert "a batch of 800 takes" in result.output
+
+
+def test_tune_says_what_is_best(command, tmp_path):
+    pytest.importorskip("optuna")
+    result = command("tune", "--strategy", "l2", "--trials", "1", "--quiet")
+    assert result.exit_code == 0, result.output
+    assert "best of 1 trials, Recall@1" in result.output
+    assert (tmp_path / "small_tune/best_l2-weight_3.yaml").exists()
+
+
+def test_tune_wants_one_strategy(command):
+    result = command("tune")
+    assert result.exit_code == 2
+    assert "choose one with --strategy from finetune, l2" in result.output

@@ -6,6 +6,7 @@ from pml_incremental.experiment.engines import Engine, LocalProcesses, Submitit,
 from pml_incremental.experiment.result import Result
 from pml_incremental.experiment.run import run
 from pml_incremental.experiment.seeding import seed_everything
+from pml_incremental.experiment.tune import Tuned, tune
 
 __all__ = [
     "Comparison",
@@ -14,8 +15,10 @@ __all__ = [
     "Result",
     "Submitit",
     "ThisProcess",
+    "Tuned",
     "choose_strategies",
     "compare",
     "run",
     "seed_everything",
+    "tune",
 ]

@@ -64,6 +64,7 @@ class TaskLoop:
     tester: IncrementalTester
     device: torch.device
     progress: bool
+    draws: bool = True
 
     @classmethod
     def set_up(cls, config: ExperimentConfig, progress: bool) -> TaskLoop:
@@ -90,8 +91,9 @@ class TaskLoop:
             frozen = Teacher.snapshot(student.models)
             finished = FinishedTask(task, teacher, frozen, self.device, rows)
             self.remember(label, finished, student, strategy)
-        picture = self.folder.file(f"pictures/retrieval_{label}.png")
-        draw_retrievals(picture, label, self.scenario, self.tester, student.models)
+        if self.draws:
+            picture = self.folder.file(f"pictures/retrieval_{label}.png")
+            draw_retrievals(picture, label, self.scenario, self.tester, student.models)
         return self.matrices(rows)
 
     def learn_start(self) -> None:
