@@ -118,6 +118,8 @@ class IncrementalMixin(BaseTrainer):
                 self.train_epoch(bar, num_epochs)
                 if self.end_of_epoch_hook(self) is False:
                     break
+        # Idle workers would be copied into those of the next task, which then complain.
+        self.dataloader_iter = None
 
     def train_epoch(self, bar: tqdm[Any], num_epochs: int) -> None:
         """One epoch; losses are read for the bar only when it is drawn."""
