@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -54,7 +56,6 @@ def test_compare_prints_the_table(command, tmp_path):
         (["--seeds", "0,0"], "--seeds: must be different numbers"),
         (["--strategies", "l2,ewcc"], "there is no strategy 'ewcc'; did you mean 'ewc'?"),
         (["--cluster", "slurm"], "are for --engine submitit; add it"),
-        (["--engine", "submitit", "--engine-option", "fast"], "write key=value, got 'fast'"),
     ],
 )
 def test_wrong_options_are_named(command, tmp_path, options, message):
@@ -62,6 +63,13 @@ def test_wrong_options_are_named(command, tmp_path, options, message):
     assert result.exit_code == 2
     assert message in result.output
     assert not (tmp_path / "small").exists()
+
+
+def test_engine_option_without_value_is_named(command):
+    pytest.importorskip("submitit")
+    result = command("compare", "--engine", "submitit", "--engine-option", "fast")
+    assert result.exit_code == 2
+    assert "write key=value, got 'fast'" in result.output
 
 
 def test_failed_run_is_a_message_and_exit_code_1(command):
@@ -82,3 +90,17 @@ def test_tune_wants_one_strategy(command):
     result = command("tune")
     assert result.exit_code == 2
     assert "choose one with --strategy from finetune, l2" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "package", "extra"),
+    [
+        (["tune", "--strategy", "l2"], "optuna", "tune"),
+        (["compare", "--engine", "submitit"], "submitit", "cluster"),
+    ],
+)
+def test_missing_extra_is_named(command, monkeypatch, options, package, extra):
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    result = command(*options)
+    assert result.exit_code == 2
+    assert f'{package} is not installed; pip install "pml-incremental[{extra}]"' in result.output

@@ -77,6 +77,7 @@ def tune(
     """
     if trials < 1:
         raise ValueError(f"trials must be at least 1, got {trials}")
+    _require_optuna()
     space = search_space(spec)
     loop = _set_up(config, spec, validation_fraction, progress)
     study = _open_study(loop.folder, spec)
@@ -125,11 +126,16 @@ def _try(loop: TaskLoop, spec: ObjectSpec) -> float:
     return value
 
 
-def _open_study(folder: RunFolder, spec: ObjectSpec) -> Study:
+def _require_optuna() -> None:
     try:
-        import optuna
+        import optuna  # noqa: F401
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError('tune needs: pip install "pml-incremental[tune]"') from error
+
+
+def _open_study(folder: RunFolder, spec: ObjectSpec) -> Study:
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(
         storage=f"sqlite:///{folder.file('study.db')}",

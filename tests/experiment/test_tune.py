@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -115,6 +117,12 @@ def test_other_split_in_the_same_folder_is_refused(config):
     tune(config, L2, trials=1, progress=False)
     with pytest.raises(ValueError, match=r"holds a search with .*0\.3"):
         tune(config, L2, trials=1, validation_fraction=0.5, progress=False)
+
+
+def test_missing_optuna_is_named(config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)  # as if it were not installed
+    with pytest.raises(ModuleNotFoundError, match=r"pml-incremental\[tune\]"):
+        tune(config, L2, trials=1)
 
 
 def test_no_trials_is_an_error(config):
