@@ -1,5 +1,14 @@
 """Recall@K, and the task matrix with what follows from it: no pytorch-metric-learning."""
 
+from pml_incremental.metrics.match_ranks import NOT_FOUND, MatchRanks, match_ranks
+from pml_incremental.metrics.rank_metrics import (
+    average_precision,
+    average_precision_at_r,
+    hit_at_k,
+    precision_at_k,
+    r_precision,
+    reciprocal_rank,
+)
 from pml_incremental.metrics.recall import lone_queries, recall_at_k
 from pml_incremental.metrics.task_averages import average_incremental, last, seen_means
 from pml_incremental.metrics.task_forgetting import forgetting, max_forgetting
@@ -7,14 +16,23 @@ from pml_incremental.metrics.task_matrix import TaskMatrix
 from pml_incremental.metrics.task_transfer import backward_transfer, forward_transfer
 
 __all__ = [
+    "NOT_FOUND",
+    "MatchRanks",
     "TaskMatrix",
     "average_incremental",
+    "average_precision",
+    "average_precision_at_r",
     "backward_transfer",
     "forgetting",
     "forward_transfer",
+    "hit_at_k",
     "last",
     "lone_queries",
+    "match_ranks",
     "max_forgetting",
+    "precision_at_k",
+    "r_precision",
     "recall_at_k",
+    "reciprocal_rank",
     "seen_means",
 ]

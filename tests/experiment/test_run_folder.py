@@ -21,9 +21,7 @@ def test_same_config_may_come_back_with_more_strategies_and_another_place(tmp_pa
 def test_another_config_is_refused_and_leaves_the_first_alone(tmp_path):
     RunFolder(tmp_path / "run", CONFIG)
     before = (tmp_path / "run" / "config.yaml").read_text()
-    with pytest.raises(
-        ValueError, match=r"another config:\n  seed: 0 there, 1 now\n.*new name"
-    ):
+    with pytest.raises(ValueError, match=r"another config:\n  seed: 0 there, 1 now\n.*new name"):
         RunFolder(tmp_path / "run", {**CONFIG, "seed": 1})
     assert (tmp_path / "run" / "config.yaml").read_text() == before
 

@@ -1,0 +1,5 @@
+"""Searching embeddings, exactly or through an index: no pytorch-metric-learning."""
+
+from pml_incremental.search.exact import ExactSearch
+
+__all__ = ["ExactSearch"]
