@@ -1,9 +1,10 @@
 """Configs: YAML files, command-line overrides, and the objects they describe."""
 
 from pml_incremental.config.errors import ConfigError, suggest
+from pml_incremental.config.listing import available
 from pml_incremental.config.loading import load_config
 from pml_incremental.config.objects import ObjectSpec
-from pml_incremental.config.registry import CATEGORIES, PLURALS, available, resolve
+from pml_incremental.config.registry import CATEGORIES, PLURALS, resolve
 from pml_incremental.config.schema import ExperimentConfig, ModelSpecs, TransformSpecs
 from pml_incremental.config.validation import validate
 from pml_incremental.config.yaml_files import dump_yaml, parse_yaml, read_yaml

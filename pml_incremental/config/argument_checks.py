@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import Parameter
 from typing import Any
 
 from pml_incremental.config.errors import ConfigError, suggest
-from pml_incremental.config.layout import NESTED, KeyPath, category_at, is_object
+from pml_incremental.config.layout import NESTED, KeyPath, category_at, children, is_object
 from pml_incremental.config.registry import resolve
 from pml_incremental.config.signatures import Signature, signature_of
-from pml_incremental.config.supplied import OFFERED, PML_OPTIONS, SUPPLIED
+from pml_incremental.config.supplied import OFFERED, PML_BASES, SUPPLIED, TYPES
 from pml_incremental.config.values import find_mismatch
 
 
@@ -38,18 +39,30 @@ def find_argument_problems(
         message = _check_argument(category, name, argument, value, signature, configurable)
         if message is not None:
             yield (*path, name, argument), message
+        for place, message in _find_malformed(value, (argument,)):
+            yield (*path, name, *place), message
     filled_in = {*kwargs, *OFFERED.get(category, ()), *SUPPLIED.get(category, ())}
     for argument in signature.required:
         if argument not in filled_in:
             yield (*path, name), f"has no {argument!r}; write {name}: {{{argument}: ...}}"
 
 
+def _find_malformed(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """Places in an argument where an object should stand and something else does."""
+    category = category_at(path, NESTED)
+    if category is None:
+        for key, item in children(value):
+            yield from _find_malformed(item, (*path, key))
+    elif value is not None and not is_object(value):
+        yield path, f"must be one {category}, {{ClassName: {{argument: value}}}}, got {value!r}"
+
+
 def _configurable(category: str, signature: Signature) -> set[str]:
     """The arguments that a config may set."""
     names = set(signature.parameters) - SUPPLIED.get(category, {}).keys()
-    if category in PML_OPTIONS:
-        base, options = PML_OPTIONS[category]
-        names -= signature_of(resolve(category, base)).parameters.keys() - options
+    if category in PML_BASES:
+        base = signature_of(resolve(category, PML_BASES[category]))
+        names -= base.parameters.keys() - TYPES[category].keys()
     return names
 
 
@@ -64,8 +77,13 @@ def _check_argument(
             return f"cannot be set in a config; {name} takes: {', '.join(sorted(known))}"
         unknown = f"{name} has no argument {argument!r}; {suggest(argument, known)}"
         return None if signature.is_open else unknown
-    if is_object(value) and category_at((argument,), NESTED) is not None:
+    if category_at((argument,), NESTED) is not None:
         return None
     # torchvision's transforms take words and lists where the default is a number, and check them.
     trust_default = category != "transform"
-    return find_mismatch(signature.parameters[argument], value, trust_default)
+    parameter = signature.parameters[argument]
+    if parameter.annotation is Parameter.empty:
+        parameter = parameter.replace(
+            annotation=TYPES.get(category, {}).get(argument, Parameter.empty)
+        )
+    return find_mismatch(parameter, value, trust_default)

@@ -95,7 +95,7 @@ def canonical(value: Any, path: KeyPath = ()) -> Any:
 
 def canonical_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of an object with the objects among them in canonical form."""
-    anywhere: KeyPath = ("dataset", "")
+    anywhere: KeyPath = ("dataset", "")  # arguments mean the same in objects of any category
     return {name: canonical(value, (*anywhere, name)) for name, value in kwargs.items()}
 
 

@@ -72,6 +72,7 @@ def _lay_over(paths: list[Path], overrides: Sequence[str]) -> tuple[dict[str, An
         origins.add(_value_at(config, changed), changed, COMMAND_LINE)
     if problems:
         raise ConfigError(problems)
+    origins.forget_all_but(config)
     return config, origins
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,21 +35,28 @@ class Origins:
     def of(self, path: KeyPath) -> str:
         """The origins of a key and of what it holds or, if it is missing, of what it misses in."""
         if path in self.known:
-            return ", ".join(dict.fromkeys([self.known[path], *self._below(path).values()]))
-        return self.of(path[:-1]) if path else self.default
+            parts = [of for key, of in self.known.items() if key[: len(path)] == path]
+            return ", ".join(dict.fromkeys([self.known[path], *parts]))
+        for length in range(len(path) - 1, 0, -1):
+            if path[:length] in self.known:
+                return self.known[path[:length]]
+        return self.default
 
     def add(self, value: Any, path: KeyPath, origin: str) -> None:
         """Note that a value, with all that it holds, came from somewhere."""
-        if not isinstance(value, dict):  # only mappings are merged, others replace
-            for replaced in self._below(path):
-                del self.known[replaced]
-        self.known[path] = origin
-        for key, item in children(value):
-            self.add(item, (*path, key), origin)
+        self.known.update(dict.fromkeys(_paths(value, path), origin))
 
-    def _below(self, path: KeyPath) -> dict[KeyPath, str]:
-        length = len(path)
-        return {k: of for k, of in self.known.items() if len(k) > length and k[:length] == path}
+    def forget_all_but(self, config: Any) -> None:
+        """Forget the keys that a config no longer has, because others replaced them."""
+        there = set(_paths(config))
+        self.known = {path: of for path, of in self.known.items() if path in there}
+
+
+def _paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """The path of a value and those of all that it holds."""
+    yield path
+    for key, item in children(value):
+        yield from _paths(item, (*path, key))
 
 
 def merge(base: Any, new: Any, path: KeyPath = ()) -> Any:

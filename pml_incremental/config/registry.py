@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import importlib
 import inspect
-import re
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pml_incremental.config.errors import ConfigError, suggest
-from pml_incremental.config.signatures import signature_of
 
 
 @dataclass(frozen=True)
@@ -56,13 +54,14 @@ CATEGORIES: dict[str, tuple[Source, ...]] = {
     "tester": _sources(f"{_PML}.testers:BaseTester", "pml_incremental.testers"),
     "strategy": _sources("builtins:object", "pml_incremental.strategies"),
 }
-_ABSTRACT = ("Dataset", "GenericPairLoss", "LRScheduler", "Module", "Optimizer", "Sampler")
+_LEFT_OUT = (
+    *("Dataset", "GenericPairLoss", "LRScheduler", "Module", "Optimizer", "Sampler"),  # abstract
+    "ReduceLROnPlateau",  # waits for validation results that the task loop does not give
+)
 PLURALS = {
     name: name.removesuffix("y") + ("ies" if name[-1] == "y" else "s") for name in CATEGORIES
 }
 PLURALS["loss"] = "losses"
-_DISPLAYED = {"pml_incremental": "pml-incremental", _PML: "PML"}
-_ROLE_OR_TARGET = re.compile(r":\w+:|`| ?<[^>]*>`_*|``")
 
 
 def resolve(category: str, name: str) -> Any:
@@ -86,36 +85,25 @@ def resolve(category: str, name: str) -> Any:
     """
     if ":" in name:
         return _import(name)
-    members = {found: member for found, _, member in _members(category)}
-    if name not in members:
+    found = {key: member for key, _, member in members(category)}
+    if name not in found:
         what = f"there is no {category.replace('_', ' ')} {name!r}"
-        raise ConfigError([f"{what}; {_suggest_name(category, name, list(members))}"])
-    return members[name]
+        raise ConfigError([f"{what}; {_suggest_name(category, name, list(found))}"])
+    return found[name]
 
 
-def available(category: str) -> dict[str, tuple[str, str]]:
-    """What a category offers, in alphabetical order.
+def members(category: str) -> Iterator[tuple[str, str, Any]]:
+    """What a category offers.
 
     Args:
         category: a key of ``CATEGORIES``.
 
-    Returns:
-        By name: the package it comes from, and one line about it: the start of its docstring or,
-        if it has none, its arguments.
+    Yields:
+        Name, package and value of each member; of two with one name only the first.
 
-    Example:
-        >>> available("strategy")["finetune"]
-        ('pml-incremental', 'Train on the new images and do nothing about forgetting.')
+    Raises:
+        ValueError: if there is no such category.
     """
-    listed = {
-        name: (_DISPLAYED.get(package, package), _one_line(member))
-        for name, package, member in _members(category)
-    }
-    return dict(sorted(listed.items(), key=lambda item: item[0].lower()))
-
-
-def _members(category: str) -> Iterator[tuple[str, str, Any]]:
-    """Name, package and value of each member; of two with one name only the first."""
     if category not in CATEGORIES:
         raise ValueError(f"there is no category {category!r}; {suggest(category, CATEGORIES)}")
     seen: set[str] = set()
@@ -132,12 +120,12 @@ def _members(category: str) -> Iterator[tuple[str, str, Any]]:
 
 
 def _is_member(name: str, member: Any, base: type, package: str) -> bool:
-    if name.startswith(("_", "Base")) or name.endswith("Mixin") or name in _ABSTRACT:
+    if name.startswith(("_", "Base")) or name.endswith("Mixin") or name in _LEFT_OUT:
         return False
     if not getattr(member, "__module__", "").startswith(package):
         return False
     if inspect.isclass(member):
-        return issubclass(member, base)
+        return issubclass(member, base) and not issubclass(member, enum.Enum)
     return package == "torchvision" and _builds_network(name, member)
 
 
@@ -168,17 +156,9 @@ def _import(name: str) -> Any:
 
 def _suggest_name(category: str, name: str, names: list[str]) -> str:
     found = suggest(name, names)
-    if not found.startswith("known"):
+    if not found.startswith("known") or len(names) <= 5:
         return found
     return (
         f"'pml-incremental list {PLURALS[category]}' shows all; your own is written "
         f"my_module:{name}"
     )
-
-
-def _one_line(member: Any) -> str:
-    paragraph = inspect.cleandoc(member.__doc__ or "").split("\n\n")[0].split("Args:")[0]
-    text = " ".join(_ROLE_OR_TARGET.sub("", paragraph).split())
-    names = signature_of(member).parameters
-    line = text.split(". ")[0] if text else f"Arguments: {', '.join(names) or 'none'}"
-    return textwrap.shorten(line.rstrip(".: ") + ".", width=120, placeholder=" ...")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -17,45 +16,20 @@ from pydantic import (
     field_serializer,
 )
 
+from pml_incremental.config.fields import (
+    Epochs,
+    FiniteNumber,
+    LossWeights,
+    Object,
+    ObjectsByName,
+    PositiveInt,
+    Strategies,
+    Transforms,
+    drop_nulls,
+)
 from pml_incremental.config.layout import canonical
 from pml_incremental.config.merge import Origins
 from pml_incremental.config.objects import ObjectSpec
-
-
-def _drop_nulls(value: Any) -> Any:
-    """An empty section is an empty mapping, and null removes an entry."""
-    if value is None:
-        return {}
-    if isinstance(value, dict):
-        return {key: item for key, item in value.items() if item is not None}
-    return value
-
-
-def _check_epochs(value: Any) -> Any:
-    entries = value if isinstance(value, list | tuple) else [value]
-    if not entries or any(type(n) is not int or n < 1 for n in entries):
-        raise ValueError(
-            f"must be a whole number of at least 1, or a list of them, one per task; got {value!r}"
-        )
-    return value
-
-
-def _check_distinct(specs: tuple[ObjectSpec, ...]) -> tuple[ObjectSpec, ...]:
-    if not specs:
-        raise ValueError("names no strategy; name at least one, such as finetune")
-    for index, spec in enumerate(specs):
-        if spec in specs[:index]:
-            raise ValueError(
-                f"{spec.class_name!r} is there twice with the same arguments; remove one"
-            )
-    return specs
-
-
-PositiveInt = Annotated[StrictInt, Field(ge=1)]
-FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Object = Annotated[ObjectSpec, BeforeValidator(ObjectSpec.parse)]
-ObjectsByName = Annotated[dict[str, Object], BeforeValidator(_drop_nulls)]
-Transforms = Annotated[tuple[Object, ...], BeforeValidator(lambda value: value or ())]
 
 
 class _Section(BaseModel):
@@ -127,19 +101,19 @@ class ExperimentConfig(_Section):
     threads: PositiveInt | None = None
     dataset: Object
     scenario: Object
-    transforms: Annotated[TransformSpecs, BeforeValidator(_drop_nulls)] = TransformSpecs()
+    transforms: Annotated[TransformSpecs, BeforeValidator(drop_nulls)] = TransformSpecs()
     models: ModelSpecs
     loss_funcs: ObjectsByName
-    loss_weights: Annotated[dict[str, FiniteNumber], BeforeValidator(_drop_nulls)] = {}
+    loss_weights: LossWeights = {}
     mining_funcs: ObjectsByName = {}
     sampler: Object | None = None
     optimizers: ObjectsByName
     lr_schedulers: ObjectsByName = {}
     grad_clip_norm: Annotated[FiniteNumber, Field(gt=0)] | None = None
     trainer: Object
-    num_epochs: Annotated[int | tuple[int, ...], BeforeValidator(_check_epochs)]
+    num_epochs: Epochs
     tester: Object = ObjectSpec(class_name="IncrementalTester")
-    strategies: Annotated[tuple[Object, ...], AfterValidator(_check_distinct)] = (
+    strategies: Strategies = (
         ObjectSpec(class_name="finetune"),
         ObjectSpec(class_name="correlation"),
     )

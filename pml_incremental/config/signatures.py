@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
-import textwrap
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from inspect import Parameter
 from typing import Any
 
-_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+from pml_incremental.config.init_source import InitSource, read_init
+
+_NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,13 @@ class Signature:
         is_open: whether there may be arguments of other names, which cannot be known.
     """
 
-    parameters: dict[str, inspect.Parameter] = field(default_factory=dict)
+    parameters: dict[str, Parameter] = field(default_factory=dict)
     is_open: bool = False
 
     @property
     def required(self) -> list[str]:
         """Names without a default."""
-        empty = inspect.Parameter.empty
-        return [name for name, found in self.parameters.items() if found.default is empty]
+        return [name for name, p in self.parameters.items() if p.default is Parameter.empty]
 
 
 def signature_of(target: Callable[..., Any]) -> Signature:
@@ -58,8 +58,10 @@ def signature_of(target: Callable[..., Any]) -> Signature:
 
 
 def _of_class(target: type) -> Signature:
-    parameters: dict[str, inspect.Parameter] = {}
-    passed: set[str] = set()
+    if not any("__init__" in vars(owner) for owner in target.__mro__[:-1]):  # but __new__
+        return _of_function(target)
+    parameters: dict[str, Parameter] = {}
+    taken: set[str] = set()
     positions = 0
     for owner in target.__mro__[:-1]:
         init = owner.__dict__.get("__init__")
@@ -68,34 +70,33 @@ def _of_class(target: type) -> Signature:
         found = _parameters(init)
         if found is None:
             return Signature(parameters, is_open=True)
-        named = [p for p in found[1:] if p.kind in _NAMED]
-        for parameter in named[positions:]:
-            if parameter.name not in passed:
+        for parameter in _named(found[1:])[positions:]:
+            if parameter.name not in taken:
                 parameters.setdefault(parameter.name, parameter)
         if not _takes_any(found):
             return Signature(parameters)
-        call = _super_call(init)
-        if call is not None and not call.forwards:
-            return Signature(parameters, is_open=True)
-        if call is not None:
-            passed |= call.keywords
-            positions = call.positions
-    return Signature(parameters) if target.__init__ is not object.__init__ else _of_new(target)
+        source = read_init(init)
+        if source is not None:
+            _add_read(source, parameters)
+            if not source.forwards:
+                return Signature(parameters, is_open=True)
+            taken |= source.passed
+            positions = source.positions
+    return Signature(parameters)
 
 
-def _of_new(target: type) -> Signature:
-    """Of a class without ``__init__``, such as a named tuple."""
-    found = _parameters(target)
-    if found is None or _takes_any(found):
-        return Signature(is_open=True)
-    return Signature({p.name: p for p in found if p.kind in _NAMED})
+def _add_read(source: InitSource, parameters: dict[str, Parameter]) -> None:
+    """Add the arguments that are taken out of ``**kwargs`` by name."""
+    for name in sorted(source.required | source.optional):
+        default = Parameter.empty if name in source.required else None
+        parameters.setdefault(name, Parameter(name, Parameter.KEYWORD_ONLY, default=default))
 
 
 def _of_function(target: Callable[..., Any]) -> Signature:
     found = _parameters(target)
     if found is None:
         return Signature(is_open=True)
-    parameters = {p.name: p for p in found if p.kind in _NAMED}
+    parameters = {parameter.name: parameter for parameter in _named(found)}
     if not _takes_any(found):
         return Signature(parameters)
     returned = _hints(target).get("return")
@@ -105,7 +106,7 @@ def _of_function(target: Callable[..., Any]) -> Signature:
     return Signature({**optional, **parameters}, is_open=built.is_open or not optional)
 
 
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
+def _parameters(function: Callable[..., Any]) -> list[Parameter] | None:
     """Parameters with evaluated annotations, or None for what has no signature in Python."""
     try:
         signature = inspect.signature(function)
@@ -124,37 +125,9 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
-def _takes_any(parameters: list[inspect.Parameter]) -> bool:
-    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+def _named(parameters: list[Parameter]) -> list[Parameter]:
+    return [parameter for parameter in parameters if parameter.kind in _NAMED]
 
 
-@dataclass(frozen=True)
-class _SuperCall:
-    """What an ``__init__`` hands to the next one."""
-
-    keywords: frozenset[str]
-    positions: int
-    forwards: bool
-
-
-def _super_call(init: Callable[..., Any]) -> _SuperCall | None:
-    """The call of the next ``__init__`` in the source of one, None if there is no source."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(init)))
-    except (OSError, TypeError, SyntaxError):
-        return None
-    calls = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "__init__"
-    ]
-    named = [keyword.arg for call in calls for keyword in call.keywords]
-    plain = [arg for call in calls[:1] for arg in call.args if not isinstance(arg, ast.Starred)]
-    is_super = all(isinstance(call.func.value, ast.Call) for call in calls[:1])  # type: ignore[attr-defined]
-    return _SuperCall(
-        keywords=frozenset(name for name in named if name is not None),
-        positions=len(plain) if is_super else max(0, len(plain) - 1),
-        forwards=None in named,
-    )
+def _takes_any(parameters: list[Parameter]) -> bool:
+    return any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import NonNegativeInt, PositiveInt
+
 # Passed to a class that takes them, unless the config sets them.
 OFFERED: dict[str, frozenset[str]] = {
     "loss": frozenset({"num_classes", "embedding_size"}),
@@ -50,29 +54,26 @@ SUPPLIED: dict[str, dict[str, str]] = {
     },
     "tester": {"data_device": _BY_KEY.format("device")},
 }
-# The only arguments of PML's own trainers and testers that mean something in a task loop.
-PML_OPTIONS: dict[str, tuple[str, frozenset[str]]] = {
-    "trainer": (
-        "pytorch_metric_learning.trainers:BaseTrainer",
-        frozenset(
-            {
-                "batch_size",
-                "iterations_per_epoch",
-                "freeze_trunk_batchnorm",
-                "dataloader_num_workers",
-            }
-        ),
-    ),
-    "tester": (
-        "pytorch_metric_learning.testers:BaseTester",
-        frozenset(
-            {
-                "batch_size",
-                "dataloader_num_workers",
-                "normalize_embeddings",
-                "use_trunk_output",
-                "pca",
-            }
-        ),
-    ),
+# Types of arguments that PML does not annotate.
+TYPES: dict[str, dict[str, Any]] = {
+    "dataset": {"root": str},
+    "sampler": {"m": PositiveInt, "num_triplets": PositiveInt},
+    "trainer": {
+        "batch_size": PositiveInt,
+        "iterations_per_epoch": PositiveInt,
+        "freeze_trunk_batchnorm": bool,
+        "dataloader_num_workers": NonNegativeInt,
+    },
+    "tester": {
+        "batch_size": PositiveInt,
+        "dataloader_num_workers": NonNegativeInt,
+        "normalize_embeddings": bool,
+        "use_trunk_output": bool,
+        "pca": PositiveInt,
+    },
+}
+# Of these classes' own arguments, only those above mean something in a task loop.
+PML_BASES = {
+    "trainer": "pytorch_metric_learning.trainers:BaseTrainer",
+    "tester": "pytorch_metric_learning.testers:BaseTester",
 }

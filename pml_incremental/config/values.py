@@ -8,11 +8,25 @@ import json
 import typing
 from typing import Any
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    NonNegativeInt,
+    PositiveInt,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.errors import PydanticUndefinedAnnotation
 
 _EMPTY = inspect.Parameter.empty
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_WORDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    PositiveInt: "a whole number of at least 1",
+    NonNegativeInt: "a whole number of at least 0",
+    float: "a number",
+    str: "text",
+}
 
 
 def find_mismatch(
@@ -64,18 +78,12 @@ def _fits_annotation(annotation: Any, value: Any) -> bool | None:
         return None
     try:
         adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
-    except PydanticUserError:
-        try:
-            adapter = TypeAdapter(annotation)
-        except PydanticUserError:
-            return None
-    except PydanticUndefinedAnnotation:
-        return None
-    try:
         # Strict JSON is what a config is: lists may be tuples and strings paths, and no more.
         adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError:
         return False
+    except (PydanticUserError, PydanticUndefinedAnnotation):
+        return None
     return True
 
 

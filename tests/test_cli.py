@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pml_incremental import __version__
+from pml_incremental.cli import main
+
+CONFIG = """\
+dataset: {Glyphs: {scripts: [armenian, georgian], max_classes_per_script: 6}}
+scenario: {ClassIncrementalScenario: {class_groups: natural}}
+models: {trunk: {SmallConvNet: {width: 4}}, embedder: {MLP: {layer_sizes: [8]}}}
+loss_funcs: {metric_loss: {TripletMarginLoss: {margin: 0.1, distance: CosineSimilarity}}}
+mining_funcs: {tuple_miner: MultiSimilarityMiner}
+sampler: {MPerClassSampler: {m: 4}}
+optimizers:
+  trunk_optimizer: {Adam: {lr: 1e-3}}
+  embedder_optimizer: {Adam: {lr: 1e-3}}
+trainer: {IncrementalMetricLoss: {batch_size: 24, iterations_per_epoch: 2}}
+num_epochs: 1
+threads: 1
+"""
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    path = tmp_path / "tiny.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+def test_version(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"pml-incremental {__version__}\n"
+
+
+@pytest.mark.parametrize("command", [[], ["--help"]])
+def test_help_names_the_commands(capsys: Capture, command: list[str]) -> None:
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert all(f" {name} " in out for name in ("run", "validate", "list"))
+
+
+@pytest.mark.parametrize("command", ["run", "validate", "list"])
+def test_help_of_a_command_has_an_example(capsys: Capture, command: str) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"Example: pml-incremental {command} " in capsys.readouterr().out
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from pml_incremental.cli import main; main(['--help']); "
+        "print([m for m in ('torch', 'torchvision', 'matplotlib', 'pydantic') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_validate_shows_what_would_be_run(capsys: Capture, config: Path) -> None:
+    assert main(["validate", str(config), "seed=3", "loss_weights.metric_loss=2"]) == 0
+    out = capsys.readouterr().out
+    assert "tiny is valid" in out
+    for text in ("TripletMarginLoss", "finetune", "correlation", "metric_loss: 2", "│ 3 "):
+        assert text in out
+
+
+@pytest.mark.parametrize("command", ["run", "validate"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tiny.yaml", "sed=1"], "command line: sed: unknown key; did you mean 'seed'?"),
+        (["tiny.yaml", "trainer=X"], "command line: trainer.X: there is no trainer 'X'"),
+        (["tiny.yaml", "seed.x=1", "seed"], "'seed' is neither a .yaml file nor key=value"),
+        (["tini.yaml"], "tini.yaml: there is no such file; did you mean 'tiny.yaml'?"),
+        (["runs/lr=1/none.yaml"], "runs/lr=1/none.yaml: there is no such file"),
+        (["seed=1"], "no config file is given"),
+    ],
+)
+def test_wrong_configs_give_a_message_alone(
+    capsys: Capture, config: Path, command: str, arguments: list[str], message: str
+) -> None:
+    assert main([command, *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert len(captured.err.splitlines()) == 1
+    assert not Path("runs").exists()
+
+
+def test_unknown_commands_and_options() -> None:
+    assert main(["rnu"]) == 2
+    assert main(["run"]) == 2
+    assert main(["run", "--silent", "tiny.yaml"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "origin"),
+    [
+        ("losses", "CorrelationDistillationLoss", "pml-incremental"),
+        ("miners", "MultiSimilarityMiner", "PML"),
+        ("samplers", "MPerClassSampler", "PML"),
+        ("distances", "CosineSimilarity", "PML"),
+        ("reducers", "ThresholdReducer", "PML"),
+        ("regularizers", "LpRegularizer", "PML"),
+        ("datasets", "Glyphs", "pml-incremental"),
+        ("models", "resnet18", "torchvision"),
+        ("trainers", "IncrementalMetricLoss", "pml-incremental"),
+        ("testers", "IncrementalTester", "pml-incremental"),
+        ("strategies", "correlation", "pml-incremental"),
+        ("optimizers", "Adam", "torch"),
+        ("lr_schedulers", "StepLR", "torch"),
+        ("scenarios", "ClassIncrementalScenario", "pml-incremental"),
+        ("transforms", "RandomResizedCrop", "torchvision"),
+    ],
+)
+def test_list(capsys: Capture, group: str, name: str, origin: str) -> None:
+    assert main(["list", group]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["│", name, "│", origin, "│"] in [row[:5] for row in rows]
+
+
+def test_list_suggests_a_group(capsys: Capture) -> None:
+    assert main(["list", "loses"]) == 2
+    assert "nothing called 'loses' to list; did you mean 'losses'?" in capsys.readouterr().err
+
+
+def test_run_trains_writes_and_ends_with_a_table(capsys: Capture, config: Path) -> None:
+    assert main(["run", str(config), "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert "Recall@1" in captured.out
+    assert "finetune" in captured.out
+    assert "correlation" in captured.out
+    assert json.loads(Path("runs/tiny/metrics.json").read_text())
+    # The resolved config can be run again; it finds everything done.
+    assert main(["run", "runs/tiny/config.yaml", "--quiet"]) == 0
+    assert "finetune" in capsys.readouterr().out
+    # Another config may not take that folder.
+    assert main(["run", str(config), "seed=1"]) == 1
+    error = capsys.readouterr().err
+    assert "holds a run with another config" in error
+    assert "Traceback" not in error
+    with pytest.raises(ValueError, match="holds a run with another config"):
+        main(["run", str(config), "seed=1", "--traceback"])
+
+
+def test_run_with_the_users_own_loss(capsys: Capture, config: Path) -> None:
+    Path("cli_test_losses.py").write_text(
+        "from pytorch_metric_learning.losses import ContrastiveLoss\n"
+        "class Mine(ContrastiveLoss):\n"
+        "    '''My own.'''\n"
+    )
+    own = "loss_funcs.metric_loss={cli_test_losses:Mine: {neg_margin: 0.5}}"
+    assert main(["run", "-q", "tiny.yaml", own, "strategies=[finetune]", "mining_funcs="]) == 0
+    assert "cli_test_losses:Mine" in Path("runs/tiny/config.yaml").read_text()
