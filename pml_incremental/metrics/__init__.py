@@ -10,6 +10,7 @@ from pml_incremental.metrics.rank_metrics import (
     reciprocal_rank,
 )
 from pml_incremental.metrics.recall import lone_queries, recall_at_k
+from pml_incremental.metrics.retrieval_metric import RetrievalMetric, common_depth
 from pml_incremental.metrics.task_averages import average_incremental, last, seen_means
 from pml_incremental.metrics.task_forgetting import forgetting, max_forgetting
 from pml_incremental.metrics.task_matrix import TaskMatrix
@@ -18,11 +19,13 @@ from pml_incremental.metrics.task_transfer import backward_transfer, forward_tra
 __all__ = [
     "NOT_FOUND",
     "MatchRanks",
+    "RetrievalMetric",
     "TaskMatrix",
     "average_incremental",
     "average_precision",
     "average_precision_at_r",
     "backward_transfer",
+    "common_depth",
     "forgetting",
     "forward_transfer",
     "hit_at_k",

@@ -23,7 +23,8 @@ class MatchRanks:
         depth: how many places were looked at; ``gallery_size`` for whole rankings.
 
     Example:
-        >>> found = match_ranks(torch.tensor([[7, 3, 3]]), torch.tensor([3]), torch.tensor([2]), 9)
+        >>> hits = torch.tensor([[False, True, True]])
+        >>> found = match_ranks(hits, matches=torch.tensor([2]), gallery_size=9)
         >>> found.ranks.tolist(), found.depth
         ([[2, 3]], 3)
     """
@@ -46,23 +47,20 @@ class MatchRanks:
         return MatchRanks(self.ranks[queries], self.matches[queries], self.gallery_size, self.depth)
 
 
-def match_ranks(
-    knn_labels: Tensor, query_labels: Tensor, matches: Tensor, gallery_size: int
-) -> MatchRanks:
-    """Ranks read off the labels of the nearest items.
+def match_ranks(hits: Tensor, matches: Tensor, gallery_size: int) -> MatchRanks:
+    """Ranks read off which of the nearest items are of the query's class.
 
     Args:
-        knn_labels: nearest first and without the query itself, shape (Q, K).
-        query_labels: shape (Q,).
+        hits: nearest first and without the query itself, shape (Q, K), bool.
         matches: number of same-class items in the gallery, shape (Q,).
         gallery_size: number of items in the gallery, the query itself left out.
 
     Returns:
         Ranks up to K.
     """
-    depth = knn_labels.shape[1]
-    places = torch.arange(1, depth + 1, device=knn_labels.device)
-    ranks = torch.where(knn_labels == query_labels[:, None], places, NOT_FOUND).sort(dim=1).values
+    depth = hits.shape[1]
+    places = torch.arange(1, depth + 1, device=hits.device)
+    ranks = torch.where(hits, places, NOT_FOUND).sort(dim=1).values
     return MatchRanks(trim(ranks), matches, gallery_size, depth)
 
 

@@ -27,8 +27,8 @@ def hit_at_k(found: MatchRanks, k: int) -> Tensor:
 
     Example:
         >>> from pml_incremental.metrics import match_ranks
-        >>> labels, matches = torch.tensor([[7, 3, 3], [3, 7, 7]]), torch.tensor([2, 2])
-        >>> found = match_ranks(labels, torch.tensor([3, 3]), matches, gallery_size=5)
+        >>> hits = torch.tensor([[False, True, True], [True, False, False]])
+        >>> found = match_ranks(hits, matches=torch.tensor([2, 2]), gallery_size=5)
         >>> hit_at_k(found, 1).tolist(), hit_at_k(found, 2).tolist()
         ([0.0, 1.0], [1.0, 1.0])
     """

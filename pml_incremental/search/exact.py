@@ -70,7 +70,7 @@ class ExactSearch:
                 queries only.
         """
         for gallery in galleries:
-            _check_ranges(queries, gallery, len(self.embeddings))
+            check_ranges(queries, gallery, len(self.embeddings))
         members = [ClassMembers(self.labels, gallery) for gallery in galleries]
         dtype = torch.float64 if None in depths else torch.float32
         points = self._prepared(dtype)
@@ -82,9 +82,13 @@ class ExactSearch:
                 part.append(_read_off(points, chunk, span, scores, member, depth))
         return [concatenate(part) for part in parts]
 
+    def most_matches(self, queries: range, gallery: range) -> int:
+        """The largest number of same-class items that one of the queries has in a gallery."""
+        return int(ClassMembers(self.labels, gallery).number_of_matches(queries).max())
+
     def nearest(self, queries: range, gallery: range, k: int) -> Tensor:
         """The k nearest rows of each query, or all there are, shape (Q, min(k, available))."""
-        _check_ranges(queries, gallery, len(self.embeddings))
+        check_ranges(queries, gallery, len(self.embeddings))
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         points = self._prepared(torch.float32)
@@ -129,10 +133,11 @@ def _read_off(
         return MatchRanks(matches.new_empty(len(chunk), 0), matches, size, 0)
     found = nearest_items(points, chunk, gallery, inside, depth, members.labels)
     asked = members.labels[chunk.start : chunk.stop]
-    return match_ranks(members.labels[found], asked, matches, size)
+    return match_ranks(members.labels[found] == asked[:, None], matches, size)
 
 
-def _check_ranges(queries: range, gallery: range, size: int) -> None:
+def check_ranges(queries: range, gallery: range, size: int) -> None:
+    """Raise unless both are rows there are, and the gallery holds all of the queries or none."""
     for name, rows in (("queries", queries), ("gallery", gallery)):
         if not (rows.step == 1 and 0 <= rows.start < rows.stop <= size):
             raise ValueError(f"{name} must be rows within 0 to {size}, at least one, got {rows}")
