@@ -1,5 +1,6 @@
 """Recall@K, and the task matrix with what follows from it: no pytorch-metric-learning."""
 
+from pml_incremental.metrics.cross_model import CrossModelSummary, summarise_cross_model
 from pml_incremental.metrics.match_ranks import NOT_FOUND, MatchRanks, match_ranks
 from pml_incremental.metrics.rank_metrics import (
     average_precision,
@@ -18,6 +19,7 @@ from pml_incremental.metrics.task_transfer import backward_transfer, forward_tra
 
 __all__ = [
     "NOT_FOUND",
+    "CrossModelSummary",
     "MatchRanks",
     "RetrievalMetric",
     "TaskMatrix",
@@ -38,4 +40,5 @@ __all__ = [
     "recall_at_k",
     "reciprocal_rank",
     "seen_means",
+    "summarise_cross_model",
 ]
