@@ -1,5 +1,6 @@
 """Recall@K, and the task matrix with what follows from it: no pytorch-metric-learning."""
 
+from pml_incremental.metrics.bootstrap import bootstrap_interval
 from pml_incremental.metrics.cross_model import CrossModelSummary, summarise_cross_model
 from pml_incremental.metrics.match_ranks import NOT_FOUND, MatchRanks, match_ranks
 from pml_incremental.metrics.rank_metrics import (
@@ -27,6 +28,7 @@ __all__ = [
     "average_precision",
     "average_precision_at_r",
     "backward_transfer",
+    "bootstrap_interval",
     "common_depth",
     "forgetting",
     "forward_transfer",
