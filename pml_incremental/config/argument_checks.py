@@ -10,6 +10,7 @@ from pml_incremental.config.errors import ConfigError, suggest
 from pml_incremental.config.layout import NESTED, KeyPath, category_at, children, is_object
 from pml_incremental.config.registry import resolve
 from pml_incremental.config.signatures import Signature, signature_of
+from pml_incremental.config.strategy_sums import is_sum, split_sum
 from pml_incremental.config.supplied import OFFERED, PML_BASES, SUPPLIED, TYPES
 from pml_incremental.config.values import find_mismatch
 
@@ -28,6 +29,9 @@ def find_argument_problems(
     Yields:
         Path and description of each problem.
     """
+    if is_sum(category, name):
+        yield from _find_problems_of_sum(path, name, kwargs)
+        return
     try:
         target = resolve(category, name)
     except ConfigError as error:
@@ -45,6 +49,20 @@ def find_argument_problems(
     for argument in signature.required:
         if argument not in filled_in:
             yield (*path, name), f"has no {argument!r}; write {name}: {{{argument}: ...}}"
+
+
+def _find_problems_of_sum(
+    path: KeyPath, name: str, kwargs: dict[str, Any]
+) -> Iterator[tuple[KeyPath, str]]:
+    """What is wrong with the parts of a sum of strategies."""
+    try:
+        parts = list(split_sum(name, kwargs))
+    except ConfigError as error:
+        for problem in error.problems:
+            yield (*path, name), problem
+        return
+    for part, options in parts:
+        yield from find_argument_problems((*path, name), "strategy", part, options)
 
 
 def _find_malformed(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pml_incremental.config.errors import ConfigError, suggest
+from pml_incremental.config.strategy_sums import is_sum, sum_factory
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def resolve(category: str, name: str) -> Any:
 
     Args:
         category: a key of ``CATEGORIES``.
-        name: a name in one of the category's modules, or ``module:Class``.
+        name: a name in one of the category's modules, or ``module:Class``; of a strategy, also
+            several joined by ``+``.
 
     Returns:
         A callable.
@@ -83,6 +85,8 @@ def resolve(category: str, name: str) -> Any:
         >>> resolve("optimizer", "collections:OrderedDict").__name__
         'OrderedDict'
     """
+    if is_sum(category, name):
+        return sum_factory(name, lambda part: resolve(category, part))
     if ":" in name:
         return _import(name)
     found = {key: member for key, _, member in members(category)}

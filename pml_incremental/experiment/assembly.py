@@ -10,7 +10,7 @@ from torch import nn
 
 from pml_incremental.config import ExperimentConfig, ObjectSpec
 from pml_incremental.models import output_width, remove_classification_head
-from pml_incremental.scenarios import ClassIncrementalScenario, Task
+from pml_incremental.scenarios import ClassIncrementalScenario, Task, TaskSubset
 
 
 def choose_device(name: str) -> torch.device:
@@ -96,6 +96,20 @@ def build_optimizers(
     if idle:
         raise ValueError(f"optimizers: {', '.join(idle)} would have nothing to train; remove them")
     return {key: spec.build("optimizer", params=parameters[key]) for key, spec in specs.items()}
+
+
+def build_sampler(config: ExperimentConfig, images: TaskSubset) -> Any:
+    """The sampler of training batches, or None for all images in random order."""
+    if config.sampler is None:
+        return None
+    size = batch_size(config)
+    return config.sampler.build(
+        "sampler",
+        labels=images.labels,
+        batch_size=size,
+        # PML's own default makes an epoch of 100,000 images, however few there are.
+        length_before_new_iter=max(size, len(images)),
+    )
 
 
 def batch_size(config: ExperimentConfig) -> int:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from pml_incremental.config import ExperimentConfig
-from pml_incremental.experiment.assembly import batch_size, build_optimizers
-from pml_incremental.experiment.seeding import seed_everything
+from pml_incremental.experiment.assembly import batch_size, build_optimizers, build_sampler
+from pml_incremental.experiment.loss_terms import loss_terms
 from pml_incremental.experiment.student import Student
-from pml_incremental.scenarios import Task
+from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies import Component
 from pml_incremental.trainers import Teacher
 
@@ -19,33 +19,26 @@ from pml_incremental.trainers import Teacher
 def learn_task(
     config: ExperimentConfig,
     task: Task,
+    images: TaskSubset,
     student: Student,
     teacher: Teacher | None,
     components: Sequence[Component],
     description: str,
     progress: bool,
 ) -> None:
-    """Train the student on the new images of one task, in place.
+    """Train the student on one task, in place.
 
     Args:
         config: losses, optimizers, sampler, trainer and epochs.
-        task: whose training images are used.
-        student: the models as the previous task left them.
-        teacher: a frozen copy of them, or None for the first task.
-        components: what the strategy adds.
+        task: the new one.
+        images: what it is learned from.
+        student: the models as the previous task left them, grown for the task's classes.
+        teacher: a frozen copy of them, or None where there is nothing to compare with.
+        components: what the strategy adds; without a teacher they only observe.
         description: text before the progress bar.
         progress: whether to show the bar.
     """
-    seed_everything(config.seed, task.number)
-    student.grow(task.labels.stop)
-    loss_funcs, loss_weights = dict(student.losses), dict(config.loss_weights)
-    for name in loss_funcs:
-        loss_weights.setdefault(name, 1.0)
-    if teacher is not None:
-        for component in components:
-            for name, weighted in component.losses(task).items():
-                loss_funcs[name] = weighted.loss.to(student.device)
-                loss_weights[name] = weighted.weight
+    terms = loss_terms(config, task, student, components if teacher is not None else ())
     optimizers = build_optimizers(config.optimizers, student.modules())
     trainer = config.trainer.build(
         "trainer",
@@ -53,10 +46,13 @@ def learn_task(
         dataloader_num_workers=0,
         models=dict(student.models),
         optimizers=optimizers,
-        loss_funcs=loss_funcs,
-        loss_weights=loss_weights,
-        dataset=task.train,
-        sampler=_build_sampler(config, task),
+        loss_funcs=terms.loss_funcs,
+        loss_weights=terms.weights,
+        logit_losses=terms.logit_losses,
+        penalties=terms.penalties,
+        observers=components,
+        dataset=images,
+        sampler=build_sampler(config, images),
         mining_funcs={name: spec.build("miner") for name, spec in config.mining_funcs.items()},
         lr_schedulers={
             name: spec.build("lr_scheduler", optimizer=optimizers[_optimizer_of(name)])
@@ -75,19 +71,6 @@ def epochs_of(config: ExperimentConfig, task_number: int) -> int:
     """Epochs of a task; the last entry of a list holds for all further tasks."""
     epochs = config.num_epochs
     return epochs if isinstance(epochs, int) else epochs[min(task_number, len(epochs)) - 1]
-
-
-def _build_sampler(config: ExperimentConfig, task: Task) -> Any:
-    if config.sampler is None:
-        return None
-    size = batch_size(config)
-    return config.sampler.build(
-        "sampler",
-        labels=task.train.labels,
-        batch_size=size,
-        # PML's own default makes an epoch of 100,000 images, however few there are.
-        length_before_new_iter=max(size, len(task.train)),
-    )
 
 
 def _optimizer_of(scheduler_name: str) -> str:

@@ -58,10 +58,14 @@ class RunFolder:
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return (self.path / name).exists()
+
     def write_text(self, name: str, text: str) -> Path:
         """Write a file whole or not at all."""
         target = self.file(name)
-        temporary = target.with_name(target.name + ".part")
+        temporary = _beside(target)
         temporary.write_text(text)
         os.replace(temporary, target)
         return target
@@ -78,13 +82,18 @@ class RunFolder:
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Write tensors as safetensors, whole or not at all."""
         target = self.file(name)
-        temporary = target.with_name(target.name + ".part")
+        temporary = _beside(target)
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary)
         os.replace(temporary, target)
 
     def read_tensors(self, name: str) -> dict[str, Tensor]:
         """Read what :meth:`write_tensors` wrote."""
         return load_file(self.path / name)
+
+
+def _beside(target: Path) -> Path:
+    """A temporary file of this process's own: others may be writing to the same run."""
+    return target.with_name(f"{target.name}.{os.getpid()}.part")
 
 
 def _check_same_run(path: Path, stored: Mapping[str, Any], config: Mapping[str, Any]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pml_incremental.config import ExperimentConfig, ObjectSpec
+from pml_incremental.config import ConfigError, ExperimentConfig, ObjectSpec
 from pml_incremental.experiment.assembly import build_scenario, choose_device
 from pml_incremental.experiment.environment import describe_environment
 from pml_incremental.experiment.learn import learn_task
@@ -17,6 +19,8 @@ from pml_incremental.experiment.retrievals import draw_retrievals
 from pml_incremental.experiment.run_folder import RunFolder
 from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.experiment.student import Student
+from pml_incremental.experiment.trained import trained_model
+from pml_incremental.experiment.training_images import training_images
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.scenarios import ClassIncrementalScenario, Task
 from pml_incremental.strategies import FinishedTask, Strategy
@@ -33,9 +37,21 @@ def spec_label(spec: ObjectSpec) -> str:
     Example:
         >>> spec_label(ObjectSpec(class_name="correlation", kwargs={"weight": 5}))
         'correlation-weight_5'
+        >>> spec_label(ObjectSpec(class_name="l2+ewc", kwargs={"ewc": {"weight": 5}}))
+        'l2+ewc-ewc.weight_5'
     """
-    options = [f"{key}_{value}" for key, value in sorted(spec.kwargs.items())]
-    return "-".join([spec.class_name, *options])
+    return "-".join([spec.class_name, *_options(spec.kwargs)])
+
+
+def _options(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Options in words; those of a part of a sum begin with the part's name."""
+    words = []
+    for key, value in sorted(values.items()):
+        if isinstance(value, dict):
+            words += _options(value, f"{prefix}{key}.")
+        else:
+            words.append(f"{prefix}{key}_{value}")
+    return words
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,8 @@ class TaskLoop:
     @classmethod
     def set_up(cls, config: ExperimentConfig, progress: bool) -> TaskLoop:
         """Build the data and claim the folder."""
+        for spec in config.strategies:
+            build_strategy(config, spec)  # to find what does not fit before anything is learned
         device = choose_device(config.device)
         seed_everything(config.seed)
         scenario = build_scenario(config)
@@ -63,7 +81,7 @@ class TaskLoop:
     def learn_strategy(self, spec: ObjectSpec) -> dict[str, TaskMatrix]:
         """All tasks with one strategy."""
         label = spec_label(spec)
-        strategy: Strategy = spec.build("strategy")
+        strategy = build_strategy(self.config, spec)
         student = self.new_student()
         rows = [self.evaluate_before(student)]
         for task in self.scenario:
@@ -71,7 +89,7 @@ class TaskLoop:
             rows.append(self.learn_stage(label, task, student, teacher, strategy))
             frozen = Teacher.snapshot(student.models)
             finished = FinishedTask(task, teacher, frozen, self.device, rows)
-            self.remember(label, finished, strategy)
+            self.remember(label, finished, student, strategy)
         picture = self.folder.file(f"pictures/retrieval_{label}.png")
         draw_retrievals(picture, label, self.scenario, self.tester, student.models)
         return self.matrices(rows)
@@ -94,31 +112,63 @@ class TaskLoop:
         self, label: str, task: Task, student: Student, teacher: Teacher | None, strategy: Strategy
     ) -> Measurements:
         """Learn and evaluate a task, or take both from the folder."""
-        is_shared = teacher is None
+        is_shared = task.number == 1 and strategy.shares_first_task
         stage = task.name if is_shared else f"{label}/{task.name}"
         found: Measurements | None = self.folder.read_json(f"{stage}/evaluation.json")
-        if found is not None:
-            student.grow(task.labels.stop)
+        seed_everything(self.config.seed, task.number)
+        student.grow(task.labels.stop)
+        # What a component saw in training is gone unless its memory was stored.
+        has_seen = not strategy.observes_training or self.folder.has(memory_file(label, task))
+        if found is not None and has_seen:
             student.load(self.folder.read_tensors(f"{stage}/model.safetensors"))
             return found
         who = "all strategies" if is_shared else label
         description = f"{who} · task {task.number}/{len(self.scenario)}"
-        learn_task(
-            self.config, task, student, teacher, strategy.components, description, self.progress
-        )
+        self.train(task, student, teacher, strategy, description)
         self.folder.write_tensors(f"{stage}/model.safetensors", student.tensors())
         found = self.evaluate(student, seen=task.number)
         self.folder.write_json(f"{stage}/evaluation.json", found)
         return found
 
-    def remember(self, label: str, finished: FinishedTask, strategy: Strategy) -> None:
+    def train(
+        self,
+        task: Task,
+        student: Student,
+        teacher: Teacher | None,
+        strategy: Strategy,
+        description: str,
+    ) -> None:
+        """Learn a task from the images that the strategy takes, if it takes any."""
+        images = training_images(strategy, self.scenario.seen(task.number))
+        if images is None:
+            return
+        components = strategy.components
+        if task.number == 1 and not strategy.observes_training:
+            components = ()
+        beside = teacher if strategy.has_teacher else None
+        if beside is not None and strategy.moves_teacher:
+            beside = Teacher.snapshot(beside.models())  # the model before the task stays as it was
+        learn_task(
+            self.config, task, images, student, beside, components, description, self.progress
+        )
+        if teacher is not None:
+            trained = trained_model(self.config, student, images)
+            for component in components:
+                component.after_training(trained, teacher)
+
+    def remember(
+        self, label: str, finished: FinishedTask, student: Student, strategy: Strategy
+    ) -> None:
         """Let the strategy's components see the finished task, or take what they kept of it."""
-        name = f"{label}/{finished.task.name}/memory.safetensors"
-        if self.folder.file(name).exists():
+        name = memory_file(label, finished.task)
+        if self.folder.has(name):
             _load_memory(strategy, self.folder.read_tensors(name))
             return
         seed_everything(self.config.seed, finished.task.number, 1)
+        images = training_images(strategy, self.scenario.seen(finished.task.number))
         for component in strategy.components:
+            assert images is not None  # a strategy with components trains on every task
+            component.measure(trained_model(self.config, student, images))
             component.end_task(finished)
         memory = _memory(strategy)
         if memory:
@@ -149,6 +199,30 @@ class TaskLoop:
             return [math.nan if value is None else value for value in values]
 
         return {metric: TaskMatrix([row_values(row, metric) for row in rows]) for metric in rows[0]}
+
+
+def build_strategy(config: ExperimentConfig, spec: ObjectSpec) -> Strategy:
+    """The strategy that a config names.
+
+    Raises:
+        ConfigError: if it needs a classifier and the config has none.
+    """
+    strategy: Strategy = spec.build("strategy")
+    if strategy.needs_classifier and config.models.classifier is None:
+        raise ConfigError(
+            [
+                f"strategies: {spec.class_name} compares logits and the config has no classifier; "
+                "add models.classifier (GrowingClassifier), its optimizer, "
+                "loss_funcs.classifier_loss and the trainer IncrementalTrainWithClassifier, or "
+                "leave it out"
+            ]
+        )
+    return strategy
+
+
+def memory_file(label: str, task: Task) -> str:
+    """Where a strategy's memory after a task is."""
+    return f"{label}/{task.name}/memory.safetensors"
 
 
 def _memory(strategy: Strategy) -> dict[str, Tensor]:

@@ -2,6 +2,8 @@
 
 from pml_incremental.functional.correlation import correlation_distillation, similarity_divergence
 from pml_incremental.functional.embedding import cosine_distillation, l2_distillation
+from pml_incremental.functional.estimation import estimate_features
+from pml_incremental.functional.herding import herding_order
 from pml_incremental.functional.logits import logit_distillation
 from pml_incremental.functional.mmd import maximum_mean_discrepancy
 from pml_incremental.functional.rectified import rectify_similarities
@@ -13,6 +15,8 @@ __all__ = [
     "correlation_distillation",
     "cosine_distillation",
     "distance_distillation",
+    "estimate_features",
+    "herding_order",
     "l2_distillation",
     "logit_distillation",
     "maximum_mean_discrepancy",

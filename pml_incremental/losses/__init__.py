@@ -2,6 +2,7 @@
 
 from pml_incremental.losses.correlation_distillation_loss import CorrelationDistillationLoss
 from pml_incremental.losses.embedding_distillation_loss import EmbeddingDistillationLoss
+from pml_incremental.losses.feature_estimation_loss import FeatureEstimationLoss
 from pml_incremental.losses.logit_distillation_loss import LogitDistillationLoss
 from pml_incremental.losses.mmd_loss import MMDLoss
 from pml_incremental.losses.rectified_correlation_loss import RectifiedCorrelationLoss
@@ -11,6 +12,7 @@ from pml_incremental.losses.similarity_preserving_loss import SimilarityPreservi
 __all__ = [
     "CorrelationDistillationLoss",
     "EmbeddingDistillationLoss",
+    "FeatureEstimationLoss",
     "LogitDistillationLoss",
     "MMDLoss",
     "RectifiedCorrelationLoss",

@@ -2,6 +2,7 @@
 
 from pml_incremental.models.efficientnet_lite import efficientnet_lite0
 from pml_incremental.models.growing_classifier import GrowingClassifier
+from pml_incremental.models.interpolation import move_towards
 from pml_incremental.models.mlp import MLP
 from pml_incremental.models.small_conv_net import SmallConvNet
 from pml_incremental.models.trunk import output_width, remove_classification_head
@@ -11,6 +12,7 @@ __all__ = [
     "GrowingClassifier",
     "SmallConvNet",
     "efficientnet_lite0",
+    "move_towards",
     "output_width",
     "remove_classification_head",
 ]

@@ -1,16 +1,36 @@
 """Named methods against forgetting, and what they are made of."""
 
-from pml_incremental.strategies import named as _named  # noqa: F401  # registers them
-from pml_incremental.strategies.component import Component, FinishedTask, WeightedLoss
+from pml_incremental.strategies import (  # noqa: F401  # these register the names
+    baselines as _baselines,
+)
+from pml_incremental.strategies import ema_teacher as _ema_teacher  # noqa: F401
+from pml_incremental.strategies import logits as _logits  # noqa: F401
+from pml_incremental.strategies import parameters as _parameters  # noqa: F401
+from pml_incremental.strategies import positions as _positions  # noqa: F401
+from pml_incremental.strategies import replay as _replay  # noqa: F401
+from pml_incremental.strategies import similarities as _similarities  # noqa: F401
+from pml_incremental.strategies import weight_merging as _weight_merging  # noqa: F401
+from pml_incremental.strategies.component import (
+    Component,
+    FinishedTask,
+    WeightedLoss,
+    WeightedPenalty,
+)
 from pml_incremental.strategies.distillation import Distillation
-from pml_incremental.strategies.strategy import STRATEGIES, Strategy, register_strategy
+from pml_incremental.strategies.parameter_penalty import ParameterPenalty
+from pml_incremental.strategies.strategy import STRATEGIES, Images, Strategy, register_strategy
+from pml_incremental.strategies.trained_model import TrainedModel
 
 __all__ = [
     "STRATEGIES",
     "Component",
     "Distillation",
     "FinishedTask",
+    "Images",
+    "ParameterPenalty",
     "Strategy",
+    "TrainedModel",
     "WeightedLoss",
+    "WeightedPenalty",
     "register_strategy",
 ]

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from pml_incremental.scenarios import Task
-from pml_incremental.trainers import Teacher
+from pml_incremental.scenarios import Task, TaskSubset
+from pml_incremental.strategies.trained_model import TrainedModel
+from pml_incremental.trainers import Penalty, Teacher
 
 
 @dataclass(frozen=True)
 class WeightedLoss:
-    """A distillation loss and its weight in the total."""
+    """A distillation loss, its weight in the total, and what it compares."""
 
     loss: nn.Module
+    weight: float
+    compares: Literal["embeddings", "logits"] = "embeddings"
+
+
+@dataclass(frozen=True)
+class WeightedPenalty:
+    """A penalty on parameters and its weight in the total."""
+
+    penalty: Penalty
     weight: float
 
 
@@ -47,6 +58,13 @@ class Component:
     in its ``state_dict``, so that a resumed run equals an uninterrupted one.
     """
 
+    #: Whether it compares logits, so that the config must have a classifier.
+    needs_classifier: bool = False
+    #: Whether it must see the steps of the first task too, which is then not shared with others.
+    observes_training: bool = False
+    #: Whether it changes the teacher while a task is learned.
+    moves_teacher: bool = False
+
     def losses(self, task: Task) -> Mapping[str, WeightedLoss]:  # noqa: ARG002
         """The distillation losses of a task that has a teacher, by name.
 
@@ -54,9 +72,60 @@ class Component:
             task: the task about to be learned.
 
         Returns:
-            Losses called as ``loss(embeddings, labels, ref_emb=teacher_embeddings)``.
+            Losses called as ``loss(embeddings, labels, ref_emb=teacher_embeddings)``, or with the
+            logits of both if that is what they compare.
         """
         return {}
+
+    def penalties(self, task: Task) -> Mapping[str, WeightedPenalty]:  # noqa: ARG002
+        """The penalties on parameters in a task that has a teacher, by name.
+
+        Args:
+            task: the task about to be learned.
+        """
+        return {}
+
+    def exemplars(self, earlier: Sequence[Task]) -> Sequence[TaskSubset]:  # noqa: ARG002
+        """Old images that join a new task's training images.
+
+        Args:
+            earlier: the tasks before the one about to be learned.
+        """
+        return ()
+
+    def before_step(self, modules: Mapping[str, nn.Module]) -> None:
+        """Called between the backward pass and the optimizer's step.
+
+        Called in every task but the first; in that too if ``observes_training``.
+
+        Args:
+            modules: the models and loss functions in training, by name.
+        """
+
+    def after_step(self, modules: Mapping[str, nn.Module], teacher: Teacher | None) -> None:
+        """Called after the optimizer's step, in the tasks of :meth:`before_step`.
+
+        Args:
+            modules: the models and loss functions in training, by name.
+            teacher: the model beside which they learn; None in the first task.
+        """
+
+    def after_training(self, trained: TrainedModel, teacher: Teacher | None) -> None:
+        """Change the model, in place, before it is evaluated and stored.
+
+        Called in every task but the first.
+
+        Args:
+            trained: the model as training left it.
+            teacher: the model before the task.
+        """
+
+    def measure(self, trained: TrainedModel) -> None:
+        """Remember what matters to the trained model, before :meth:`end_task`.
+
+        Args:
+            trained: the model as it was evaluated, with gradients.
+        """
 
     def end_task(self, finished: FinishedTask) -> None:
         """Remember what later tasks will need.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from torch import nn
 
@@ -17,6 +18,7 @@ class Distillation(Component):
         name: the key in ``loss_funcs``, ending in ``_loss``.
         loss: compares the student's with the teacher's embeddings.
         weight: its weight in the total loss, at least 0.
+        compares: ``"embeddings"`` or ``"logits"``; the latter needs a classifier.
 
     Raises:
         ValueError: if the weight is negative.
@@ -26,11 +28,18 @@ class Distillation(Component):
         >>> distillation = Distillation("correlation_loss", CorrelationDistillationLoss(), 10.0)
     """
 
-    def __init__(self, name: str, loss: nn.Module, weight: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        loss: nn.Module,
+        weight: float,
+        compares: Literal["embeddings", "logits"] = "embeddings",
+    ) -> None:
         if weight < 0:
             raise ValueError(f"the weight of {name} must be at least 0, got {weight}")
         self.name = name
-        self.weighted = WeightedLoss(loss, weight)
+        self.weighted = WeightedLoss(loss, weight, compares)
+        self.needs_classifier = compares == "logits"
 
     def losses(self, task: Task) -> Mapping[str, WeightedLoss]:  # noqa: ARG002
         """The one loss."""

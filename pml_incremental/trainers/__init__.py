@@ -1,10 +1,15 @@
 """PML trainers that learn beside a teacher."""
 
 from pml_incremental.trainers.incremental_metric_loss import IncrementalMetricLoss
-from pml_incremental.trainers.incremental_mixin import IncrementalMixin, NonFiniteLossError
+from pml_incremental.trainers.incremental_mixin import (
+    IncrementalMixin,
+    NonFiniteLossError,
+    Penalty,
+)
 from pml_incremental.trainers.incremental_train_with_classifier import (
     IncrementalTrainWithClassifier,
 )
+from pml_incremental.trainers.step_observer import StepObserver
 from pml_incremental.trainers.teacher import Teacher
 
 __all__ = [
@@ -12,5 +17,7 @@ __all__ = [
     "IncrementalMixin",
     "IncrementalTrainWithClassifier",
     "NonFiniteLossError",
+    "Penalty",
+    "StepObserver",
     "Teacher",
 ]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 from pytorch_metric_learning.trainers.base_trainer import BaseTrainer
 from pytorch_metric_learning.utils import common_functions as c_f
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
+from pml_incremental.trainers.step_observer import StepObserver
 from pml_incremental.trainers.teacher import Teacher
+
+#: A scalar that depends on the parameters of models and loss functions, given by name.
+Penalty: TypeAlias = Callable[[Mapping[str, nn.Module]], Tensor]
 
 
 class NonFiniteLossError(ValueError):
@@ -33,6 +37,10 @@ class IncrementalMixin(BaseTrainer):
 
     Args:
         teacher: the model to learn beside, or None for the first task.
+        logit_losses: the distillation losses that compare logits; these are called with the
+            student's and the teacher's logits in the place of embeddings.
+        penalties: by name, each added to the total with its entry of ``loss_weights``.
+        observers: told of every optimizer step.
         freeze_trunk_batchnorm: as in PML, or ``"with_teacher"``: only when there is a teacher, for
             trunks that start from scratch.
         description: text before the progress bar, such as the task's name.
@@ -40,6 +48,8 @@ class IncrementalMixin(BaseTrainer):
         **kwargs: the arguments of the PML trainer.
 
     Raises:
+        ValueError: if a loss compares logits and there is no classifier, or a penalty is named as
+            a loss.
         NonFiniteLossError: while training, naming the loss and the iteration; the step that would
             have spoilt the weights is not taken.
     """
@@ -48,12 +58,18 @@ class IncrementalMixin(BaseTrainer):
         self,
         *args: Any,
         teacher: Teacher | None = None,
+        logit_losses: Collection[str] = (),
+        penalties: Mapping[str, Penalty] | None = None,
+        observers: Sequence[StepObserver] = (),
         freeze_trunk_batchnorm: bool | Literal["with_teacher"] = False,
         description: str = "",
         progress: bool = True,
         **kwargs: Any,
     ) -> None:
         self.teacher = teacher
+        self.logit_losses = tuple(logit_losses)
+        self.penalties = dict(penalties or {})
+        self.observers = tuple(observers)
         self.description = description
         self.progress = progress
         self.last_embeddings: Tensor | None = None
@@ -62,6 +78,19 @@ class IncrementalMixin(BaseTrainer):
             freeze_trunk_batchnorm = teacher is not None
         kwargs["freeze_trunk_batchnorm"] = freeze_trunk_batchnorm
         super().__init__(*args, **kwargs)
+
+    def custom_setup(self) -> None:
+        """Give the penalties their places among the losses."""
+        super().custom_setup()
+        if self.logit_losses and "classifier" not in self.models:
+            raise ValueError(
+                f"{' and '.join(self.logit_losses)} compares logits, but models has no classifier: "
+                "add one and use IncrementalTrainWithClassifier"
+            )
+        taken = [name for name in self.penalties if name in self.loss_funcs]
+        if taken:
+            raise ValueError(f"{' and '.join(taken)} is both a loss and a penalty: rename one")
+        self.loss_names += list(self.penalties)
 
     def modify_schema(self) -> None:
         """Let the losses that PML does not know in, as distillation losses."""
@@ -89,6 +118,8 @@ class IncrementalMixin(BaseTrainer):
                 self.train_epoch(bar, num_epochs)
                 if self.end_of_epoch_hook(self) is False:
                     break
+        # Idle workers would be copied into those of the next task, which then complain.
+        self.dataloader_iter = None
 
     def train_epoch(self, bar: tqdm[Any], num_epochs: int) -> None:
         """One epoch; losses are read for the bar only when it is drawn."""
@@ -114,6 +145,13 @@ class IncrementalMixin(BaseTrainer):
             targets = self.distillation_targets(self.teacher, data)
             for name, loss in self.compute_distillation(embeddings, labels, targets).items():
                 self.losses[name] = loss
+        for name, penalty in self.penalties.items():
+            if self.loss_weights[name] != 0:
+                self.losses[name] = penalty(self.trained_modules())
+
+    def trained_modules(self) -> dict[str, nn.Module]:
+        """Models and loss functions by name."""
+        return {**self.models, **self.loss_funcs}
 
     def distillation_targets(self, teacher: Teacher, data: Tensor) -> Tensor:
         """The teacher's embeddings of a batch, shape (N, d_T)."""
@@ -123,11 +161,17 @@ class IncrementalMixin(BaseTrainer):
         self, embeddings: Tensor, labels: Tensor, targets: Tensor
     ) -> Mapping[str, Tensor]:
         """Every distillation loss whose weight is not 0, by name."""
-        return {
-            name: self.loss_funcs[name](embeddings, labels, ref_emb=targets)
-            for name in self.distillation_losses
-            if self.loss_weights.get(name, 1) != 0
-        }
+        wanted = [name for name in self.distillation_losses if self.loss_weights.get(name, 1) != 0]
+        pairs = {"embeddings": (embeddings, targets)}
+        if any(name in self.logit_losses for name in wanted):
+            assert self.teacher is not None
+            logits = self.models["classifier"](embeddings)
+            pairs["logits"] = logits, self.teacher.classify(targets)
+        losses = {}
+        for name in wanted:
+            student, teacher = pairs["logits" if name in self.logit_losses else "embeddings"]
+            losses[name] = self.loss_funcs[name](student, labels, ref_emb=teacher)
+        return losses
 
     def compute_embeddings(self, data: Tensor) -> Tensor:
         """The student's embeddings, kept until the distillation losses have seen them."""
@@ -140,6 +184,14 @@ class IncrementalMixin(BaseTrainer):
         if not math.isfinite(_number(self.losses["total_loss"])):
             raise NonFiniteLossError(self.describe_losses())
         super().backward()
+        for observer in self.observers:
+            observer.before_step(self.trained_modules())
+
+    def step_optimizers(self) -> None:
+        """Step, and tell the observers."""
+        super().step_optimizers()
+        for observer in self.observers:
+            observer.after_step(self.trained_modules(), self.teacher)
 
     def describe_losses(self) -> str:
         """Which loss is not finite, where in training, and what to do."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Teacher:
-    """A frozen trunk and embedder.
+    """A frozen trunk and embedder, and a classifier if there is one.
 
     A plain object and no module: what PML walks through, saves or records every epoch (models,
     losses) never contains it. Its parameters require no gradient and it stays in eval mode.
@@ -19,6 +19,7 @@ class Teacher:
         trunk: gives features, frozen in place. Pass a copy if it is trained elsewhere, or use
             :meth:`snapshot`.
         embedder: turns features into embeddings; default: the identity.
+        classifier: turns embeddings into logits, for losses that compare those.
 
     Example:
         >>> student = {"trunk": nn.Flatten(), "embedder": nn.Linear(4, 2)}
@@ -28,21 +29,37 @@ class Teacher:
         (torch.Size([3, 2]), False)
     """
 
-    def __init__(self, trunk: nn.Module, embedder: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        trunk: nn.Module,
+        embedder: nn.Module | None = None,
+        classifier: nn.Module | None = None,
+    ) -> None:
         self.trunk = _freeze(trunk)
         self.embedder = _freeze(nn.Identity() if embedder is None else embedder)
+        self.classifier = None if classifier is None else _freeze(classifier)
 
     @classmethod
     def snapshot(cls, models: Mapping[str, nn.Module]) -> Teacher:
         """A teacher that is a frozen copy of a trainer's ``models`` as they are now.
 
         Args:
-            models: a mapping with the keys ``trunk`` and, if there is one, ``embedder``.
+            models: a mapping with the keys ``trunk`` and, if there are such, ``embedder`` and
+                ``classifier``.
 
         Returns:
             The teacher, on the device of the models.
         """
-        return cls(copy.deepcopy(models["trunk"]), copy.deepcopy(models.get("embedder")))
+        return cls(
+            copy.deepcopy(models["trunk"]),
+            copy.deepcopy(models.get("embedder")),
+            copy.deepcopy(models.get("classifier")),
+        )
+
+    def models(self) -> dict[str, nn.Module]:
+        """Trunk, embedder and, if there is one, classifier, by name."""
+        found = {"trunk": self.trunk, "embedder": self.embedder, "classifier": self.classifier}
+        return {name: model for name, model in found.items() if model is not None}
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
@@ -56,6 +73,27 @@ class Teacher:
         """
         embeddings: Tensor = self.embedder(self.trunk(images))
         return embeddings
+
+    @torch.no_grad()
+    def classify(self, embeddings: Tensor) -> Tensor:
+        """Logits for embeddings of its own, without gradient.
+
+        Args:
+            embeddings: what :meth:`embed` gave, shape (N, d_T).
+
+        Returns:
+            Shape (N, C), C being the classes known to it.
+
+        Raises:
+            ValueError: if it has no classifier.
+        """
+        if self.classifier is None:
+            raise ValueError(
+                "the teacher has no classifier, so it has no logits to distil: train with a "
+                "classifier, or use a strategy that compares embeddings"
+            )
+        logits: Tensor = self.classifier(embeddings)
+        return logits
 
 
 def _freeze(module: nn.Module) -> nn.Module:

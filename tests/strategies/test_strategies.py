@@ -2,7 +2,14 @@ import pytest
 import torch
 
 from pml_incremental.losses import CorrelationDistillationLoss
-from pml_incremental.strategies import STRATEGIES, Distillation, Strategy, register_strategy
+from pml_incremental.regularizers import MAS
+from pml_incremental.strategies import (
+    STRATEGIES,
+    Distillation,
+    ParameterPenalty,
+    Strategy,
+    register_strategy,
+)
 
 
 def test_every_strategy_builds_without_options_and_says_what_it_does():
@@ -23,8 +30,33 @@ def test_correlation_passes_its_options_on():
 def test_negative_weight_is_refused():
     with pytest.raises(ValueError, match="weight of correlation_loss must be at least 0, got -1"):
         Distillation("correlation_loss", CorrelationDistillationLoss(), -1)
+    with pytest.raises(ValueError, match="weight of mas_loss must be at least 0, got -1"):
+        ParameterPenalty("mas_loss", MAS(), -1)
 
 
-def test_a_name_is_taken_once():
+def test_a_name_is_taken_once_and_is_no_sum():
     with pytest.raises(ValueError, match="'finetune' is registered already"):
         register_strategy("finetune")(lambda: Strategy())
+    with pytest.raises(ValueError, match="'a\\+b' reads as a sum"):
+        register_strategy("a+b")
+
+
+def test_sum_has_the_components_and_images_of_both():
+    total = STRATEGIES["correlation"]() + STRATEGIES["si"]() + STRATEGIES["joint"]()
+    assert [c.name for c in total.components] == ["correlation_loss", "si_loss"]
+    assert total.images_of(2) == "seen"
+    assert not total.shares_first_task
+    assert total.has_teacher
+
+
+@pytest.mark.parametrize("name", ["frozen", "pretrained"])
+def test_what_never_trains_stands_alone(name):
+    with pytest.raises(ValueError, match="pretrained and frozen stand alone"):
+        STRATEGIES[name]() + STRATEGIES["l2"]()
+    with pytest.raises(ValueError, match="cannot have components"):
+        Strategy(STRATEGIES["l2"]().components, later_images="none")
+
+
+def test_joint_training_has_no_teacher():
+    assert not STRATEGIES["joint"]().has_teacher
+    assert STRATEGIES["finetune"]().has_teacher

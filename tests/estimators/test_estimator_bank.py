@@ -1,0 +1,440 @@
+import copy
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pml_incremental.estimators import (
+    AccuracyChangeEstimator,
+    DriftEstimator,
+    EstimatorBank,
+    LinearEstimator,
+    MLPEstimator,
+)
+
+WIDTH = 6
+SPECS = {
+    "accuracy-change": {"AccuracyChangeEstimator": {"low": -0.1, "high": 0.2}},
+    "drift": "DriftEstimator",
+    "linear": "LinearEstimator",
+    "linear-rank": {"LinearEstimator": {"rank": 2}},
+    "mlp": {"MLPEstimator": {"hidden": 4, "steps": 2}},
+}
+
+
+def randn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def change_of_teacher(task, width=WIDTH, batches=3):
+    """Features of M_task and M_task+1 on the same images, batch by batch."""
+    return [
+        (randn(20, width, seed=100 * task + b), randn(20, width, seed=100 * task + b + 50))
+        for b in range(batches)
+    ]
+
+
+def filled(spec, tasks=3, width=WIDTH, **kwargs):
+    bank = EstimatorBank(spec, **kwargs)
+    for task in range(1, tasks + 1):
+        bank.update(change_of_teacher(task, width))
+    return bank
+
+
+@pytest.fixture(params=SPECS)
+def spec(request):
+    return SPECS[request.param]
+
+
+def states_equal(first, second):
+    tensors, others = first.pop("tensors"), second.pop("tensors")
+    return (
+        first == second
+        and tensors.keys() == others.keys()
+        and all(torch.equal(tensors[name], others[name]) for name in tensors)
+    )
+
+
+def test_grows_by_one_model_for_each_task(spec):
+    bank = EstimatorBank(spec)
+    assert len(bank) == 0
+    for task in range(1, 4):
+        bank.update(change_of_teacher(task))
+        assert len(bank) == task
+        assert bank.estimate(randn(7, WIDTH)).shape == (task, 7, WIDTH)
+
+
+def test_empty_bank_estimates_nothing():
+    bank = EstimatorBank()
+    assert bank.estimate(randn(7, WIDTH).bfloat16()).shape == (0, 7, WIDTH)
+    assert bank.estimate(randn(7, WIDTH).bfloat16()).dtype == torch.float32
+    assert EstimatorBank(embedding_width=4).estimate(randn(7, WIDTH)).shape == (0, 7, 4)
+    assert bank.nbytes == bank.nbytes_per_prior == 0
+
+
+def test_the_leaving_teacher_is_learned_from_its_features_and_older_ones_from_their_estimates():
+    bank = filled("LinearEstimator", tasks=2)
+    pairs = change_of_teacher(3)
+    expected = LinearEstimator()
+    for old, new in pairs:
+        expected.observe(torch.cat([bank.estimate(old), old[None]]), new)
+    expected.fit()
+    bank.update(pairs)
+    features = randn(9, WIDTH)
+    assert torch.equal(bank.estimate(features), expected.estimate(features))
+
+
+def test_linear_banks_recover_true_linear_drift_over_five_tasks():
+    models = [randn(WIDTH, WIDTH, seed=t).double() for t in range(6)]  # M_t(x) = x @ models[t]
+    bank = EstimatorBank({"LinearEstimator": {"ridge": 1e-9}})
+    for t in range(1, 6):
+        images = randn(300, WIDTH, seed=10 + t).double()
+        bank.update([(images @ models[t - 1], images @ models[t])])
+    images = randn(20, WIDTH, seed=99).double()
+    estimates = bank.estimate(images @ models[5])
+    for k in range(5):
+        torch.testing.assert_close(estimates[k], images @ models[k], rtol=1e-3, atol=1e-3)
+
+
+def test_batches_are_consumed_one_at_a_time(spec):
+    alive = []
+
+    def generator():
+        for old, new in change_of_teacher(1):
+            alive.append(old)
+            yield old, new
+
+    bank = EstimatorBank(spec)
+    bank.update(generator())
+    assert len(alive) == 3
+    assert states_equal(bank.state_dict(), filled(spec, tasks=1).state_dict())
+
+
+def test_more_columns_behind_the_embeddings(spec):
+    bank = EstimatorBank(spec, embedding_width=WIDTH)
+    pairs = [(randn(30, WIDTH + 3, seed=s), randn(30, WIDTH + 3, seed=s + 1)) for s in (1, 3, 5)]
+    for pair in pairs:
+        bank.update([pair])
+    assert bank.estimate(pairs[-1][1]).shape == (3, 30, WIDTH)
+
+
+def test_further_columns_may_tell_what_the_embedding_does_not():
+    hidden = randn(500, 4)
+    old, new = hidden[:, :2], hidden[:, 2:]
+    bank = EstimatorBank({"LinearEstimator": {"ridge": 1e-6}}, embedding_width=2)
+    bank.update([(old, torch.cat([new, hidden], dim=1))])
+    estimate = bank.estimate(torch.cat([new, hidden], dim=1))
+    torch.testing.assert_close(estimate[0], old, rtol=0, atol=1e-3)
+
+
+def test_ranges_reach_the_estimator():
+    bank = filled("AccuracyChangeEstimator", tasks=2)
+    assert bank.needs_ranges
+    bank.set_ranges({1: (0.5, 0.5), 2: (-0.5, -0.5)})
+    features = randn(5, WIDTH)
+    torch.testing.assert_close(
+        bank.estimate(features), torch.stack([1.5 * features, 0.5 * features])
+    )
+    bank.update(change_of_teacher(3))
+    with pytest.raises(
+        RuntimeError, match="no accuracy range is set for prior model M_1, M_2, M_3"
+    ):
+        bank.estimate(features)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "message"),
+    [
+        ({2: (0.2, 0.1)}, "low is above high in the range of prior model M_2"),
+        ({3: (0.0, 0.1)}, "there is no prior model M_3"),
+    ],
+)
+def test_bad_ranges(ranges, message):
+    with pytest.raises(ValueError, match=message):
+        filled("AccuracyChangeEstimator", tasks=2).set_ranges(ranges)
+    with pytest.raises(ValueError, match="the bank is empty and does not hold M_"):
+        EstimatorBank("AccuracyChangeEstimator").set_ranges(ranges)
+
+
+@pytest.mark.parametrize(
+    "spec", ["LinearEstimator", {"AccuracyChangeEstimator": {"low": 0.0, "high": 0.1}}]
+)
+def test_ranges_are_refused_where_they_are_not_used(spec):
+    bank = filled(spec, tasks=1)
+    assert not bank.needs_ranges
+    with pytest.raises(TypeError, match="takes no ranges"):
+        bank.set_ranges({1: (0.0, 0.1)})
+
+
+@pytest.mark.parametrize(
+    ("spec", "limit"),
+    [
+        ("AccuracyChangeEstimator", 1e3),
+        ("DriftEstimator", 100e3),
+        ({"LinearEstimator": {"rank": 64}}, 3e6),
+    ],
+)
+def test_bytes_for_ten_prior_models_of_width_512(spec, limit):
+    bank = EstimatorBank(spec)
+    for task in range(1, 11):
+        bank.update([(randn(16, 512, seed=task), randn(16, 512, seed=task + 1))])
+        if bank.needs_ranges:
+            bank.set_ranges(dict.fromkeys(range(1, task + 1), (0.0, 0.1)))
+    assert len(bank) == 10
+    assert 0 < bank.nbytes < limit
+    assert bank.nbytes_per_prior == bank.nbytes / 10
+    assert bank.nbytes == sum(t.nbytes for t in bank.state_dict()["tensors"].values())
+    assert len(pickle.dumps(bank)) < 2 * limit + 4096  # nothing else is kept
+
+
+def test_save_and_load_continue_to_the_bit(spec, tmp_path):
+    bank = filled(spec, seed=7)
+    features = randn(9, WIDTH)
+    bank.estimate(features)
+    bank.save(tmp_path / "bank.safetensors")
+    another = EstimatorBank(spec)
+    another.load(tmp_path / "bank.safetensors", width=WIDTH, prior_models=3)
+    assert len(another) == 3
+    for _ in range(2):
+        assert torch.equal(another.estimate(features), bank.estimate(features))
+    for one in (bank, another):
+        one.update(change_of_teacher(4))
+    assert torch.equal(another.estimate(features), bank.estimate(features))
+    assert states_equal(another.state_dict(), bank.state_dict())
+
+
+def test_state_dict_passes_through_a_checkpoint(spec, tmp_path):
+    bank = filled(spec)
+    torch.save(bank.state_dict(), tmp_path / "checkpoint.pt")
+    another = EstimatorBank(spec)
+    another.load_state_dict(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
+    assert torch.equal(another.estimate(randn(9, WIDTH)), bank.estimate(randn(9, WIDTH)))
+
+
+def test_empty_banks_are_saved_too(tmp_path):
+    EstimatorBank(seed=5).save(tmp_path / "bank.safetensors")
+    bank = filled("LinearEstimator", tasks=1)
+    bank.load(tmp_path / "bank.safetensors", width=WIDTH, prior_models=0)
+    assert len(bank) == 0
+    assert bank.state_dict()["seed"] == 5
+
+
+def test_file_is_plain_safetensors(tmp_path):
+    bank = filled("LinearEstimator")
+    bank.save(tmp_path / "bank.safetensors")
+    tensors = load_file(tmp_path / "bank.safetensors")
+    assert tensors["weight"].shape == (3, WIDTH, WIDTH)
+    assert [path.name for path in tmp_path.iterdir()] == ["bank.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("make", "expected", "message"),
+    [
+        (
+            lambda: EstimatorBank("LinearEstimator"),
+            {"prior_models": 4},
+            "holds estimates of M_1 to M_3, expected M_1 to M_4",
+        ),
+        (
+            lambda: EstimatorBank("LinearEstimator"),
+            {"prior_models": 0},
+            "holds estimates of M_1 to M_3, expected none",
+        ),
+        (
+            lambda: EstimatorBank("LinearEstimator"),
+            {"width": 128},
+            "estimates of M_1 to M_3 have width 6, expected 128",
+        ),
+        (
+            lambda: EstimatorBank("DriftEstimator"),
+            {},
+            "bank of M_1 to M_3 was made with estimator = .*LinearEstimator.*DriftEstimator",
+        ),
+        (
+            lambda: EstimatorBank({"LinearEstimator": {"rank": 2}}),
+            {},
+            r"bank of M_1 to M_3 was made with hyperparameters = .*'rank': None.*'rank': 2",
+        ),
+        (
+            lambda: EstimatorBank("LinearEstimator", embedding_width=4),
+            {},
+            "bank of M_1 to M_3 was made with embedding_width = None, this one with 4",
+        ),
+    ],
+)
+def test_a_bank_of_another_kind_is_refused_and_changes_nothing(make, expected, message, tmp_path):
+    path = tmp_path / "bank.safetensors"
+    filled("LinearEstimator").save(path)
+    bank = make()
+    before = bank.state_dict()
+    with pytest.raises(ValueError, match=f"bank.safetensors: .*{message}"):
+        bank.load(path, **expected)
+    assert states_equal(bank.state_dict(), before)
+
+
+def test_broken_files(tmp_path):
+    path = tmp_path / "bank.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"bank\.safetensors"):
+        EstimatorBank().load(path)
+    path.write_bytes(b"not a bank")
+    with pytest.raises(ValueError, match=r"bank\.safetensors is no safetensors file"):
+        EstimatorBank().load(path)
+    save_file({"weight": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match="holds no estimator bank: write it with EstimatorBank"):
+        EstimatorBank().load(path)
+    state = filled("LinearEstimator").state_dict()
+    state["tensors"]["weight"] = state["tensors"]["weight"][:2]
+    with pytest.raises(ValueError, match=r"'weight' must .* for each of M_1 to M_3"):
+        EstimatorBank().load_state_dict(state)
+
+
+def test_metadata_is_readable_json(tmp_path):
+    from safetensors import safe_open
+
+    filled({"LinearEstimator": {"rank": 2}}).save(tmp_path / "bank.safetensors")
+    with safe_open(tmp_path / "bank.safetensors", framework="pt") as file:
+        (text,) = file.metadata().values()
+    plain = json.loads(text)
+    assert plain["estimator"] == "pml_incremental.estimators.linear:LinearEstimator"
+    assert plain["hyperparameters"] == {"ridge": 0.1, "rank": 2}
+    assert plain["prior_models"] == 3
+
+
+def with_nan(tensor):
+    tensor = tensor.clone()
+    tensor[3, 0] = float("nan")
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda old, new: (with_nan(old), new),
+            "of M_3 in batch 2 hold NaN or infinity in 1 of 20",
+        ),
+        (lambda old, new: (old, with_nan(new)), "of M_4 in batch 2 hold NaN"),
+        (
+            lambda old, new: (old, new[1:]),
+            "M_3 in batch 2 have 20 rows but those of M_4 .* have 19",
+        ),
+        (
+            lambda old, new: (old[:, 1:], new[:, 1:]),
+            "M_3 in batch 2 have width 5 .* M_1 to M_2 .* 6",
+        ),
+        (lambda old, new: (old, new[:, 1:]), "M_3 in batch 2 have width 6 but .* M_4 .* have 5"),
+        (lambda old, new: (old[:0], new[:0]), "M_3 in batch 2 must have shape .* at least one row"),
+    ],
+)
+def test_a_failed_update_leaves_the_bank_as_it_was(spec, change, message):
+    bank = filled(spec, tasks=2)
+    before = copy.deepcopy(bank.state_dict())
+    first, second, _ = change_of_teacher(3)
+    with pytest.raises(ValueError, match=message):
+        bank.update([first, change(*second)])
+    assert states_equal(bank.state_dict(), before)
+    bank.update(change_of_teacher(3))
+    assert states_equal(bank.state_dict(), filled(spec).state_dict())
+
+
+def test_an_error_of_the_data_leaves_the_bank_as_it_was(spec):
+    def unreadable():
+        yield from change_of_teacher(3)[:2]
+        raise OSError("cannot read glyph_17.png")
+
+    bank = filled(spec, tasks=2)
+    before = copy.deepcopy(bank.state_dict())
+    with pytest.raises(OSError, match="glyph_17"):
+        bank.update(unreadable())
+    assert states_equal(bank.state_dict(), before)
+
+
+def test_an_update_needs_batches():
+    with pytest.raises(ValueError, match="there is no batch to learn M_3 from"):
+        filled("LinearEstimator", tasks=2).update([])
+
+
+def test_features_too_narrow_for_the_embeddings():
+    bank = EstimatorBank(embedding_width=8)
+    with pytest.raises(ValueError, match=r"M_1 in batch 1 have width 6: too few for .* width 8"):
+        bank.update(change_of_teacher(1))
+    with pytest.raises(ValueError, match="embedding_width must be at least 1, got 0"):
+        EstimatorBank(embedding_width=0)
+
+
+def test_estimating_from_another_width():
+    with pytest.raises(ValueError, match=r"M_1 to M_3 need features of shape \(N, 6\)"):
+        filled("LinearEstimator").estimate(randn(5, 4))
+
+
+@pytest.mark.parametrize("spec", [SPECS["accuracy-change"], SPECS["drift"]])
+def test_random_draws(spec):
+    """Fresh at each call, the same for equal seeds, apart from torch's global generator."""
+    features = randn(9, WIDTH)
+    bank, twin, other = (filled(spec, seed=seed) for seed in (0, 0, 1))
+    torch.manual_seed(0)
+    state = torch.random.get_rng_state()
+    first, second = bank.estimate(features), bank.estimate(features)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert not torch.equal(first, second)
+    assert torch.equal(twin.estimate(features), first)
+    assert not torch.equal(other.estimate(features), first)
+    given = [bank.estimate(features, torch.Generator().manual_seed(3)) for _ in range(2)]
+    assert torch.equal(*given)
+    assert torch.equal(twin.estimate(features), second)
+
+
+def test_a_template_is_never_changed():
+    template = LinearEstimator(rank=2)
+    bank = EstimatorBank(template)
+    bank.update(change_of_teacher(1))
+    with pytest.raises(RuntimeError, match="has observed nothing"):
+        template.fit()
+
+
+def test_copies_are_independent(spec):
+    bank = filled(spec)
+    features = randn(9, WIDTH)
+    copied = copy.deepcopy(bank)
+    expected = pickle.loads(pickle.dumps(bank)).estimate(features)
+    assert torch.equal(copied.estimate(features), expected)
+    copied.update(change_of_teacher(4))
+    assert len(bank) == 3
+    assert torch.equal(bank.estimate(features), expected)
+
+
+def test_is_no_module():
+    for member in (EstimatorBank, AccuracyChangeEstimator, DriftEstimator, MLPEstimator):
+        assert not issubclass(member, torch.nn.Module)
+
+
+def test_a_linear_bank_is_nearer_than_the_teacher_itself():
+    """Networks that drift at random, on images that were never observed."""
+    generator = torch.Generator().manual_seed(0)
+    scene, body = (
+        torch.randn(10, 40, generator=generator),
+        torch.randn(40, 100, generator=generator),
+    )
+    heads = [torch.randn(100, 16, generator=generator)]
+    for _ in range(4):
+        heads.append(heads[-1] + 0.4 * torch.randn(100, 16, generator=generator))
+
+    def embed(k, latents):
+        return (latents @ scene @ body / 40).tanh() @ heads[k]
+
+    bank = EstimatorBank()
+    for t in range(1, 5):
+        batches = (torch.randn(100, 10, generator=generator) for _ in range(6))
+        bank.update((embed(t - 1, batch), embed(t, batch)) for batch in batches)
+    unseen = torch.randn(100, 10, generator=generator)
+    estimates = bank.estimate(embed(4, unseen))
+    for k in range(4):
+        real, teacher = embed(k, unseen), embed(4, unseen)
+        assert cosine_error(estimates[k], real) < 0.5 * cosine_error(teacher, real)
+
+
+def cosine_error(estimate, real):
+    first, second = (torch.nn.functional.normalize(z, dim=1) for z in (estimate, real))
+    return (first @ first.T - second @ second.T).square().mean().item()

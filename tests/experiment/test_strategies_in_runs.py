@@ -1,0 +1,159 @@
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pml_incremental.config import ConfigError
+from pml_incremental.experiment import run
+
+LOSSES = ["l2", "cosine", "mmd", "rkd", "similarity-preserving", "rectified-correlation"]
+PENALTIES = ["ewc", "online-ewc", "mas", "si"]
+OTHERS = ["finetune", "joint", "frozen", "pretrained", "correlation+ewc"]
+ADDED = ["merge", "replay", "l2+ema-teacher"]
+
+
+def weights(folder, stage):
+    return load_file(folder / stage / "model.safetensors")
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_config):
+    # Weights for a run of nine steps, where importances are small.
+    strong = [{name: {"weight": 1e4}} for name in PENALTIES]
+    folder = tmp_path_factory.mktemp("runs")
+    config = tiny_config(folder, strategies=[*LOSSES, *strong, *OTHERS, *ADDED])
+    return run(config, progress=False)
+
+
+@pytest.mark.parametrize(
+    "name", [*LOSSES, *ADDED, *(f"{name}-weight_10000.0" for name in PENALTIES)]
+)
+def test_each_strategy_changes_what_is_learned(finished, name):
+    plain = weights(finished.folder, "finetune/task_3")
+    assert not same(weights(finished.folder, f"{name}/task_3"), plain)
+
+
+def test_only_strategies_that_must_have_a_first_task_of_their_own(finished):
+    own = {path.parent.parent.name for path in finished.folder.glob("*/task_1/model.safetensors")}
+    assert own == {"pretrained", "si-weight_10000.0"}
+
+
+def test_observing_does_not_change_what_is_observed(finished):
+    shared, own = (weights(finished.folder, s) for s in ("task_1", "si-weight_10000.0/task_1"))
+    assert same(shared, own)
+
+
+def test_frozen_keeps_the_first_model_and_pretrained_the_start(finished):
+    first = weights(finished.folder, "task_1")
+    assert same(weights(finished.folder, "frozen/task_3"), first)
+    start = weights(finished.folder, "pretrained/task_1")
+    assert same(weights(finished.folder, "pretrained/task_3"), start)
+    assert not same(first, start)
+    own = finished.strategies["pretrained"]["own/recall_at_1"].values
+    assert (own == own[0]).all()
+
+
+def test_penalty_holds_the_parameters(finished):
+    first = weights(finished.folder, "task_1")
+
+    def distance(name):
+        last = weights(finished.folder, f"{name}/task_2")
+        return sum(float((last[k] - first[k]).square().sum()) for k in first if "weight" in k)
+
+    for name in ("ewc-weight_10000.0", "mas-weight_10000.0"):
+        assert distance(name) < distance("finetune"), name
+
+
+@pytest.mark.parametrize("name", ["l2", *PENALTIES])
+def test_weight_zero_is_finetuning(finished, tmp_path, tiny_config, name):
+    zero = run(tiny_config(tmp_path, strategies=[{name: {"weight": 0}}]), progress=False)
+    last = weights(zero.folder, f"{name}-weight_0/task_3")
+    assert same(last, weights(finished.folder, "finetune/task_3"))
+
+
+def test_merging_averages_old_and_new_weights(finished):
+    first, plain, merged = (
+        weights(finished.folder, stage) for stage in ("task_1", "finetune/task_2", "merge/task_2")
+    )
+    for key, tensor in merged.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, (first[key] + plain[key]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("spec", "label", "like"),
+    [
+        ({"merge": {"new_share": 1}}, "merge-new_share_1", "finetune"),
+        ({"merge": {"new_share": 0}}, "merge-new_share_0", "frozen"),
+        ("ema-teacher", "ema-teacher", "finetune"),
+        ({"l2+ema-teacher": {"ema-teacher": {"momentum": 1}}}, None, "l2"),
+    ],
+)
+def test_the_ends_of_a_scale(finished, tmp_path, tiny_config, spec, label, like):
+    result = run(tiny_config(tmp_path, strategies=[spec]), progress=False)
+    last = weights(result.folder, f"{label or next(iter(result.strategies))}/task_3")
+    expected = weights(finished.folder, f"{like}/task_3")
+    for key, tensor in expected.items():
+        if tensor.is_floating_point():
+            assert torch.equal(last[key], tensor), key
+
+
+def test_merging_by_affinity_takes_a_share_between(finished, tmp_path, tiny_config):
+    config = tiny_config(tmp_path, tasks=3, strategies=[{"merge": {"new_share": "affinity"}}])
+    folder = run(config, progress=False).folder
+    merged = weights(folder, "merge-new_share_affinity/task_2")["embedder.0.weight"]
+    old = weights(finished.folder, "task_1")["embedder.0.weight"]
+    new = weights(finished.folder, "finetune/task_2")["embedder.0.weight"]
+    share = ((merged - old) / (new - old)).flatten()
+    assert 0.5 < share.median() < 1
+    torch.testing.assert_close(merged, old.lerp(new, float(share.median())), atol=1e-5, rtol=1e-3)
+
+
+def test_sum_without_one_part_is_the_other(finished, tmp_path, tiny_config):
+    spec = {"rkd+ewc": {"ewc": {"weight": 0}}}
+    result = run(tiny_config(tmp_path, strategies=[spec]), progress=False)
+    last = weights(result.folder, "rkd+ewc-ewc.weight_0/task_3")
+    assert same(last, weights(finished.folder, "rkd/task_3"))
+
+
+@pytest.mark.parametrize("name", ["correlation+ewc", "mas", "si", "replay"])
+@pytest.mark.parametrize("lost", ["task_2/evaluation.json", "task_1/memory.safetensors"])
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path, tiny_config, name, lost):
+    config = tiny_config(tmp_path, strategies=[name])
+    result = run(config, progress=False)
+    before = weights(result.folder, f"{name}/task_3")
+    (result.folder / name / lost).unlink()
+    (result.folder / name / "task_3/evaluation.json").unlink()
+    assert run(config, progress=False).strategies == result.strategies
+    assert same(weights(result.folder, f"{name}/task_3"), before)
+
+
+def test_lwf_keeps_the_old_logits(tmp_path, tiny_config, with_classifier):
+    specs = ["finetune", "lwf", {"lwf": {"weight": 0}}]
+    result = run(tiny_config(tmp_path, strategies=specs, **with_classifier), progress=False)
+    plain = weights(result.folder, "finetune/task_3")
+    assert same(weights(result.folder, "lwf-weight_0/task_3"), plain)
+    assert not same(weights(result.folder, "lwf/task_3"), plain)
+
+
+def test_lwf_without_classifier_is_refused_before_anything_is_learned(tmp_path, tiny_config):
+    config = tiny_config(tmp_path, strategies=["finetune", "correlation+lwf"])
+    with pytest.raises(ConfigError, match=r"correlation\+lwf compares logits .* models.classifier"):
+        run(config, progress=False)
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_a_term_comes_once(tmp_path, tiny_config):
+    config = tiny_config(tmp_path, strategies=[{"correlation+my_strategies:another": {}}], tasks=2)
+    import sys
+    import types
+
+    from pml_incremental.strategies import STRATEGIES
+
+    sys.modules["my_strategies"] = types.ModuleType("my_strategies")
+    sys.modules["my_strategies"].another = STRATEGIES["correlation"]
+    with pytest.raises(ValueError, match="bring correlation_loss: leave one out"):
+        run(config, progress=False)
