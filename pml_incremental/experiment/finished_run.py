@@ -49,8 +49,8 @@ class FinishedRun:
         """Names of its strategies, as of their folders."""
         return list(json.loads((self.folder / "metrics.json").read_text())["strategies"])
 
-    def models(self, strategy: str, task: int) -> dict[str, nn.Module]:
-        """Trunk and embedder of a strategy after a task, counted from 1.
+    def weights(self, strategy: str, task: int) -> Path:
+        """The file with the weights of a strategy's model after a task, counted from 1.
 
         Raises:
             ValueError: if the run's folder has no weights of that stage.
@@ -59,7 +59,11 @@ class FinishedRun:
         file = self.folder / stage / "model.safetensors"
         if not file.is_file():
             raise ValueError(f"{file} is missing: the weights of that stage were not kept")
-        tensors = load_file(file)
+        return file
+
+    def models(self, strategy: str, task: int) -> dict[str, nn.Module]:
+        """Trunk and embedder of a strategy after a task; raises as :meth:`weights`."""
+        tensors = load_file(self.weights(strategy, task))
         models = build_models(self.config, self.scenario[0], self.device)
         for name in ("trunk", "embedder"):
             prefix = name + "."
@@ -67,11 +71,16 @@ class FinishedRun:
             models[name].load_state_dict(state)
         return {name: models[name].eval() for name in ("trunk", "embedder")}
 
-    def embed(self, models: dict[str, nn.Module]) -> tuple[list[Tensor], list[Tensor]]:
-        """Embeddings and labels of the held-out images of each task, as the tester makes them."""
+    def tester(self) -> IncrementalTester:
+        """The run's tester."""
         tester: IncrementalTester = self.config.tester.build(
             "tester", data_device=self.device, dataloader_num_workers=0
         )
+        return tester
+
+    def embed(self, models: dict[str, nn.Module]) -> tuple[list[Tensor], list[Tensor]]:
+        """Embeddings and labels of the held-out images of each task, as the tester makes them."""
+        tester = self.tester()
         embeddings, labels = [], []
         for task in self.scenario:
             x, y = tester.get_all_embeddings(task.test, models["trunk"], models["embedder"])

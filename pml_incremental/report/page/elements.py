@@ -6,6 +6,7 @@ import base64
 import html
 import math
 from collections.abc import Iterable, Sequence
+from importlib import resources
 from io import BytesIO
 
 import numpy as np
@@ -25,6 +26,18 @@ def text(value: object) -> str:
         '&lt;b&gt; &amp; &#x27;c&#x27;'
     """
     return html.escape(str(value))
+
+
+def document(title: str, about: str, body: str) -> str:
+    """A whole page that needs nothing else, neither network nor scripts."""
+    style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    return (
+        "<!doctype html><html lang=en><head><meta charset=utf-8>"
+        '<meta name=viewport content="width=device-width, initial-scale=1">'
+        f"<title>{text(title)} · incremental retrieval</title><style>{style}</style></head>"
+        f"<body><main><header><h1>{text(title)}</h1><p>{text(about)}</p></header>"
+        f"{body}</main></body></html>\n"
+    )
 
 
 def section(title: str, note: str, *content: str) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
 from pml_incremental.report.page import closer_look, overview
 from pml_incremental.report.page.details import Details
-from pml_incremental.report.page.elements import text
+from pml_incremental.report.page.elements import document
 from pml_incremental.report.page.run_record import RunRecord
 from pml_incremental.report.terminal import OWN
 
@@ -59,17 +58,7 @@ def render_page(
         overview.setting_section(runs),
     ]
     title = " and ".join(dict.fromkeys(run.name for run in runs))
-    return (
-        "<!doctype html><html lang=en><head><meta charset=utf-8>"
-        '<meta name=viewport content="width=device-width, initial-scale=1">'
-        f"<title>{text(title)} · incremental retrieval</title><style>{_style()}</style></head>"
-        f"<body><main><header><h1>{text(title)}</h1><p>{text(_made_with(runs[0]))}</p></header>"
-        f"{''.join(parts)}</main></body></html>\n"
-    )
-
-
-def _style() -> str:
-    return resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    return document(title, _made_with(runs[0]), "".join(parts))
 
 
 def _made_with(run: RunRecord) -> str:
