@@ -55,8 +55,9 @@ class FinishedRun:
         Raises:
             ValueError: if the run's folder has no weights of that stage.
         """
-        stage = f"task_{task}" if task == 1 else f"{strategy}/task_{task}"
-        file = self.folder / stage / "model.safetensors"
+        file = self.folder / strategy / f"task_{task}" / "model.safetensors"
+        if task == 1 and not file.is_file():  # most strategies share the first task's model
+            file = self.folder / "task_1" / "model.safetensors"
         if not file.is_file():
             raise ValueError(f"{file} is missing: the weights of that stage were not kept")
         return file

@@ -18,12 +18,8 @@ from pml_incremental.gallery.image_files import ImageFiles
 from pml_incremental.search.faiss_index import build_index, import_faiss
 
 FORMAT = 1
-MANIFEST, VECTORS, IMAGES, INDEX = (
-    "manifest.json",
-    "vectors.safetensors",
-    "images.json",
-    "index.faiss",
-)
+MANIFEST, IMAGES = "manifest.json", "images.json"
+VECTORS, INDEX = "vectors.safetensors", "index.faiss"
 
 
 @dataclass(frozen=True)
