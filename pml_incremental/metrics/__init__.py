@@ -3,6 +3,7 @@
 from pml_incremental.metrics.bootstrap import bootstrap_interval
 from pml_incremental.metrics.cross_model import CrossModelSummary, summarise_cross_model
 from pml_incremental.metrics.match_ranks import NOT_FOUND, MatchRanks, match_ranks
+from pml_incremental.metrics.open_set import open_set_auroc, open_set_fpr
 from pml_incremental.metrics.rank_metrics import (
     average_precision,
     average_precision_at_r,
@@ -37,6 +38,8 @@ __all__ = [
     "lone_queries",
     "match_ranks",
     "max_forgetting",
+    "open_set_auroc",
+    "open_set_fpr",
     "precision_at_k",
     "r_precision",
     "recall_at_k",
