@@ -49,7 +49,13 @@ def test_report_of_a_real_run_with_and_without_its_models(tmp_path):
     closer = invoke(finished.folder, "--details", "--output", tmp_path / "closer.html")
     assert closer.exit_code == 0, closer.output
     text = (tmp_path / "closer.html").read_text()
-    for title in ("How sure", "Forgetting by class", "Forgotten queries", "Old indexes"):
+    for title in (
+        "How sure",
+        "Forgetting by class",
+        "Forgotten queries",
+        "Old indexes",
+        "Unknown classes",
+    ):
         assert f"<h2>{title}" in text
     end = finished.strategies["finetune"]["own/recall_at_1"].last()
     low, high = (float(x) for x in _interval(text))

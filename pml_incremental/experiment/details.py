@@ -16,6 +16,7 @@ from pml_incremental.report.page import ClassChange, Details, FoundImage, QueryC
 from pml_incremental.scenarios import Task
 from pml_incremental.search import ExactSearch
 from pml_incremental.testers.cross_model import cross_model_matrices
+from pml_incremental.testers.open_set import open_set
 
 QUERIES, SHOWN, PIXELS = 6, 4, 72
 
@@ -48,7 +49,17 @@ def examine(run: FinishedRun, strategy: str) -> Details:
         queries=_forgotten(tasks, stages, labels, starts, ends),
         cross=cross,
         reindexed=reindexed,
+        open_set=[_open_set(stage, labels, seen) for seen, stage in enumerate(stages[:-1], 1)],
     )
+
+
+def _open_set(
+    embeddings: Sequence[Tensor], labels: Sequence[Tensor], seen: int
+) -> tuple[float, float]:
+    names = [str(number) for number in range(len(labels))]
+    x, y = dict(zip(names, embeddings, strict=True)), dict(zip(names, labels, strict=True))
+    found = open_set(x, y, names[:seen])
+    return found.auroc, found.fpr_at_95_tpr
 
 
 def first_places(embeddings: Tensor, labels: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ def some_details(tasks=3):
         queries=[QueryChange(image, 1, 1, 17, [image] * 4, [other] * 4)],
         cross=np.tril(np.full((tasks, tasks), 0.5)),
         reindexed=np.tril(np.full((tasks, tasks), 0.5)),
+        open_set=[(0.814, 0.333)] * (tasks - 1),
     )
 
 
@@ -104,7 +105,15 @@ def test_page_shows_the_numbers(page, tmp_path):
         assert f">{100 * matrices['own/recall_at_1'].last():.1f}<" in text
         for value in matrices["own/recall_at_1"].values.ravel():
             assert f">{100 * value:.1f}</span>" in text
-    for expected in ("61.2 to 70.0", "1 of 2 classes lost", "-75.0", "place 17", "0.0 % of the"):
+    for expected in (
+        "61.2 to 70.0",
+        "1 of 2 classes lost",
+        "-75.0",
+        "place 17",
+        "0.0 % of the",
+        ">81.4<",
+        ">33.3<",
+    ):
         assert expected in text
     for title in ("Over time", "Learning and keeping", "Old indexes", "Setting", "All metrics"):
         assert f"<h2>{title}" in text
@@ -172,5 +181,5 @@ def test_nothing_sticks_out_on_a_laptop_or_a_phone(page, tmp_path, width):
         check=True,
     ).stdout
     needed, sections = map(int, re.search(r"<title>(\d+),(\d+)</title>", dom).groups())
-    assert sections == 11
+    assert sections == 12
     assert needed <= width

@@ -23,7 +23,7 @@ def evaluate():
 
 def test_open_set_view_equals_plain_loops():
     evaluation = evaluate()
-    found = open_set(evaluation, ["task_1", "task_3"])
+    found = open_set(evaluation.embeddings, evaluation.labels, ["task_1", "task_3"])
     x = {split: e.double().numpy() for split, e in evaluation.embeddings.items()}
     gallery = [(s, i) for s in ("task_1", "task_3") for i in range(20)]
     known, unknown = [], []
@@ -42,7 +42,7 @@ def test_open_set_view_equals_plain_loops():
 def test_what_has_no_open_set_view_is_said():
     evaluation = evaluate()
     with pytest.raises(ValueError, match="the gallery is empty"):
-        open_set(evaluation, [])
+        open_set(evaluation.embeddings, evaluation.labels, [])
     evaluation.labels["task_1"][0] = 11
     with pytest.raises(ValueError, match="no unknown queries"):
-        open_set(evaluation, list(evaluation.labels))
+        open_set(evaluation.embeddings, evaluation.labels, list(evaluation.labels))

@@ -109,3 +109,25 @@ def cross_model_section(details: Mapping[str, Details]) -> str:
         "index and queries by the same model.",
         f"<div class=columns>{''.join(blocks)}</div>",
     )
+
+
+def open_set_section(details: Mapping[str, Details]) -> str:
+    """Classes that the gallery does not hold."""
+    stages = max(len(found.open_set) for found in details.values())
+    if stages == 0:
+        return ""
+    rows = [
+        [text(f"{name}, {measure}"), *(percent(values[place]) for values in found.open_set)]
+        for name, found in details.items()
+        for place, measure in enumerate(("AUROC", "FPR at 95 % TPR"))
+    ]
+    return section(
+        "Unknown classes",
+        "Can the distance to the nearest image tell queries whose class is in the gallery from "
+        "those of tasks yet to come? In percent; AUROC: 50 is chance, more is better; FPR: share "
+        "of unknown queries accepted when 95 % of the known ones are, less is better.",
+        table(["strategy", *(f"after task {i + 1}" for i in range(stages))], rows),
+    )
+
+
+SECTIONS = (classes_section, queries_section, cross_model_section, open_set_section)

@@ -54,6 +54,8 @@ class Details:
         queries: some that found their class when it was learned and miss it most at the end.
         cross: c[i][j], queries by the model after task i + 1, index by that after task j + 1.
         reindexed: the same with the index rebuilt.
+        open_set: AUROC and FPR at 95 % TPR after each task but the last, with the queries of the
+            tasks to come as those of unknown classes.
     """
 
     interval: tuple[float, float]
@@ -61,3 +63,4 @@ class Details:
     queries: Sequence[QueryChange]
     cross: NDArray[np.float64]
     reindexed: NDArray[np.float64]
+    open_set: Sequence[tuple[float, float]]

@@ -47,12 +47,7 @@ def render_page(
         overview.trade_off_section(runs),
         overview.curves_section(runs),
         overview.matrices_section(runs),
-        *(
-            (closer_look.classes_section(closer), closer_look.queries_section(closer))
-            if closer
-            else ()
-        ),
-        closer_look.cross_model_section(closer) if closer else "",
+        *(part(closer) for part in closer_look.SECTIONS if closer),
         overview.retrievals_section(runs),
         overview.metrics_section(runs),
         overview.setting_section(runs),
