@@ -130,14 +130,18 @@ def _is_member(name: str, member: Any, base: type, package: str) -> bool:
         return False
     if inspect.isclass(member):
         return issubclass(member, base) and not issubclass(member, enum.Enum)
-    return package == "torchvision" and _builds_network(name, member)
+    return inspect.isfunction(member) and _builds_network(name, member, package)
 
 
-def _builds_network(name: str, member: Any) -> bool:
-    """Whether a function is one of torchvision's, such as ``resnet18``."""
-    from torchvision.models import list_models
+def _builds_network(name: str, function: Any, package: str) -> bool:
+    """Whether a function makes a network: torchvision's, such as ``resnet18``, or ours."""
+    if package == "torchvision":
+        from torchvision.models import list_models
 
-    return inspect.isfunction(member) and name in list_models()
+        return name in list_models()
+    parameters = inspect.signature(function).parameters.values()
+    builds = all(parameter.default is not parameter.empty for parameter in parameters)
+    return builds and function.__module__.startswith("pml_incremental.models.")
 
 
 def _import(name: str) -> Any:

@@ -49,7 +49,7 @@ SUPPLIED: dict[str, dict[str, str]] = {
         "gradient_clippers": _BY_KEY.format("grad_clip_norm"),
         "data_device": _BY_KEY.format("device"),
         "teacher": "the model of the task before",
-        "logit_losses": "set by the strategy",
+        "compares": "set by the strategy",
         "penalties": "set by the strategy",
         "observers": "set by the strategy",
         "description": _LOOP,

@@ -48,7 +48,7 @@ def learn_task(
         optimizers=optimizers,
         loss_funcs=terms.loss_funcs,
         loss_weights=terms.weights,
-        logit_losses=terms.logit_losses,
+        compares=terms.compares,
         penalties=terms.penalties,
         observers=components,
         dataset=images,

@@ -11,7 +11,7 @@ from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment.student import Student
 from pml_incremental.scenarios import Task
 from pml_incremental.strategies import Component
-from pml_incremental.trainers import Penalty
+from pml_incremental.trainers import Compared, Penalty
 
 
 @dataclass
@@ -20,7 +20,7 @@ class LossTerms:
 
     loss_funcs: dict[str, nn.Module]
     weights: dict[str, float]
-    logit_losses: list[str] = field(default_factory=list)
+    compares: dict[str, Compared] = field(default_factory=dict)
     penalties: dict[str, Penalty] = field(default_factory=dict)
 
     def claim(self, name: str, weight: float) -> None:
@@ -56,8 +56,7 @@ def loss_terms(
         for name, weighted in component.losses(task).items():
             terms.claim(name, weighted.weight)
             terms.loss_funcs[name] = weighted.loss.to(student.device)
-            if weighted.compares == "logits":
-                terms.logit_losses.append(name)
+            terms.compares[name] = weighted.compares
         for name, held in component.penalties(task).items():
             terms.claim(name, held.weight)
             terms.penalties[name] = held.penalty

@@ -55,6 +55,14 @@ def _options(values: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 @dataclass(frozen=True)
+class Priors:
+    """The last model and the one before it; None where there is none."""
+
+    teacher: Teacher | None = None
+    previous: Teacher | None = None
+
+
+@dataclass(frozen=True)
 class TaskLoop:
     """One run: its data, its folder, and the loop over tasks."""
 
@@ -84,12 +92,13 @@ class TaskLoop:
         strategy = build_strategy(self.config, spec)
         student = self.new_student()
         rows = [self.evaluate_before(student)]
+        prior = Priors()
         for task in self.scenario:
-            teacher = Teacher.snapshot(student.models) if task.number > 1 else None
-            rows.append(self.learn_stage(label, task, student, teacher, strategy))
+            rows.append(self.learn_stage(label, task, student, prior, strategy))
             frozen = Teacher.snapshot(student.models)
-            finished = FinishedTask(task, teacher, frozen, self.device, rows)
+            finished = FinishedTask(task, prior.teacher, frozen, self.device, rows)
             self.remember(label, finished, student, strategy)
+            prior = Priors(teacher=frozen, previous=prior.teacher)
         picture = self.folder.file(f"pictures/retrieval_{label}.png")
         draw_retrievals(picture, label, self.scenario, self.tester, student.models)
         return self.matrices(rows)
@@ -109,7 +118,7 @@ class TaskLoop:
         return found
 
     def learn_stage(
-        self, label: str, task: Task, student: Student, teacher: Teacher | None, strategy: Strategy
+        self, label: str, task: Task, student: Student, prior: Priors, strategy: Strategy
     ) -> Measurements:
         """Learn and evaluate a task, or take both from the folder."""
         is_shared = task.number == 1 and strategy.shares_first_task
@@ -124,7 +133,7 @@ class TaskLoop:
             return found
         who = "all strategies" if is_shared else label
         description = f"{who} · task {task.number}/{len(self.scenario)}"
-        self.train(task, student, teacher, strategy, description)
+        self.train(task, student, prior, strategy, description)
         self.folder.write_tensors(f"{stage}/model.safetensors", student.tensors())
         found = self.evaluate(student, seen=task.number)
         self.folder.write_json(f"{stage}/evaluation.json", found)
@@ -134,7 +143,7 @@ class TaskLoop:
         self,
         task: Task,
         student: Student,
-        teacher: Teacher | None,
+        prior: Priors,
         strategy: Strategy,
         description: str,
     ) -> None:
@@ -145,16 +154,30 @@ class TaskLoop:
         components = strategy.components
         if task.number == 1 and not strategy.observes_training:
             components = ()
-        beside = teacher if strategy.has_teacher else None
-        if beside is not None and strategy.moves_teacher:
-            beside = Teacher.snapshot(beside.models())  # the model before the task stays as it was
+        beside = self.begin_task(task, prior, strategy)
         learn_task(
             self.config, task, images, student, beside, components, description, self.progress
         )
-        if teacher is not None:
+        if prior.teacher is not None:
             trained = trained_model(self.config, student, images)
             for component in components:
-                component.after_training(trained, teacher)
+                component.after_training(trained, prior.teacher)
+
+    def begin_task(self, task: Task, prior: Priors, strategy: Strategy) -> Teacher | None:
+        """The model to learn a task beside, once the strategy's components are prepared."""
+        teacher = prior.teacher if strategy.has_teacher else None
+        if teacher is None:
+            return None
+        if strategy.moves_teacher:
+            teacher = Teacher.snapshot(
+                teacher.models()
+            )  # the model before the task stays as it was
+        # In a stream of its own: what a component draws must not change the training batches.
+        seed_everything(self.config.seed, task.number, 2)
+        for component in strategy.components:
+            teacher = component.begin_task(task, prior.previous, teacher)
+        seed_everything(self.config.seed, task.number)
+        return teacher
 
     def remember(
         self, label: str, finished: FinishedTask, student: Student, strategy: Strategy
@@ -170,6 +193,9 @@ class TaskLoop:
             assert images is not None  # a strategy with components trains on every task
             component.measure(trained_model(self.config, student, images))
             component.end_task(finished)
+        for component in strategy.components:
+            if report := component.report():
+                self.folder.write_json(f"{label}/{finished.task.name}/memory.json", report)
         memory = _memory(strategy)
         if memory:
             self.folder.write_tensors(name, memory)

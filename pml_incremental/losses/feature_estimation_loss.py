@@ -29,7 +29,9 @@ class FeatureEstimationLoss(CorrelationDistillationLoss):
     ``loss(embeddings, labels, ref_emb=teacher_features)``.
 
     While the bank is empty, as in the first two tasks, the loss is inactive: zero, with zero
-    gradient.
+    gradient. In PML's DistributedLossWrapper every process gathers the batch with its own part
+    first, so where estimates are random the processes draw different numbers for an image; the
+    gradient then equals that of one process on average.
 
     Source: Chen et al., IEEE TMM 2022, doi 10.1109/TMM.2021.3073279 (feature estimation; the
     paper adds the terms, each weighed 10 with tau = 4, where this is their mean). Weights that
@@ -94,8 +96,8 @@ class FeatureEstimationLoss(CorrelationDistillationLoss):
             targets = self.prior_similarities(teacher)
             student = self.similarities(embeddings).expand_as(targets)
             divergences = similarity_divergence(student, targets, self.temperature)
-        weights = _weights_oldest_first(self.model_weights, len(self.bank))
-        return element_losses(divergences.new_tensor(weights) @ divergences)
+            weights = divergences.new_tensor(_oldest_first(self.model_weights, len(self.bank)))
+            return element_losses(weights @ divergences)
 
     @torch.no_grad()
     def prior_similarities(self, teacher: Tensor) -> Tensor:
@@ -121,7 +123,7 @@ def _check_model_weights(weights: str | Sequence[float]) -> None:
         )
 
 
-def _weights_oldest_first(weights: str | Sequence[float], models: int) -> list[float]:
+def _oldest_first(weights: str | Sequence[float], models: int) -> list[float]:
     """Weights for M_1 .. M_K with sum 1; the age of M_K is 1."""
     if weights == "uniform":
         by_age: Sequence[float] = [1.0] * models

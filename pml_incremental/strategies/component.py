@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies.trained_model import TrainedModel
-from pml_incremental.trainers import Penalty, Teacher
+from pml_incremental.trainers import Compared, Penalty, Teacher
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class WeightedLoss:
 
     loss: nn.Module
     weight: float
-    compares: Literal["embeddings", "logits"] = "embeddings"
+    compares: Compared = "embeddings"
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,24 @@ class Component:
     observes_training: bool = False
     #: Whether it changes the teacher while a task is learned.
     moves_teacher: bool = False
+
+    def begin_task(
+        self,
+        task: Task,  # noqa: ARG002
+        previous: Teacher | None,  # noqa: ARG002
+        teacher: Teacher,
+    ) -> Teacher:
+        """Prepare for a task that has a teacher; its images are there from now on.
+
+        Args:
+            task: the task about to be learned.
+            previous: the model before the teacher; None if the teacher learned the first task.
+            teacher: the model that the task's student starts from.
+
+        Returns:
+            The model to learn beside: the teacher, or one that tells more about it.
+        """
+        return teacher
 
     def losses(self, task: Task) -> Mapping[str, WeightedLoss]:  # noqa: ARG002
         """The distillation losses of a task that has a teacher, by name.
@@ -133,6 +151,10 @@ class Component:
         Args:
             finished: the task just learned.
         """
+
+    def report(self) -> dict[str, Any]:
+        """What the records should say of the memory after a task, as plain values."""
+        return {}
 
     def state_dict(self) -> dict[str, Tensor]:
         """What must survive from one task to the next, as plain tensors on any device."""

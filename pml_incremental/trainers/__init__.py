@@ -2,6 +2,7 @@
 
 from pml_incremental.trainers.incremental_metric_loss import IncrementalMetricLoss
 from pml_incremental.trainers.incremental_mixin import (
+    Compared,
     IncrementalMixin,
     NonFiniteLossError,
     Penalty,
@@ -13,6 +14,7 @@ from pml_incremental.trainers.step_observer import StepObserver
 from pml_incremental.trainers.teacher import Teacher
 
 __all__ = [
+    "Compared",
     "IncrementalMetricLoss",
     "IncrementalMixin",
     "IncrementalTrainWithClassifier",

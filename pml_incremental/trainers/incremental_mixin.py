@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+import torch
 from pytorch_metric_learning.trainers.base_trainer import BaseTrainer
 from pytorch_metric_learning.utils import common_functions as c_f
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from pml_incremental.trainers.teacher import Teacher
 
 #: A scalar that depends on the parameters of models and loss functions, given by name.
 Penalty: TypeAlias = Callable[[Mapping[str, nn.Module]], Tensor]
+
+#: What a distillation loss is given of student and teacher.
+Compared: TypeAlias = Literal["embeddings", "logits", "features"]
 
 
 class NonFiniteLossError(ValueError):
@@ -37,8 +41,9 @@ class IncrementalMixin(BaseTrainer):
 
     Args:
         teacher: the model to learn beside, or None for the first task.
-        logit_losses: the distillation losses that compare logits; these are called with the
-            student's and the teacher's logits in the place of embeddings.
+        compares: distillation losses that compare something other than embeddings, by name:
+            ``"logits"`` of both, or the student's embeddings with the teacher's ``"features"``,
+            which are its embeddings followed by the output of its trunk.
         penalties: by name, each added to the total with its entry of ``loss_weights``.
         observers: told of every optimizer step.
         freeze_trunk_batchnorm: as in PML, or ``"with_teacher"``: only when there is a teacher, for
@@ -58,7 +63,7 @@ class IncrementalMixin(BaseTrainer):
         self,
         *args: Any,
         teacher: Teacher | None = None,
-        logit_losses: Collection[str] = (),
+        compares: Mapping[str, Compared] | None = None,
         penalties: Mapping[str, Penalty] | None = None,
         observers: Sequence[StepObserver] = (),
         freeze_trunk_batchnorm: bool | Literal["with_teacher"] = False,
@@ -67,7 +72,7 @@ class IncrementalMixin(BaseTrainer):
         **kwargs: Any,
     ) -> None:
         self.teacher = teacher
-        self.logit_losses = tuple(logit_losses)
+        self.compares = dict(compares or {})
         self.penalties = dict(penalties or {})
         self.observers = tuple(observers)
         self.description = description
@@ -82,9 +87,10 @@ class IncrementalMixin(BaseTrainer):
     def custom_setup(self) -> None:
         """Give the penalties their places among the losses."""
         super().custom_setup()
-        if self.logit_losses and "classifier" not in self.models:
+        of_logits = [name for name, kind in self.compares.items() if kind == "logits"]
+        if of_logits and "classifier" not in self.models:
             raise ValueError(
-                f"{' and '.join(self.logit_losses)} compares logits, but models has no classifier: "
+                f"{' and '.join(of_logits)} compares logits, but models has no classifier: "
                 "add one and use IncrementalTrainWithClassifier"
             )
         taken = [name for name in self.penalties if name in self.loss_funcs]
@@ -142,9 +148,7 @@ class IncrementalMixin(BaseTrainer):
         embeddings, self.last_embeddings = self.last_embeddings, None
         assert embeddings is not None
         if self.teacher is not None and self.distillation_losses:
-            targets = self.distillation_targets(self.teacher, data)
-            for name, loss in self.compute_distillation(embeddings, labels, targets).items():
-                self.losses[name] = loss
+            self.losses.update(self.compute_distillation(self.teacher, embeddings, data, labels))
         for name, penalty in self.penalties.items():
             if self.loss_weights[name] != 0:
                 self.losses[name] = penalty(self.trained_modules())
@@ -153,24 +157,28 @@ class IncrementalMixin(BaseTrainer):
         """Models and loss functions by name."""
         return {**self.models, **self.loss_funcs}
 
-    def distillation_targets(self, teacher: Teacher, data: Tensor) -> Tensor:
-        """The teacher's embeddings of a batch, shape (N, d_T)."""
-        return teacher.embed(c_f.to_device(data, device=self.data_device, dtype=self.dtype))
-
     def compute_distillation(
-        self, embeddings: Tensor, labels: Tensor, targets: Tensor
-    ) -> Mapping[str, Tensor]:
+        self, teacher: Teacher, embeddings: Tensor, data: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
         """Every distillation loss whose weight is not 0, by name."""
-        wanted = [name for name in self.distillation_losses if self.loss_weights.get(name, 1) != 0]
+        wanted = {
+            name: self.compares.get(name, "embeddings")
+            for name in self.distillation_losses
+            if self.loss_weights.get(name, 1) != 0
+        }
+        if not wanted:
+            return {}
+        images = c_f.to_device(data, device=self.data_device, dtype=self.dtype)
+        targets, features = teacher.embed_with_features(images)
         pairs = {"embeddings": (embeddings, targets)}
-        if any(name in self.logit_losses for name in wanted):
-            assert self.teacher is not None
-            logits = self.models["classifier"](embeddings)
-            pairs["logits"] = logits, self.teacher.classify(targets)
+        if "features" in wanted.values():
+            pairs["features"] = embeddings, torch.cat([targets, features], dim=1)
+        if "logits" in wanted.values():
+            pairs["logits"] = self.models["classifier"](embeddings), teacher.classify(targets)
         losses = {}
-        for name in wanted:
-            student, teacher = pairs["logits" if name in self.logit_losses else "embeddings"]
-            losses[name] = self.loss_funcs[name](student, labels, ref_emb=teacher)
+        for name, kind in wanted.items():
+            student, target = pairs[kind]
+            losses[name] = self.loss_funcs[name](student, labels, ref_emb=target)
         return losses
 
     def compute_embeddings(self, data: Tensor) -> Tensor:

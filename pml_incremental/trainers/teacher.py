@@ -71,8 +71,20 @@ class Teacher:
         Returns:
             Shape (N, d_T).
         """
-        embeddings: Tensor = self.embedder(self.trunk(images))
-        return embeddings
+        return self.embed_with_features(images)[0]
+
+    @torch.no_grad()
+    def embed_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings of a batch and the trunk's output that they come from, without gradient.
+
+        Args:
+            images: shape (N, C, H, W), on the teacher's device.
+
+        Returns:
+            Shapes (N, d_T) and (N, D_T).
+        """
+        features: Tensor = self.trunk(images)
+        return self.embedder(features), features
 
     @torch.no_grad()
     def classify(self, embeddings: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ def test_logit_loss_compares_the_logits_of_student_and_teacher():
         models,
         IncrementalTrainWithClassifier,
         distillation={"lwf_loss": LogitDistillationLoss()},
-        logit_losses=["lwf_loss"],
+        compares={"lwf_loss": "logits"},
         teacher=teacher,
     )
     (images, _), losses = losses_of_a_batch(trainer)
@@ -144,7 +144,7 @@ def test_logit_loss_without_classifier_is_refused():
         build(
             student(),
             distillation={"lwf_loss": LogitDistillationLoss()},
-            logit_losses=["lwf_loss"],
+            compares={"lwf_loss": "logits"},
         )
 
 

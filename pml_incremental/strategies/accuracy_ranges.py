@@ -1,0 +1,56 @@
+"""How retrieval accuracy changed since each prior model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+#: (low, high): smallest and largest change.
+Range: TypeAlias = tuple[float, float]
+_METRIC = "own/recall_at_1"
+
+
+def accuracy_ranges(
+    measurements: Sequence[Mapping[str, Mapping[str, float | None]]],
+    fixed_range: Range | None = None,
+) -> dict[int, Range]:
+    r"""Smallest and largest change of Recall@1 from each prior model to the last model.
+
+    .. math:: low_k = \min_{j \le t} (a_{tj} - a_{kj}), \quad
+        high_k = \max_{j \le t} (a_{tj} - a_{kj})
+
+    over the held-out images of the tasks learned so far. The paper speaks of an "accuracy change"
+    without saying how it is worked out; this reading is ours.
+
+    Source: Chen et al., IEEE TMM 2022, doi 10.1109/TMM.2021.3073279 (feature estimation).
+
+    Args:
+        measurements: metric -> task -> value, before any task and after each task so far, own
+            gallery.
+        fixed_range: used for every model instead of what was measured.
+
+    Returns:
+        (low, high) by number of the prior model, from 1.
+
+    Raises:
+        KeyError: if Recall@1 was not measured.
+
+    Example:
+        >>> rows = [{"own/recall_at_1": {"task_1": a, "task_2": b}} for a, b in
+        ...         [(0.0, 0.0), (0.75, 0.25), (0.5, 0.75)]]
+        >>> accuracy_ranges(rows)
+        {1: (-0.25, 0.5)}
+    """
+    last = len(measurements) - 1
+    tasks = [f"task_{number}" for number in range(1, last + 1)]
+
+    def accuracy(model: int, task: str) -> float:
+        value = measurements[model][_METRIC][task]
+        assert value is not None  # own-gallery values are measured for every task
+        return value
+
+    ranges: dict[int, Range] = {}
+    for k in range(1, last):
+        changes = [accuracy(last, task) - accuracy(k, task) for task in tasks]
+        ranges[k] = fixed_range if fixed_range is not None else (min(changes), max(changes))
+    return ranges

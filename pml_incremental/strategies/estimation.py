@@ -1,0 +1,124 @@
+"""Distillation from all prior models, none of which is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from pml_incremental.estimators import EstimatorBank
+from pml_incremental.losses import FeatureEstimationLoss
+from pml_incremental.scenarios import Task, TaskSubset
+from pml_incremental.strategies.accuracy_ranges import Range, accuracy_ranges
+from pml_incremental.strategies.bank_tensors import load_bank, pack_bank
+from pml_incremental.strategies.component import Component, FinishedTask, WeightedLoss
+from pml_incremental.trainers import Teacher
+
+#: Which images the old and the new model are observed on.
+ObservedOn: TypeAlias = Literal["finished", "new"]
+
+
+class Estimation(Component):
+    """Estimate what each prior model would make of the new images, and distil from that.
+
+    The bank learns from the teacher that leaves, M_{t-1}, and the one that comes, M_t. With
+    ``observed_on="finished"`` it sees both on the images of the task just learned. With ``"new"``
+    the leaving teacher is kept until the next task's images are there, which are those that the
+    estimates are used on; one model more is stored, however many tasks there are.
+
+    Args:
+        bank: estimators of the prior models.
+        loss: compares the student with what the bank estimates.
+        weight: of the loss, at least 0.
+        observed_on: ``"finished"`` or ``"new"``.
+        passes: how often the images are gone through, each time with new random transforms.
+        fixed_range: (low, high) for estimators that draw from a range; None to measure it.
+
+    Raises:
+        ValueError: if the weight is negative, passes is not positive or observed_on none of these.
+    """
+
+    def __init__(
+        self,
+        bank: EstimatorBank,
+        loss: FeatureEstimationLoss,
+        weight: float,
+        observed_on: ObservedOn = "finished",
+        passes: int = 1,
+        fixed_range: Range | None = None,
+    ) -> None:
+        if weight < 0 or passes < 1:
+            raise ValueError(
+                "the weight of estimation_loss must be at least 0 and passes at least 1, got "
+                f"{weight} and {passes}"
+            )
+        if observed_on not in ("finished", "new"):
+            raise ValueError(f'observed_on must be "finished" or "new", got {observed_on!r}')
+        self.bank = bank
+        self.loss = loss
+        self.weight = weight
+        self.observed_on = observed_on
+        self.passes = passes
+        self.fixed_range = fixed_range
+        self.ranges: dict[int, Range] = {}
+
+    def begin_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:
+        """Observe both models on the new images, if that is what the bank learns from."""
+        if previous is not None and self.observed_on == "new":
+            self.update_bank(task.train, previous, teacher)
+        return teacher
+
+    def losses(self, task: Task) -> Mapping[str, WeightedLoss]:  # noqa: ARG002
+        """The one loss; it is inactive while there is no prior model but the teacher."""
+        sees_trunk = self.bank.embedding_width is not None
+        kind: Literal["features", "embeddings"] = "features" if sees_trunk else "embeddings"
+        return {"estimation_loss": WeightedLoss(self.loss, self.weight, kind)}
+
+    def end_task(self, finished: FinishedTask) -> None:
+        """Observe both models on the finished task's images, and measure the ranges."""
+        if self.bank.needs_ranges:
+            self.ranges = accuracy_ranges(finished.measurements, self.fixed_range)
+        if finished.teacher is not None and self.observed_on == "finished":
+            self.update_bank(finished.task.train, finished.teacher, finished.student)
+
+    def update_bank(self, images: TaskSubset, leaving: Teacher, coming: Teacher) -> None:
+        """Carry the bank over from one teacher to the next."""
+        self.bank.update(self.feature_pairs(images, leaving, coming))
+        if self.bank.needs_ranges:
+            self.bank.set_ranges(self.ranges)
+
+    @torch.no_grad()
+    def feature_pairs(
+        self, images: TaskSubset, leaving: Teacher, coming: Teacher
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """What both models make of the same images, batch by batch."""
+        device = next(coming.trunk.parameters()).device
+        for _ in range(self.passes):
+            for batch, _ in DataLoader(images, batch_size=128):
+                yield tuple(self.observe(model, batch.to(device)) for model in (leaving, coming))  # type: ignore[misc]
+
+    def observe(self, model: Teacher, images: Tensor) -> Tensor:
+        """A model's embeddings, with its trunk's output behind them if the bank takes that."""
+        embeddings, features = model.embed_with_features(images)
+        if self.bank.embedding_width is None:
+            return embeddings
+        return torch.cat([embeddings, features], dim=1)
+
+    def report(self) -> dict[str, Any]:
+        """The measured ranges and what the bank costs."""
+        return {
+            "prior_models": len(self.bank),
+            "bytes": self.bank.nbytes,
+            "ranges": {f"M_{k}": list(limits) for k, limits in self.ranges.items()},
+        }
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The bank, its random draws and the ranges."""
+        return pack_bank(self.bank, self.ranges)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what :meth:`state_dict` gave."""
+        self.ranges = load_bank(self.bank, state)

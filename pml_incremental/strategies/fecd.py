@@ -1,0 +1,85 @@
+"""Feature estimation based correlation distillation, and its oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pml_incremental.estimators import EstimatorBank
+from pml_incremental.losses import FeatureEstimationLoss
+from pml_incremental.strategies.estimation import Estimation, ObservedOn
+from pml_incremental.strategies.oracle import Oracle
+from pml_incremental.strategies.similarities import correlation
+from pml_incremental.strategies.strategy import Strategy, register_strategy
+
+
+@register_strategy("fecd")
+def fecd(
+    weight: float = 10.0,
+    estimation_weight: float = 10.0,
+    temperature: float = 4.0,
+    estimator: str | Mapping[str, Mapping[str, Any] | None] = "LinearEstimator",
+    observed_on: ObservedOn = "finished",
+    passes: int = 1,
+    model_weights: Literal["uniform", "recency"] | Sequence[float] = "uniform",
+    low: float | None = None,
+    high: float | None = None,
+    seed: int = 0,
+) -> Strategy:
+    """Distil the previous model's similarities and those estimated for every model before it.
+
+    Chen et al., IEEE TMM 2022, doi 10.1109/TMM.2021.3073279. Theirs is the estimator
+    ``AccuracyChangeEstimator``; the others are ours.
+
+    Args:
+        weight: of the correlation loss.
+        estimation_weight: of the mean over prior models of the estimation loss.
+        temperature: of both.
+        estimator: of the prior models' features: a name, ``module:Class`` or
+            ``{name: {arguments}}``.
+        observed_on: images that the estimator learns from: those of the task just ``"finished"``,
+            or the ``"new"`` ones, for which one model more is kept.
+        passes: how often these images are gone through.
+        model_weights: how much each prior model counts, see ``FeatureEstimationLoss``.
+        low: smallest relative change, for estimators that draw from a range; default: measured.
+        high: largest relative change; give both or none.
+        seed: of the estimator's random draws.
+
+    Raises:
+        ValueError: if only one of low and high is given.
+
+    Example:
+        >>> [type(component).__name__ for component in fecd().components]
+        ['Distillation', 'Estimation']
+    """
+    if (low is None) != (high is None):
+        raise ValueError(f"give both low and high, or none to measure them; got {low} and {high}")
+    bank = EstimatorBank(estimator, seed=seed)
+    component = Estimation(
+        bank,
+        FeatureEstimationLoss(bank, temperature, model_weights),
+        estimation_weight,
+        observed_on,
+        passes,
+        None if low is None or high is None else (low, high),
+    )
+    return correlation(weight, temperature) + Strategy((component,))
+
+
+@register_strategy("fecd-oracle")
+def fecd_oracle(
+    weight: float = 10.0, estimation_weight: float = 10.0, temperature: float = 4.0
+) -> Strategy:
+    """As fecd, with the real prior models kept and run. For analysis: it stores them all.
+
+    Args:
+        weight: of the correlation loss.
+        estimation_weight: of the mean over prior models.
+        temperature: of both.
+
+    Example:
+        >>> [type(component).__name__ for component in fecd_oracle().components]
+        ['Distillation', 'Oracle']
+    """
+    oracle = Strategy((Oracle(estimation_weight, temperature),))
+    return correlation(weight, temperature) + oracle

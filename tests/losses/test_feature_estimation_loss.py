@@ -1,0 +1,383 @@
+import copy
+import math
+import pickle
+from functools import partial
+
+import pytest
+import torch
+from pytorch_metric_learning.distances import (
+    CosineSimilarity,
+    DotProductSimilarity,
+    LpDistance,
+    SNRDistance,
+)
+from pytorch_metric_learning.reducers import DoNothingReducer, MeanReducer
+from pytorch_metric_learning.utils.distributed import DistributedLossWrapper
+from pytorch_metric_learning.utils.loss_tracker import LossTracker
+from torch import distributed, multiprocessing
+from torch.nn import functional as F
+
+from pml_incremental.estimators import AccuracyChangeEstimator, EstimatorBank
+from pml_incremental.losses import CorrelationDistillationLoss, FeatureEstimationLoss
+
+N, WIDTH = 8, 5
+SPECS = {
+    "accuracy-change": {"AccuracyChangeEstimator": {"low": -0.4, "high": 0.5}},
+    "drift": "DriftEstimator",
+    "linear": "LinearEstimator",
+    "linear-rank": {"LinearEstimator": {"rank": 2}},
+    "mlp": {"MLPEstimator": {"hidden": 4, "steps": 2}},
+}
+UNCHANGED = {"AccuracyChangeEstimator": {"low": 0.0, "high": 0.0}}
+DISTANCES = [
+    DotProductSimilarity(),
+    DotProductSimilarity(normalize_embeddings=False),
+    CosineSimilarity(collect_stats=True),
+    LpDistance(power=2),
+    SNRDistance(),
+]
+
+
+def randn(*shape, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def filled(spec, models=3, seed=0):
+    bank = EstimatorBank(spec, seed=seed)
+    for t in range(models):
+        current = randn(40, WIDTH, seed=10 + t)
+        bank.update([(current + 0.5 * randn(40, WIDTH, seed=20 + t), current)])
+    return bank
+
+
+def pair(n=N, dtype=torch.float64):
+    return randn(n, WIDTH + 1, dtype=dtype).requires_grad_(), randn(n, WIDTH, seed=1, dtype=dtype)
+
+
+def elements(loss, student, teacher):
+    loss.reducer = DoNothingReducer()
+    return loss(student, ref_emb=teacher)["loss"]["losses"]
+
+
+def softmax(row):
+    largest = max(row)
+    powers = [math.exp(value - largest) for value in row]
+    return [power / sum(powers) for power in powers]
+
+
+def cosines(z, i):
+    z = z.double()
+    return [(z[i] @ other / z[i].norm() / other.norm()).item() for other in z]
+
+
+def naive(student, estimates, weights, temperature):
+    """Anchor by anchor, model by model."""
+    losses = [0.0] * len(student)
+    for weight, estimate in zip(weights, estimates, strict=True):
+        for i in range(len(student)):
+            q = softmax([s / temperature for s in cosines(estimate, i)])
+            p = softmax([s / temperature for s in cosines(student.detach(), i)])
+            kl = sum(a * math.log(a / b) for a, b in zip(q, p, strict=True))
+            losses[i] += weight * temperature**2 * kl
+    return torch.tensor(losses, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+@pytest.mark.parametrize("temperature", [0.5, 4.0])
+def test_equals_loops_over_models_and_anchors(spec, temperature):
+    student, teacher = pair()
+    estimates = filled(spec).estimate(teacher)
+    losses = elements(FeatureEstimationLoss(filled(spec), temperature), student, teacher)
+    expected = naive(student, estimates, [1 / 3] * 3, temperature)
+    torch.testing.assert_close(losses, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("model_weights", "oldest_first"),
+    [
+        ("uniform", [1 / 3, 1 / 3, 1 / 3]),
+        ("recency", [2 / 11, 3 / 11, 6 / 11]),
+        ([3, 1, 0], [0, 1 / 4, 3 / 4]),
+        ((1.0, 1.0, 2.0, 5.0), [2 / 4, 1 / 4, 1 / 4]),
+    ],
+)
+def test_weights_by_age(model_weights, oldest_first):
+    student, teacher = pair()
+    bank = filled("LinearEstimator")
+    loss = FeatureEstimationLoss(bank, model_weights=model_weights)
+    expected = naive(student, bank.estimate(teacher), oldest_first, 4.0)
+    torch.testing.assert_close(elements(loss, student, teacher), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("distance", DISTANCES, ids=lambda d: type(d).__name__)
+def test_is_the_mean_of_correlation_losses_for_any_distance(distance):
+    student, teacher = pair()
+    bank = filled("LinearEstimator")
+    value = FeatureEstimationLoss(bank, 2.0, distance=distance)(student, ref_emb=teacher)
+    single = CorrelationDistillationLoss(2.0, distance=distance)
+    expected = sum(single(student, ref_emb=estimate) for estimate in bank.estimate(teacher)) / 3
+    torch.testing.assert_close(value, expected)
+    gradients = [torch.autograd.grad(loss, student)[0] for loss in (value, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_unchanged_features_give_the_correlation_loss():
+    student, teacher = pair()
+    value = FeatureEstimationLoss(filled(UNCHANGED))(student, ref_emb=teacher)
+    torch.testing.assert_close(value, CorrelationDistillationLoss()(student, ref_emb=teacher))
+
+
+def test_zero_where_the_student_is_as_estimated():
+    _, teacher = pair()
+    student = teacher.clone().requires_grad_()
+    value = FeatureEstimationLoss(filled(UNCHANGED))(student, ref_emb=teacher)
+    value.backward()
+    assert 0 <= value < 1e-30
+    assert student.grad.abs().max() < 1e-15
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+def test_gradient(spec):
+    student, teacher = pair()
+
+    def loss(z):
+        return FeatureEstimationLoss(filled(spec), temperature=0.5)(z, ref_emb=teacher)
+
+    assert torch.autograd.gradcheck(loss, (student,))
+
+
+def test_order_of_the_images_does_not_matter():
+    student, teacher = pair()
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(0))
+    bank = filled("LinearEstimator")
+    loss = FeatureEstimationLoss(bank)
+    torch.testing.assert_close(
+        elements(loss, student[order], teacher[order]), elements(loss, student, teacher)[order]
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+def test_half_precision_within_one_percent(spec, dtype):
+    student, teacher = pair(dtype=dtype)
+    value = FeatureEstimationLoss(filled(spec))(student, ref_emb=teacher)
+    # The draws of random numbers differ between dtypes wider than these.
+    expected = FeatureEstimationLoss(filled(spec))(student.float(), ref_emb=teacher.float())
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(expected.item(), rel=0.01)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_changes_nothing(dtype):
+    student, teacher = pair(dtype=torch.float32)
+    expected = FeatureEstimationLoss(filled("LinearEstimator"))(student, ref_emb=teacher)
+    with torch.autocast("cpu", dtype=dtype):
+        value = FeatureEstimationLoss(filled("LinearEstimator"))(student, ref_emb=teacher)
+    torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize("build", [FeatureEstimationLoss, partial(FeatureEstimationLoss, None)])
+def test_inactive_while_the_bank_is_empty(build):
+    student, teacher = pair()
+    loss = build()
+    value = loss(student, torch.arange(N) % 2, ref_emb=teacher)
+    value.backward()
+    assert value == 0
+    assert student.grad.abs().max() == 0
+    assert elements(loss, student, teacher).shape == (N,)
+
+
+def test_becomes_active_when_the_bank_is_filled():
+    student, teacher = pair()
+    bank = EstimatorBank()
+    loss = FeatureEstimationLoss(bank)
+    assert loss(student, ref_emb=teacher) == 0
+    bank.update([(randn(20, WIDTH, seed=5), randn(20, WIDTH, seed=6))])
+    assert loss(student, ref_emb=teacher) > 0
+
+
+def test_inactive_loss_beside_others_in_a_loss_tracker():
+    student, teacher = pair()
+    tracker = LossTracker(["metric_loss", "estimation_loss"])
+    tracker.losses["metric_loss"] = student.square().sum()
+    tracker.losses["estimation_loss"] = FeatureEstimationLoss()(student, ref_emb=teacher)
+    tracker.update({"estimation_loss": 10})
+    tracker.losses["total_loss"].backward()
+    torch.testing.assert_close(student.grad, 2 * student.detach())
+
+
+def test_nothing_flows_to_the_teacher():
+    student, teacher = pair()
+    teacher.requires_grad_()
+    FeatureEstimationLoss(filled("LinearEstimator"))(student, ref_emb=teacher).backward()
+    assert student.grad.abs().max() > 0
+    assert teacher.grad is None
+
+
+def test_random_draws_are_fresh_and_seeded():
+    student, teacher = pair()
+    first, second = (
+        FeatureEstimationLoss(filled(SPECS["accuracy-change"], seed=seed)) for seed in (0, 0)
+    )
+    values = [first(student, ref_emb=teacher) for _ in range(3)]
+    assert len({value.item() for value in values}) == 3
+    assert [second(student, ref_emb=teacher) for _ in range(3)] == values
+
+
+def test_the_bank_is_no_part_of_the_module():
+    student, teacher = pair()
+    loss = FeatureEstimationLoss(filled("LinearEstimator"))
+    loss(student, ref_emb=teacher)
+    assert not loss.state_dict()
+    assert not list(loss.parameters())
+    assert {type(module) for module in loss.modules()} == {
+        FeatureEstimationLoss,
+        DotProductSimilarity,
+        MeanReducer,
+    }
+    assert not any(isinstance(v, torch.Tensor) for m in loss.modules() for v in vars(m).values())
+    assert loss._record_these == ["temperature"]
+
+
+def test_copies_and_pickles():
+    student, teacher = pair()
+    loss = FeatureEstimationLoss(filled(SPECS["drift"]))
+    value = copy.deepcopy(loss)(student, ref_emb=teacher)
+    assert pickle.loads(pickle.dumps(loss))(student, ref_emb=teacher) == value
+
+
+def test_learns_to_be_as_estimated():
+    teacher = randn(12, WIDTH, seed=1)
+    loss = FeatureEstimationLoss(filled("LinearEstimator"), temperature=0.5)
+    student = randn(12, 4).requires_grad_()
+    before = loss(student, ref_emb=teacher).item()
+    optimizer = torch.optim.Adam([student], lr=0.05)
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss(student, ref_emb=teacher).backward()
+        optimizer.step()
+    assert loss(student, ref_emb=teacher).item() < 0.5 * before
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_tiny_batches_and_zero_embeddings(count):
+    student, teacher = torch.zeros(count, WIDTH, requires_grad=True), torch.zeros(count, WIDTH)
+    value = FeatureEstimationLoss(filled("LinearEstimator"))(student, ref_emb=teacher)
+    value.backward()
+    assert value.isfinite()
+    assert student.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("bank", [EstimatorBank(), None, "filled"])
+def test_missing_or_bad_teacher(bank):
+    student, teacher = pair()
+    loss = FeatureEstimationLoss(filled("LinearEstimator") if bank == "filled" else bank)
+    for arguments in ({}, {"ref_emb": student}):
+        with pytest.raises(
+            ValueError, match=r"FeatureEstimationLoss needs the teacher's .* ref_emb"
+        ):
+            loss(student, **arguments)
+    with pytest.raises(ValueError, match="embeddings has 8 rows but ref_emb has 7"):
+        loss(student, ref_emb=teacher[:-1])
+
+
+def test_teacher_of_another_width():
+    student, teacher = pair()
+    with pytest.raises(ValueError, match=r"M_1 to M_3 need features of shape \(N, 5\).* \(8, 4\)"):
+        FeatureEstimationLoss(filled("LinearEstimator"))(student, ref_emb=teacher[:, :4])
+
+
+def test_unset_ranges():
+    student, teacher = pair()
+    bank = filled("AccuracyChangeEstimator", models=1)
+    with pytest.raises(RuntimeError, match="no accuracy range is set for prior model M_1"):
+        FeatureEstimationLoss(bank)(student, ref_emb=teacher)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("random", 'must be "uniform", "recency" or numbers'),
+        ([], "must be finite and at least 0, the first above 0"),
+        ([0.0, 1.0], "the first above 0"),
+        ([1.0, -1.0], "at least 0"),
+        ([1.0, math.nan], "must be finite"),
+    ],
+)
+def test_bad_weights(weights, message):
+    with pytest.raises(ValueError, match=message):
+        FeatureEstimationLoss(model_weights=weights)
+
+
+def test_too_few_weights():
+    student, teacher = pair()
+    loss = FeatureEstimationLoss(filled("LinearEstimator"), model_weights=[1.0, 0.5])
+    with pytest.raises(
+        ValueError, match=r"2 numbers but there are 3 prior models: .* M_1, which is 3"
+    ):
+        loss(student, ref_emb=teacher)
+
+
+def test_bad_temperature():
+    with pytest.raises(ValueError, match="temperature must be positive and finite"):
+        FeatureEstimationLoss(temperature=0.0)
+
+
+def save_gradient(rank, folder, loss, student, teacher):
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    mine = slice(rank * N // 2, (rank + 1) * N // 2)
+    values = []
+    leaf = student[mine].clone().requires_grad_()
+    for _ in range(2):
+        value = DistributedLossWrapper(loss)(leaf, ref_emb=teacher[mine])
+        value.backward()
+        values.append(value.item() / 2)
+    torch.save((values, leaf.grad), f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_draw_the_same_and_have_the_gradient_of_one(tmp_path):
+    """Every process gathers the whole batch and sees its own part of the gradient."""
+    student, teacher = (tensor.detach() for tensor in pair())
+    loss = FeatureEstimationLoss(filled(SPECS["accuracy-change"], seed=3))
+    arguments = (str(tmp_path), copy.deepcopy(loss), student, teacher)
+    multiprocessing.spawn(save_gradient, arguments, nprocs=2)
+    results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    # Each process puts its own part first, so that draws belong to other images than in one
+    # process: both orders are computed here.
+    whole = torch.cat([student[N // 2 :], student[: N // 2]])
+    orders = [(student, teacher), (whole, torch.cat([teacher[N // 2 :], teacher[: N // 2]]))]
+    for (values, gradient), (z, t) in zip(results, orders, strict=True):
+        one, leaf = copy.deepcopy(loss), z.clone().requires_grad_()
+        expected = [one(leaf, ref_emb=t) for _ in range(2)]
+        assert values == pytest.approx([value.item() for value in expected])
+        sum(expected).backward()
+        torch.testing.assert_close(gradient / 2, leaf.grad[: N // 2])
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+def test_cuda(spec):
+    student, teacher = pair(dtype=torch.float32)
+    student = student.detach().cuda().requires_grad_()
+    value = FeatureEstimationLoss(filled(spec))(student, ref_emb=teacher.cuda())
+    value.backward()
+    assert value.isfinite()
+    assert student.grad.isfinite().all()
+    if spec in ("LinearEstimator", SPECS["mlp"], SPECS["linear-rank"]):
+        expected = FeatureEstimationLoss(filled(spec))(student.cpu(), ref_emb=teacher)
+        assert value.item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_estimator_instance_in_a_bank_in_a_loss():
+    bank = EstimatorBank(AccuracyChangeEstimator(low=0.0, high=0.0))
+    bank.update([(randn(6, WIDTH), randn(6, WIDTH))])
+    student, teacher = pair()
+    expected = CorrelationDistillationLoss()(student, ref_emb=F.normalize(teacher))
+    torch.testing.assert_close(FeatureEstimationLoss(bank)(student, ref_emb=teacher), expected)

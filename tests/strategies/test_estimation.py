@@ -1,0 +1,90 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from pml_incremental.strategies import STRATEGIES
+from pml_incremental.strategies.accuracy_ranges import accuracy_ranges
+from pml_incremental.strategies.oracle import OracleBank, OracleTeacher
+from pml_incremental.trainers import Teacher
+
+
+def rows(*values):
+    return [
+        {"own/recall_at_1": {f"task_{j}": value for j, value in enumerate(row, 1)}}
+        for row in values
+    ]
+
+
+def teacher(seed):
+    torch.manual_seed(seed)
+    return Teacher(nn.Sequential(nn.Flatten(), nn.Linear(4, 6)), nn.Linear(6, 3))
+
+
+def test_ranges_are_extreme_changes_over_the_tasks_so_far():
+    measured = rows([0.1, 0.1, 0.1], [0.9, 0.2, 0.1], [0.7, 0.8, 0.2], [0.6, 0.5, 0.9])
+    ranges = accuracy_ranges(measured)
+    assert sorted(ranges) == [1, 2]
+    # Since model 1: -0.3, +0.3, +0.8; since model 2: -0.1, -0.3, +0.7.
+    for k, (low, high) in {1: (-0.3, 0.8), 2: (-0.3, 0.7)}.items():
+        assert math.isclose(ranges[k][0], low)
+        assert math.isclose(ranges[k][1], high)
+
+
+def test_tasks_not_learned_yet_do_not_count():
+    measured = rows([0.1, 0.1, 0.0], [0.9, 0.2, 0.0], [0.7, 0.8, 1.0])
+    low, high = accuracy_ranges(measured)[1]
+    assert math.isclose(low, -0.2)
+    assert math.isclose(high, 0.6)
+
+
+def test_fixed_range_replaces_the_measured_one():
+    assert accuracy_ranges(rows([0.0, 0.0], [0.5, 0.1], [0.4, 0.6]), (-0.1, 0.2)) == {
+        1: (-0.1, 0.2)
+    }
+
+
+def test_oracle_gives_the_embeddings_of_the_real_models_in_order():
+    priors = [teacher(1), teacher(2)]
+    last = teacher(3)
+    images = torch.randn(5, 1, 2, 2)
+    embeddings, features = OracleTeacher(last, priors).embed_with_features(images)
+    torch.testing.assert_close(embeddings, last.embed(images))
+    estimates = OracleBank(priors).estimate(torch.cat([embeddings, features], dim=1))
+    assert estimates.shape == (2, 5, 3)
+    for estimate, prior in zip(estimates, priors, strict=True):
+        torch.testing.assert_close(estimate, prior.embed(images))
+
+
+def test_oracle_without_prior_models_is_inactive():
+    images = torch.randn(5, 1, 2, 2)
+    _, component = STRATEGIES["fecd-oracle"]().components
+    beside = component.begin_task(None, None, teacher(0))
+    embeddings, features = beside.embed_with_features(images)
+    student = torch.randn(5, 3, requires_grad=True)
+    weighted = component.losses(None)["estimation_loss"]
+    loss = weighted.loss(student, ref_emb=torch.cat([embeddings, features], dim=1))
+    loss.backward()
+    assert loss.item() == 0
+    assert student.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.1, None), (None, 0.1)])
+def test_half_a_range_is_refused(low, high):
+    with pytest.raises(ValueError, match="give both low and high"):
+        STRATEGIES["fecd"](low=low, high=high)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"estimation_weight": -1}, "at least 0 and passes at least 1, got -1 and 1"),
+        ({"passes": 0}, "got 10.0 and 0"),
+        ({"observed_on": "old"}, "observed_on must be"),
+        ({"estimator": "LinaerEstimator"}, "LinearEstimator"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        STRATEGIES["fecd"](**options)
