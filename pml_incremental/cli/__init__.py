@@ -1,5 +1,9 @@
 """The command line."""
 
-from pml_incremental.cli.commands import main
+from pml_incremental.cli import compare, gallery, report
+from pml_incremental.cli.commands import app, main
+
+for command in (compare, report, gallery):
+    command.register(app)
 
 __all__ = ["main"]

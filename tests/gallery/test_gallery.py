@@ -190,7 +190,7 @@ def test_commands_from_build_to_update(world, tmp_path, monkeypatch):
     import typer
     from typer.testing import CliRunner
 
-    from pml_incremental.gallery_cli import register
+    from pml_incremental.cli.gallery import register
 
     monkeypatch.chdir(tmp_path)
     app = typer.Typer()

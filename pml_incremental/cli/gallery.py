@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pml_incremental.report.text import percent
+from pml_incremental.cli.common import clean_errors
 
 if TYPE_CHECKING:
     from pml_incremental.gallery import Gallery, ModelVersion, UpdateReport
@@ -47,7 +45,7 @@ def build(
     ] = None,
 ) -> None:
     """Embed a folder of images; the folder that an image is in names its class."""
-    with _errors():
+    with clean_errors():
         from pml_incremental.gallery import ModelVersion, build_gallery
 
         gallery = build_gallery(images, ModelVersion(run.resolve(), strategy, task), index)
@@ -64,10 +62,11 @@ def search(
     ),
 ) -> None:
     """Search a gallery for each image of a folder, and write a page of what is found."""
-    with _errors():
+    with clean_errors():
         from pml_incremental.gallery import Gallery, ModelVersion, search_gallery
         from pml_incremental.gallery.image_files import ImageFiles
         from pml_incremental.gallery.result_page import write_result_page
+        from pml_incremental.report.text import percent
 
         gallery = Gallery.load(place)
         files = ImageFiles.under(queries)
@@ -97,7 +96,7 @@ def update(
     ] = None,
 ) -> None:
     """Move a gallery into a new model's space without its images."""
-    with _errors():
+    with clean_errors():
         from pml_incremental.estimators import build_estimator
         from pml_incremental.gallery import Gallery, ModelVersion, update_gallery
         from pml_incremental.gallery.image_files import ImageFiles
@@ -129,6 +128,8 @@ def _measure(
 
 
 def _print_report(report: UpdateReport) -> None:
+    from pml_incremental.report.text import percent
+
     lines = {
         "old model, old gallery": report.before,
         "new model, old gallery": report.not_updated,
@@ -142,13 +143,3 @@ def _print_report(report: UpdateReport) -> None:
 
 def _size(gallery: Gallery) -> str:
     return f"{len(gallery.vectors)} images, {gallery.vectors.shape[1]} numbers each"
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """What the user can put right is said in a message alone."""
-    try:
-        yield
-    except (ValueError, TypeError, OSError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error

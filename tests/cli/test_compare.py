@@ -4,7 +4,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pml_incremental.compare_cli import register
+from pml_incremental.cli.compare import register
 
 CONFIG = """
 threads: 1

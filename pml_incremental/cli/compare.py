@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pml_incremental.cli.commands import Arguments, _clean_errors, _load
-from pml_incremental.compare_options import (
+from pml_incremental.cli.common import TRACEBACK_HINT, Arguments, clean_errors, load_valid_config
+from pml_incremental.cli.compare_options import (
     EngineName,
     choose_engine,
     parse_seeds,
@@ -63,8 +63,8 @@ def compare(
 
     Tables and pictures are written to <output>/<name>/report.
     """
-    with _clean_errors(traceback):
-        config = with_strategies(_load(arguments), strategies)
+    with clean_errors(traceback, TRACEBACK_HINT):
+        config = with_strategies(load_valid_config(arguments), strategies)
         from pml_incremental.experiment import compare as compare_runs
         from pml_incremental.experiment.comparison_report import summary_table
         from pml_incremental.report import print_comparison
@@ -92,9 +92,9 @@ def tune(
 
     Test images and later tasks are not looked at. Needs the extra 'tune'.
     """
-    with _clean_errors(traceback):
+    with clean_errors(traceback, TRACEBACK_HINT):
         require("optuna", extra="tune")
-        config = with_strategies(_load(arguments), strategy)
+        config = with_strategies(load_valid_config(arguments), strategy)
         from pml_incremental.config import ConfigError
         from pml_incremental.experiment import tune as search
         from pml_incremental.report.text import percent

@@ -1,9 +1,9 @@
 import typer
 from typer.testing import CliRunner
 
+from pml_incremental.cli.report import register
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment import run
-from pml_incremental.report_cli import register
 
 CONFIG = {
     "name": "tiny",

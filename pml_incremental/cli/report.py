@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pml_incremental.cli.common import clean_errors
+
 if TYPE_CHECKING:
     from pml_incremental.report.page import Details
 
@@ -35,14 +37,11 @@ def report(
     """Write one HTML page about one or several runs, to read anywhere without a network."""
     from pml_incremental.report.page import RunRecord, write_page
 
-    try:
+    with clean_errors():
         records = [RunRecord.read(run) for run in runs]
         closer = _examine(runs) if details else {}
         target = runs[0] / "report.html" if output is None else output
         write_page(target, records, closer)
-    except (ValueError, OSError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
     typer.echo(f"written: {target}")
 
 
