@@ -33,18 +33,16 @@ def folder(tmp_path, monkeypatch):
                 tmp_path / "my_folder" / f"class_{label}" / f"{number}.png"
             )
     monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
-def test_library_example(folder):
+@pytest.mark.usefixtures("folder")
+def test_library_example():
     names = {"my_trunk": SmallConvNet(3, width=4), "my_embedder": nn.Linear(16, 8)}
     before = names["my_embedder"].weight.detach().clone()
     code = code_block("library")
     assert len([line for line in code.splitlines() if line.strip()]) <= 20
     exec(code, names)
-    saved = torch.load(folder / "updated.pt", weights_only=True)
-    assert not torch.equal(saved["embedder"]["weight"], before)
-    assert torch.equal(saved["embedder"]["weight"], names["my_embedder"].weight)
+    assert not torch.equal(names["my_embedder"].weight, before)
 
 
 def test_loss_example():

@@ -16,8 +16,8 @@ class _RowDivergence(Function):
     The obvious ``sum(q * (log q - log p))`` loses most digits in float32 when the two
     distributions are close, as a student's are to its teacher's. Adding ``p - q``, which sums to
     zero, makes every term at least 0 and free of cancellation, provided that ``p - q`` itself is
-    taken from ``r = log p - log q``: its size is ``max(p, q) * (1 - exp(-|r|))``, its sign r's.
-    It is also the gradient with respect to the student's logits.
+    taken from ``r = log p - log q``, as ``(p + q) * tanh(r / 2)``. It is also the gradient with
+    respect to the student's logits.
     """
 
     @staticmethod
@@ -26,24 +26,25 @@ class _RowDivergence(Function):
         log_q = torch.log_softmax(teacher / temperature, dim=-1)
         q = log_q.exp()
         log_ratio = log_p - log_q
-        larger = torch.maximum(log_p, log_q).exp_()
-        difference = log_ratio.abs().neg_().expm1_().mul_(larger).copysign_(log_ratio)
+        difference = log_p.exp_().add_(q).mul_(torch.tanh(log_ratio / 2))
         divergence = torch.addcmul(difference, q, log_ratio, value=-1).sum(dim=-1)
-        ctx.save_for_backward(difference, q, log_ratio, divergence)
         ctx.temperature = temperature  # type: ignore[attr-defined]
+        if ctx.needs_input_grad[1]:  # type: ignore[attr-defined]
+            ctx.save_for_backward(difference, q, log_ratio, divergence)
+        else:
+            ctx.save_for_backward(difference)
         return divergence * temperature**2
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        difference, q, log_ratio, divergence = ctx.saved_tensors  # type: ignore[attr-defined]
-        wants_student, wants_teacher, _ = ctx.needs_input_grad  # type: ignore[attr-defined]
+        difference, *rest = ctx.saved_tensors  # type: ignore[attr-defined]
         scale = (grad * ctx.temperature).unsqueeze(-1)  # type: ignore[attr-defined]
-        return (
-            scale * difference if wants_student else None,
-            -scale * q * (log_ratio + divergence.unsqueeze(-1)) if wants_teacher else None,
-            None,
-        )
+        to_student = scale * difference if ctx.needs_input_grad[0] else None  # type: ignore[attr-defined]
+        if not rest:
+            return to_student, None, None
+        q, log_ratio, divergence = rest
+        return to_student, -scale * q * (log_ratio + divergence.unsqueeze(-1)), None
 
 
 def similarity_divergence(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
