@@ -1,5 +1,7 @@
 """Pictures and tables of what a run measured."""
 
+from pml_incremental.report.diagnosis_table import print_diagnosis
+from pml_incremental.report.estimation_error_plot import plot_estimation_error
 from pml_incremental.report.nearest import nearest
 from pml_incremental.report.retrieval_grid import plot_retrieval_grid
 from pml_incremental.report.retrieval_row import LabelledImage, RetrievalRow, retrieval_rows
@@ -11,9 +13,11 @@ __all__ = [
     "LabelledImage",
     "RetrievalRow",
     "nearest",
+    "plot_estimation_error",
     "plot_retrieval_grid",
     "plot_task_curves",
     "plot_task_matrix",
+    "print_diagnosis",
     "print_summary",
     "retrieval_rows",
 ]

@@ -1,0 +1,41 @@
+"""The command that looks into a finished run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pml_incremental.cli.commands import _clean_errors, app
+
+
+@app.command(epilog="Example: pml-incremental diagnose runs/glyphs_sequential")
+def diagnose(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="The folder of a finished run, 3 or more tasks.", show_default=False
+        ),
+    ],
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Compare estimates of a run's earlier models with those models themselves."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # for the user's own my_module:MyClass
+    with _clean_errors(traceback=False):
+        from pml_incremental.experiment.diagnosis import diagnose as diagnose_run
+        from pml_incremental.experiment.stored_run import UnfitRunError
+        from pml_incremental.report import print_diagnosis
+
+        try:
+            diagnosis = diagnose_run(run, progress=not quiet)
+        except UnfitRunError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from error
+        print_diagnosis(diagnosis)
+        typer.echo(
+            f"written to {run}: diagnosis.json, diagnosis.csv, pictures/estimation_error.png"
+        )
