@@ -20,6 +20,7 @@ from pml_incremental.experiment.task_loop import (
 )
 from pml_incremental.scenarios import ClassIncrementalScenario, Task
 from pml_incremental.strategies import Component, Strategy
+from pml_incremental.strategies.estimation import Estimation
 from pml_incremental.trainers import Teacher
 
 
@@ -102,15 +103,18 @@ class StoredRun:
         }
 
     def check_finished(self) -> None:
-        """Raise an UnfitRunError unless every stage is there."""
+        """Raise an UnfitRunError unless every stage is there, with the banks of its strategy."""
         for label, strategy in self.strategies().items():
+            has_bank = any(isinstance(part, Estimation) for part in strategy.components)
             for task in self.scenario:
                 stage = _stage(label, strategy, task)
-                for name in ("evaluation.json", "model.safetensors"):
-                    if not self.folder.has(f"{stage}/{name}"):
+                needed = [f"{stage}/evaluation.json", f"{stage}/model.safetensors"]
+                needed += [memory_file(label, task)] if has_bank else []
+                for name in needed:
+                    if not self.folder.has(name):
                         raise UnfitRunError(
-                            f"{self.folder.path} is not finished: {stage}/{name} is missing; "
-                            "continue the run with the command that started it"
+                            f"{self.folder.path} is not finished: {name} is missing; continue the "
+                            "run with the command that started it"
                         )
 
     def read_strategy(self, label: str, strategy: Strategy) -> StoredStrategy:

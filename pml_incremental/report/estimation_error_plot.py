@@ -50,7 +50,7 @@ def plot_estimation_error(
     for row, (strategy, of_strategy) in zip(grid, panels.items(), strict=True):
         for axes, (heading, lines) in zip(row, of_strategy.items(), strict=True):
             _draw(axes, lines, looks)
-            axes.set_title(f"\n{heading}", loc="left", color=style.FAINT, fontsize=9)
+            axes.set_title(f"\n{heading}", loc="left", color=style.INK, fontsize=9.5)
         # Above the heading of the first panel, free to run on above the next.
         name = f"{shorten(strategy, NAME_LENGTH)}\n{next(iter(of_strategy))}"
         row[0].set_title(name, loc="left", color=style.INK, fontsize=9.5, parse_math=False)
@@ -100,14 +100,15 @@ def _draw(axes: Axes, lines: Lines, looks: Mapping[str, Mapping[str, Any]]) -> N
             markeredgecolor="white",
             markeredgewidth=0.6,
             linewidth=1.8,
-            zorder=3,
+            zorder=4 if name == BASELINE else 3,
             **looks[name],
         )
     axes.set_yscale("log")
-    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.grid(axis="y", which="both", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     style.quiet_axes(axes)
-    axes.tick_params(which="minor", length=0, colors=style.FAINT, labelsize=7)
+    axes.tick_params(which="minor", length=0, labelleft=False)
 
 
 def _finish(figure: Figure, grid: Sequence[Sequence[Axes]], title: str) -> None:
