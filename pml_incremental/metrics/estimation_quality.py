@@ -116,4 +116,5 @@ def _pair_similarities(features: Tensor) -> Tensor:
 
 
 def _unit(features: Tensor) -> Tensor:
-    return F.normalize(features.double(), dim=1)
+    unit: Tensor = F.normalize(features.double(), dim=1)
+    return unit

@@ -121,7 +121,7 @@ def _finish(figure: Figure, grid: Sequence[Sequence[Axes]], title: str) -> None:
         for axes in row
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(
+    legend = figure.legend(
         list(shown.values()),
         list(shown),
         loc="outside lower center",
@@ -130,3 +130,5 @@ def _finish(figure: Figure, grid: Sequence[Sequence[Axes]], title: str) -> None:
         labelcolor=style.INK,
         fontsize=10,
     )
+    for name in legend.get_texts():
+        name.set_parse_math(False)

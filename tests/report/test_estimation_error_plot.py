@@ -88,7 +88,7 @@ def test_the_table_compares_with_the_teacher_of_the_same_strategy():
     lines = [line.split() for line in printed.get().splitlines()]
     assert ["LinearEstimator", "new", "0.250", "0.250", "0.875", "0.875", "123,456"] in lines
     assert ["teacher", "itself", "1.000", "1.000", "0.750", "0.750", "0"] in lines
-    assert ["teacher", "itself", "–", "–", "–", "–", "0"] in lines
+    assert ["teacher", "itself", *["\N{EN DASH}"] * 4, "0"] in lines
     assert "7,000,000" in printed.get()
     assert "features have moved by 0.50 at task 3" in printed.get()
     assert max(map(len, printed.get().splitlines())) <= 80
