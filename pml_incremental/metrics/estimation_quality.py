@@ -104,7 +104,8 @@ def relative_drift(prior: Tensor, current: Tensor) -> Tensor:
             f"current is zero in row {int((length == 0).int().argmax())}: a change relative to it "
             "is undefined"
         )
-    return (prior - current).norm(dim=1) / length
+    drift: Tensor = (prior - current).norm(dim=1) / length
+    return drift
 
 
 def _pair_similarities(features: Tensor) -> Tensor:
@@ -116,5 +117,4 @@ def _pair_similarities(features: Tensor) -> Tensor:
 
 
 def _unit(features: Tensor) -> Tensor:
-    unit: Tensor = F.normalize(features.double(), dim=1)
-    return unit
+    return F.normalize(features.double(), dim=1)

@@ -91,6 +91,8 @@ def _grid(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
 
 
 def _draw(axes: Axes, lines: Lines, looks: Mapping[str, Mapping[str, Any]]) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
     for name, errors in lines.items():
         axes.plot(
             list(errors),
@@ -104,11 +106,12 @@ def _draw(axes: Axes, lines: Lines, looks: Mapping[str, Mapping[str, Any]]) -> N
             **looks[name],
         )
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.grid(axis="y", which="both", color="#dddddd", linewidth=0.6)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     style.quiet_axes(axes)
-    axes.tick_params(which="minor", length=0, labelleft=False)
 
 
 def _finish(figure: Figure, grid: Sequence[Sequence[Axes]], title: str) -> None:
