@@ -1,9 +1,10 @@
-"""Speed as ratios within one run: ``python runners/benchmark.py``."""
+"""Speed as ratios within one run: ``python runners/benchmark.py [evaluation]``."""
 
 from __future__ import annotations
 
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
@@ -130,6 +131,11 @@ def benchmark_step() -> None:
 
 
 def main() -> None:
+    if sys.argv[1:] == ["evaluation"]:
+        from benchmark_evaluation import benchmark_evaluation
+
+        benchmark_evaluation()
+        return
     torch.manual_seed(0)
     print(
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from pml_incremental.config import ExperimentConfig
+from pml_incremental.cli.common import TRACEBACK_HINT, Arguments, clean_errors, load_valid_config
 
 app = typer.Typer(
     name="pml-incremental",
@@ -20,14 +15,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-Arguments = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="CONFIG|KEY.SUB=VALUE",
-        help="YAML files, later ones laid over earlier ones, then single keys to change.",
-        show_default=False,
-    ),
-]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,8 +63,8 @@ def run(
     ] = False,
 ) -> None:
     """Learn all tasks with each strategy of a config, and show what is remembered."""
-    with _clean_errors(traceback):
-        config = _load(arguments)
+    with clean_errors(traceback, TRACEBACK_HINT):
+        config = load_valid_config(arguments)
         from pml_incremental.experiment import run as run_experiment
         from pml_incremental.report import print_summary
 
@@ -87,8 +74,8 @@ def run(
 @app.command(epilog="Example: pml-incremental validate configs/glyphs.yaml num_epochs=2")
 def validate(arguments: Arguments) -> None:
     """Check a config without training, and show what it would run."""
-    with _clean_errors():
-        config = _load(arguments)
+    with clean_errors(traceback=True):
+        config = load_valid_config(arguments)
         from pml_incremental.cli.tables import print_overview
 
         print_overview(config)
@@ -107,45 +94,7 @@ def list_names(
     ],
 ) -> None:
     """List the names that a config can use."""
-    with _clean_errors():
+    with clean_errors(traceback=True):
         from pml_incremental.cli.tables import print_names
 
         print_names(group)
-
-
-def _load(arguments: Sequence[str]) -> ExperimentConfig:
-    """A config that has passed every check."""
-    from pml_incremental.config import ConfigError, load_config, validate
-
-    overrides = [text for text in arguments if "=" in text and "/" not in text.split("=")[0]]
-    files = [text for text in arguments if text not in overrides]
-    strange = [text for text in files if Path(text).suffix not in (".yaml", ".yml")]
-    if strange:
-        raise ConfigError(
-            [
-                f"command line: {text!r} is neither a .yaml file nor key=value; write one of them"
-                for text in strange
-            ]
-        )
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # for the user's own my_module:MyClass
-    config = load_config([Path(text) for text in files], overrides)
-    validate(config)
-    return config
-
-
-@contextmanager
-def _clean_errors(traceback: bool = True) -> Iterator[None]:
-    """What the user can put right is said in a message alone, and sets the exit code."""
-    from pml_incremental.config import ConfigError
-
-    try:
-        yield
-    except ConfigError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from error
-    except (ValueError, OSError) as error:
-        if traceback:
-            raise
-        typer.echo(f"{error}\n(--traceback shows where in the code)", err=True)
-        raise typer.Exit(1) from error

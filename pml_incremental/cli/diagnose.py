@@ -1,4 +1,4 @@
-"""The command that looks into a finished run."""
+"""The command ``pml-incremental diagnose``."""
 
 from __future__ import annotations
 
@@ -9,24 +9,31 @@ from typing import Annotated
 
 import typer
 
-from pml_incremental.cli.commands import _clean_errors, app
+from pml_incremental.cli.common import TRACEBACK_HINT, clean_errors
 
 
-@app.command(epilog="Example: pml-incremental diagnose runs/glyphs_sequential")
+def register(app: typer.Typer) -> None:
+    """Add the command to a Typer app."""
+    app.command(epilog="Example: pml-incremental diagnose runs/glyphs_sequential")(diagnose)
+
+
 def diagnose(
     run: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN", help="The folder of a finished run, 3 or more tasks.", show_default=False
+            metavar="RUN", help="Folder of a finished run of 3 or more tasks.", show_default=False
         ),
     ],
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="When it fails, show where in the code.")
+    ] = False,
 ) -> None:
     """Compare estimates of a run's earlier models with those models themselves."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # for the user's own my_module:MyClass
-    with _clean_errors(traceback=False):
-        from pml_incremental.experiment.diagnosis import diagnose as diagnose_run
+    with clean_errors(traceback, TRACEBACK_HINT):
+        from pml_incremental.experiment import diagnose as diagnose_run
         from pml_incremental.experiment.stored_run import UnfitRunError
         from pml_incremental.report import print_diagnosis
 

@@ -1,8 +1,26 @@
 """Whole runs: the task loop, its folder and its result."""
 
+from pml_incremental.experiment.compare import choose_strategies, compare
+from pml_incremental.experiment.comparison import Comparison
 from pml_incremental.experiment.diagnosis import diagnose
+from pml_incremental.experiment.engines import Engine, LocalProcesses, Submitit, ThisProcess
 from pml_incremental.experiment.result import Result
 from pml_incremental.experiment.run import run
 from pml_incremental.experiment.seeding import seed_everything
+from pml_incremental.experiment.tune import Tuned, tune
 
-__all__ = ["Result", "diagnose", "run", "seed_everything"]
+__all__ = [
+    "Comparison",
+    "Engine",
+    "LocalProcesses",
+    "Result",
+    "Submitit",
+    "ThisProcess",
+    "Tuned",
+    "choose_strategies",
+    "compare",
+    "diagnose",
+    "run",
+    "seed_everything",
+    "tune",
+]

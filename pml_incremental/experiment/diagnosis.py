@@ -44,7 +44,7 @@ def diagnose(folder: str | Path, *, progress: bool = True) -> Diagnosis:
             or no strategy that learns later tasks.
         ConfigError: if its config does not hold any more.
     """
-    run = StoredRun.open(folder)
+    run = StoredRun(folder)
     if run.config.threads is not None:
         torch.set_num_threads(run.config.threads)
     learning = learning_strategies(run)

@@ -1,4 +1,4 @@
-"""A finished run, read back from its folder."""
+"""A finished run with all that its strategies have stored."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from pml_incremental.config import ExperimentConfig, load_config, read_yaml, validate
-from pml_incremental.experiment.assembly import build_scenario, choose_device
+from pml_incremental.config import ConfigError, ExperimentConfig, read_yaml
+from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.run_folder import RunFolder
-from pml_incremental.experiment.student import Student
 from pml_incremental.experiment.task_loop import (
     Measurements,
     build_strategy,
@@ -50,51 +47,41 @@ class StoredStrategy:
         return sum(
             tensor.nbytes
             for model in self.models[:-2]
-            for module in (model.trunk, model.embedder)
+            for module in model.models().values()
             for tensor in module.state_dict().values()
         )
 
 
-@dataclass(frozen=True)
 class StoredRun:
-    """A finished run: its config, its data and its folder."""
+    """A finished run whose every stage is there.
 
-    config: ExperimentConfig
-    folder: RunFolder
-    scenario: ClassIncrementalScenario
-    device: torch.device
+    Args:
+        path: its folder.
 
-    @classmethod
-    def open(cls, path: str | Path) -> StoredRun:
-        """Read a run's folder.
+    Raises:
+        UnfitRunError: if the folder is not that of a run, or the run is not finished.
+        ConfigError: if its config does not hold any more.
+    """
 
-        Args:
-            path: the folder.
+    def __init__(self, path: str | Path) -> None:
+        try:
+            self._run = FinishedRun(Path(path))
+        except ConfigError:
+            raise
+        except ValueError as error:
+            raise UnfitRunError(str(error)) from error
+        self.folder = RunFolder(Path(path), read_yaml(Path(path) / "config.yaml"))
+        self._check_stages()
 
-        Returns:
-            The run.
+    @property
+    def config(self) -> ExperimentConfig:
+        """What decided the run."""
+        return self._run.config
 
-        Raises:
-            UnfitRunError: if the folder is not that of a run, or the run is not finished.
-            ConfigError: if its config does not hold any more.
-        """
-        path = Path(path)
-        stored = path / "config.yaml"
-        if not stored.is_file():
-            raise UnfitRunError(
-                f"{path} is no run's folder: it has no config.yaml; name a folder that "
-                "`pml-incremental run` has written, such as runs/glyphs"
-            )
-        config = load_config([stored])
-        validate(config)
-        run = cls(
-            config,
-            RunFolder(path, read_yaml(stored)),
-            build_scenario(config),
-            choose_device(config.device),
-        )
-        run.check_finished()
-        return run
+    @property
+    def scenario(self) -> ClassIncrementalScenario:
+        """Its tasks."""
+        return self._run.scenario
 
     def strategies(self) -> Mapping[str, Strategy]:
         """The strategies by their labels, built anew."""
@@ -102,31 +89,13 @@ class StoredRun:
             spec_label(spec): build_strategy(self.config, spec) for spec in self.config.strategies
         }
 
-    def check_finished(self) -> None:
-        """Raise an UnfitRunError unless every stage is there, with the banks of its strategy."""
-        for label, strategy in self.strategies().items():
-            has_bank = any(isinstance(part, Estimation) for part in strategy.components)
-            for task in self.scenario:
-                stage = _stage(label, strategy, task)
-                needed = [f"{stage}/evaluation.json", f"{stage}/model.safetensors"]
-                needed += [memory_file(label, task)] if has_bank else []
-                for name in needed:
-                    if not self.folder.has(name):
-                        raise UnfitRunError(
-                            f"{self.folder.path} is not finished: {name} is missing; continue the "
-                            "run with the command that started it"
-                        )
-
     def read_strategy(self, label: str, strategy: Strategy) -> StoredStrategy:
         """All models of a strategy and what they can do."""
-        student = Student(self.config, self.scenario[0], self.device)
         models = []
         measurements: list[Measurements] = [self.folder.read_json("before/evaluation.json")]
         for task in self.scenario:
+            models.append(Teacher(**self._run.models(label, task.number)))
             stage = _stage(label, strategy, task)
-            student.grow(task.labels.stop)
-            student.load(self.folder.read_tensors(f"{stage}/model.safetensors"))
-            models.append(Teacher.snapshot(student.models))
             measurements.append(self.folder.read_json(f"{stage}/evaluation.json"))
         return StoredStrategy(label, strategy, models, measurements)
 
@@ -141,6 +110,20 @@ class StoredRun:
                 if name.startswith(prefix)
             }
         )
+
+    def _check_stages(self) -> None:
+        for label, strategy in self.strategies().items():
+            has_bank = any(isinstance(part, Estimation) for part in strategy.components)
+            for task in self.scenario:
+                stage = _stage(label, strategy, task)
+                needed = [f"{stage}/evaluation.json", f"{stage}/model.safetensors"]
+                needed += [memory_file(label, task)] if has_bank else []
+                for name in needed:
+                    if not self.folder.has(name):
+                        raise UnfitRunError(
+                            f"{self.folder.path} is not finished: {name} is missing; continue the "
+                            "run with the command that started it"
+                        )
 
 
 def _stage(label: str, strategy: Strategy, task: Task) -> str:

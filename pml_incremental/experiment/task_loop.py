@@ -72,6 +72,7 @@ class TaskLoop:
     tester: IncrementalTester
     device: torch.device
     progress: bool
+    draws: bool = True
 
     @classmethod
     def set_up(cls, config: ExperimentConfig, progress: bool) -> TaskLoop:
@@ -99,9 +100,17 @@ class TaskLoop:
             finished = FinishedTask(task, prior.teacher, frozen, self.device, rows)
             self.remember(label, finished, student, strategy)
             prior = Priors(teacher=frozen, previous=prior.teacher)
-        picture = self.folder.file(f"pictures/retrieval_{label}.png")
-        draw_retrievals(picture, label, self.scenario, self.tester, student.models)
+        if self.draws:
+            picture = self.folder.file(f"pictures/retrieval_{label}.png")
+            draw_retrievals(picture, label, self.scenario, self.tester, student.models)
         return self.matrices(rows)
+
+    def learn_start(self) -> None:
+        """What strategies share: the evaluation before any task, and the first task."""
+        plain = Strategy()
+        student = self.new_student()
+        self.evaluate_before(student)
+        self.learn_stage("", self.scenario[0], student, Priors(), plain)
 
     def new_student(self) -> Student:
         """The student before any task; always the same."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytorch_metric_learning.utils import common_functions as c_f
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment.assembly import batch_size, build_sampler
@@ -31,7 +31,10 @@ def trained_model(config: ExperimentConfig, student: Student, images: TaskSubset
 
     def batches() -> Iterator[Batch]:
         sampler = build_sampler(config, images)
-        for data, labels in c_f.get_train_dataloader(images, batch_size(config), sampler, 0, None):
+        loader = DataLoader(
+            images, batch_size(config), shuffle=sampler is None, sampler=sampler, drop_last=True
+        )
+        for data, labels in loader:
             yield data.to(student.device), labels.to(student.device)
 
     def embed(batch: Batch) -> Tensor:

@@ -1,28 +1,59 @@
 """Recall@K, the task matrix, quality of estimates: no pytorch-metric-learning."""
 
+from pml_incremental.metrics.bootstrap import bootstrap_interval
+from pml_incremental.metrics.cross_model import CrossModelSummary, summarise_cross_model
 from pml_incremental.metrics.estimation_quality import (
     correlation_divergence,
     off_diagonal_correlation,
     relative_drift,
 )
+from pml_incremental.metrics.match_ranks import NOT_FOUND, MatchRanks, match_ranks
+from pml_incremental.metrics.open_set import open_set_auroc, open_set_fpr
+from pml_incremental.metrics.rank_metrics import (
+    average_precision,
+    average_precision_at_r,
+    hit_at_k,
+    precision_at_k,
+    r_precision,
+    reciprocal_rank,
+)
 from pml_incremental.metrics.recall import lone_queries, recall_at_k
+from pml_incremental.metrics.retrieval_metric import RetrievalMetric, common_depth
+from pml_incremental.metrics.spread import Spread
 from pml_incremental.metrics.task_averages import average_incremental, last, seen_means
 from pml_incremental.metrics.task_forgetting import forgetting, max_forgetting
 from pml_incremental.metrics.task_matrix import TaskMatrix
 from pml_incremental.metrics.task_transfer import backward_transfer, forward_transfer
 
 __all__ = [
+    "NOT_FOUND",
+    "CrossModelSummary",
+    "MatchRanks",
+    "RetrievalMetric",
+    "Spread",
     "TaskMatrix",
     "average_incremental",
+    "average_precision",
+    "average_precision_at_r",
     "backward_transfer",
+    "bootstrap_interval",
+    "common_depth",
     "correlation_divergence",
     "forgetting",
     "forward_transfer",
+    "hit_at_k",
     "last",
     "lone_queries",
+    "match_ranks",
     "max_forgetting",
     "off_diagonal_correlation",
+    "open_set_auroc",
+    "open_set_fpr",
+    "precision_at_k",
+    "r_precision",
     "recall_at_k",
+    "reciprocal_rank",
     "relative_drift",
     "seen_means",
+    "summarise_cross_model",
 ]

@@ -24,7 +24,8 @@ def pack_bank(bank: EstimatorBank, ranges: Mapping[int, Range]) -> dict[str, Ten
         Tensors by name.
     """
     state = bank.state_dict()
-    counters = torch.tensor([state["prior_models"], state["seed"], state["draws"]])
+    width = state["embedding_width"] or 0
+    counters = torch.tensor([state["prior_models"], state["seed"], state["draws"], width])
     limits = torch.tensor([ranges[k] for k in sorted(ranges)], dtype=torch.float64)
     tensors = {_PREFIX + name: tensor for name, tensor in state["tensors"].items()}
     return {"counters": counters, "ranges": limits.reshape(-1, 2), **tensors}
@@ -40,7 +41,8 @@ def load_bank(bank: EstimatorBank, tensors: Mapping[str, Tensor]) -> dict[int, R
     Returns:
         The ranges.
     """
-    prior_models, seed, draws = (int(value) for value in tensors["counters"])
+    prior_models, seed, draws, width = (int(value) for value in tensors["counters"])
+    bank.embedding_width = width or None
     state = {**bank.state_dict(), "prior_models": prior_models, "seed": seed, "draws": draws}
     state["tensors"] = {
         name.removeprefix(_PREFIX): tensor

@@ -15,10 +15,12 @@ from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies.accuracy_ranges import Range, accuracy_ranges
 from pml_incremental.strategies.bank_tensors import load_bank, pack_bank
 from pml_incremental.strategies.component import Component, FinishedTask, WeightedLoss
-from pml_incremental.trainers import Teacher
+from pml_incremental.trainers import Compared, Teacher
 
 #: Which images the old and the new model are observed on.
 ObservedOn: TypeAlias = Literal["finished", "new"]
+#: What the estimators see of the teacher: its embeddings, or the output of its trunk too.
+Sees: TypeAlias = Literal["embeddings", "trunk"]
 
 
 class Estimation(Component):
@@ -33,12 +35,15 @@ class Estimation(Component):
         bank: estimators of the prior models.
         loss: compares the student with what the bank estimates.
         weight: of the loss, at least 0.
+        sees: ``"embeddings"``, or ``"trunk"`` for its output too, which still holds what the
+            embedder has thrown away.
         observed_on: ``"finished"`` or ``"new"``.
         passes: how often the images are gone through, each time with new random transforms.
         fixed_range: (low, high) for estimators that draw from a range; None to measure it.
 
     Raises:
-        ValueError: if the weight is negative, passes is not positive or observed_on none of these.
+        ValueError: if the weight is negative, passes is not positive, or sees or observed_on is
+            none of these.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Estimation(Component):
         bank: EstimatorBank,
         loss: FeatureEstimationLoss,
         weight: float,
+        sees: Sees = "embeddings",
         observed_on: ObservedOn = "finished",
         passes: int = 1,
         fixed_range: Range | None = None,
@@ -57,7 +63,10 @@ class Estimation(Component):
             )
         if observed_on not in ("finished", "new"):
             raise ValueError(f'observed_on must be "finished" or "new", got {observed_on!r}')
+        if sees not in ("embeddings", "trunk"):
+            raise ValueError(f'sees must be "embeddings" or "trunk", got {sees!r}')
         self.bank = bank
+        self.sees = sees
         self.loss = loss
         self.weight = weight
         self.observed_on = observed_on
@@ -73,8 +82,7 @@ class Estimation(Component):
 
     def losses(self, task: Task) -> Mapping[str, WeightedLoss]:  # noqa: ARG002
         """The one loss; it is inactive while there is no prior model but the teacher."""
-        sees_trunk = self.bank.embedding_width is not None
-        kind: Literal["features", "embeddings"] = "features" if sees_trunk else "embeddings"
+        kind: Compared = "features" if self.sees == "trunk" else "embeddings"
         return {"estimation_loss": WeightedLoss(self.loss, self.weight, kind)}
 
     def end_task(self, finished: FinishedTask) -> None:
@@ -97,14 +105,15 @@ class Estimation(Component):
         """What both models make of the same images, batch by batch."""
         device = next(coming.trunk.parameters()).device
         for _ in range(self.passes):
-            for batch, _ in DataLoader(images, batch_size=128):
+            for batch, _ in DataLoader(images, batch_size=128, shuffle=True):
                 yield tuple(self.observe(model, batch.to(device)) for model in (leaving, coming))  # type: ignore[misc]
 
     def observe(self, model: Teacher, images: Tensor) -> Tensor:
         """A model's embeddings, with its trunk's output behind them if the bank takes that."""
         embeddings, features = model.embed_with_features(images)
-        if self.bank.embedding_width is None:
+        if self.sees == "embeddings":
             return embeddings
+        self.bank.embedding_width = embeddings.shape[1]
         return torch.cat([embeddings, features], dim=1)
 
     def report(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
-from pml_incremental.strategies.estimation import Estimation, ObservedOn
+from pml_incremental.strategies.estimation import Estimation, ObservedOn, Sees
 from pml_incremental.strategies.oracle import Oracle
 from pml_incremental.strategies.similarities import correlation
 from pml_incremental.strategies.strategy import Strategy, register_strategy
@@ -19,8 +19,9 @@ def fecd(
     estimation_weight: float = 10.0,
     temperature: float = 4.0,
     estimator: str | Mapping[str, Mapping[str, Any] | None] = "LinearEstimator",
-    observed_on: ObservedOn = "finished",
-    passes: int = 1,
+    sees: Sees = "trunk",
+    observed_on: ObservedOn = "new",
+    passes: int = 4,
     model_weights: Literal["uniform", "recency"] | Sequence[float] = "uniform",
     low: float | None = None,
     high: float | None = None,
@@ -29,7 +30,7 @@ def fecd(
     """Distil the previous model's similarities and those estimated for every model before it.
 
     Chen et al., IEEE TMM 2022, doi 10.1109/TMM.2021.3073279. Theirs is the estimator
-    ``AccuracyChangeEstimator``; the others are ours.
+    ``AccuracyChangeEstimator``; the others are ours, and so is what they see and learn from.
 
     Args:
         weight: of the correlation loss.
@@ -37,6 +38,8 @@ def fecd(
         temperature: of both.
         estimator: of the prior models' features: a name, ``module:Class`` or
             ``{name: {arguments}}``.
+        sees: what the estimator is given of the teacher: its ``"embeddings"``, or the output of its
+            ``"trunk"`` too.
         observed_on: images that the estimator learns from: those of the task just ``"finished"``,
             or the ``"new"`` ones, for which one model more is kept.
         passes: how often these images are gone through.
@@ -59,6 +62,7 @@ def fecd(
         bank,
         FeatureEstimationLoss(bank, temperature, model_weights),
         estimation_weight,
+        sees,
         observed_on,
         passes,
         None if low is None or high is None else (low, high),

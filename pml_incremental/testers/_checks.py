@@ -13,15 +13,15 @@ LARGEST_LABEL = 2**24
 NAMED_ROWS = 5
 
 
-def check_finite(name: str, embeddings: Any) -> None:
-    """Raise if a row of ``embeddings`` holds NaN or infinity, naming the first such rows."""
+def check_finite(name: str, embeddings: Any, dataset: Any = None) -> None:
+    """Raise if a row of ``embeddings`` holds NaN or infinity, naming the first such images."""
     finite = torch.isfinite(torch.as_tensor(embeddings)).all(dim=1)
     rows = torch.nonzero(~finite).flatten().tolist()
     if rows:
         first = ", ".join(map(str, rows[:NAMED_ROWS])) + (", ..." if len(rows) > NAMED_ROWS else "")
         raise ValueError(
             f"{len(rows)} of {len(finite)} embeddings of {name} are not finite (rows {first}): "
-            "look for a diverged model or for images with such values"
+            f"look for a diverged model or for images with such values{_images(dataset, rows)}"
         )
 
 
@@ -48,3 +48,10 @@ def check_splits(name: str, splits: Collection[str], datasets: Mapping[str, Any]
             raise ValueError(
                 f"split {split!r} is empty: give it at least one image, or leave it out"
             )
+
+
+def _images(dataset: Any, rows: list[int]) -> str:
+    """The names of the first images, where the dataset knows them."""
+    if not hasattr(dataset, "image_name"):
+        return ""
+    return ": " + ", ".join(dataset.image_name(row) for row in rows[:NAMED_ROWS])

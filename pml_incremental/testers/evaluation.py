@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
+from pml_incremental.metrics import MatchRanks, RetrievalMetric
 from pml_incremental.testers.recall_calculator import EXCLUDED_QUERIES
 
 ByMetric = dict[str, dict[str, float]]
@@ -26,6 +28,10 @@ class Evaluation:
             no entry under "joint".
         embeddings: split -> what was searched, shape (N, d), on the CPU.
         labels: split -> labels in the same order, shape (N,), on the CPU.
+        ranks: gallery -> split -> where each query's same-class items stand; empty if another
+            calculator than the tester's own was used.
+        recall_of_index: share of the nearest items that the search found, measured on a sample; 1
+            for an exact search.
     """
 
     own: ByMetric
@@ -33,6 +39,31 @@ class Evaluation:
     excluded_queries: dict[str, dict[str, int]]
     embeddings: dict[str, Tensor]
     labels: dict[str, Tensor]
+    ranks: dict[str, dict[str, MatchRanks]] = field(default_factory=dict)
+    recall_of_index: float = 1.0
+
+    def per_query(self, metric: str, gallery: str, split: str) -> Tensor:
+        """One value per query of a split, shape (N,); NaN where nothing could be found.
+
+        Args:
+            metric: as ``recall_at_1``, among those that the search went deep enough for.
+            gallery: ``own`` or ``joint``.
+            split: one that has that gallery.
+
+        Raises:
+            KeyError: if the split was not searched in that gallery.
+        """
+        found = self.ranks[gallery][split]
+        values = RetrievalMetric.named(metric).per_query(found).cpu()
+        return torch.where(found.answerable.cpu(), values, math.nan)
+
+    def per_class(self, metric: str, gallery: str, split: str) -> dict[int, float]:
+        """Mean over the queries of each class, NaN where nothing could be found.
+
+        Arguments as for :meth:`per_query`.
+        """
+        values, labels = self.per_query(metric, gallery, split), self.labels[split]
+        return {int(label): float(values[labels == label].nanmean()) for label in labels.unique()}
 
 
 def by_metric(

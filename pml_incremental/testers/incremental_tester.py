@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from pml_incremental.metrics import common_depth
 from pml_incremental.testers._checks import check_finite, check_splits
 from pml_incremental.testers.evaluation import Evaluation, by_metric, excluded_queries
 from pml_incremental.testers.evaluation_mode import evaluation_mode
-from pml_incremental.testers.recall_calculator import RecallCalculator
+from pml_incremental.testers.recall_calculator import EXCLUDED_QUERIES, RecallCalculator
+from pml_incremental.testers.retrieval_search import RetrievalSearch, Values, search_splits
 
 # Split -> embeddings (N, d) and labels (N, levels).
 Embedded = dict[str, tuple[Tensor, Tensor]]
@@ -24,17 +26,26 @@ Embedded = dict[str, tuple[Tensor, Tensor]]
 class IncrementalTester(GlobalEmbeddingSpaceTester):
     """Evaluates an embedding model task by task; each task is a split of its own.
 
-    A split's queries are searched twice: in the split's own images, and in the joint gallery of
-    all splits. No query finds itself. Each image is embedded once, and the models come back in
-    the modes they were in.
+    A split's queries are searched in the split's own images and in the joint gallery of all
+    splits. No query finds itself. Each image is embedded once, distances are computed once, both
+    galleries are read off them, and the models come back in the modes they were in. The search is
+    exact (see :class:`~pml_incremental.search.ExactSearch`) unless an index is named.
 
     :meth:`evaluate` is the direct way. :meth:`test` is PML's and works in its hooks.
 
     Args:
         *args: as PML's testers take them.
+        ks: the K of each Recall@K.
+        metrics: names of the metrics: ``recall_at_K``, ``precision_at_K``, ``r_precision``,
+            ``mean_average_precision_at_r``, ``mean_average_precision``, ``mean_reciprocal_rank``,
+            ``NMI``, ``AMI``. Default: ``recall_at_K`` for all ks and the first two averages.
+        memory_mb: largest size of the table of scores that is held at once, in MiB.
+        index: faiss's factory string for an approximate search, such as ``"IVF1024,Flat"``. Name
+            the metrics then, as none may need the whole ranking.
+        nprobe: lists that an IVF index looks at.
         progress: show a progress bar for each split.
-        **kwargs: as PML's testers take them; ``accuracy_calculator`` is by default a
-            :class:`RecallCalculator`.
+        **kwargs: as PML's testers take them. With an ``accuracy_calculator`` of one's own, it
+            searches, once for each split and gallery, and the options above do nothing.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -45,14 +56,32 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
         {'task_1': 1.0}
     """
 
-    def __init__(self, *args: Any, progress: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        ks: Sequence[int] = (1, 2, 4, 8),
+        metrics: Sequence[str] | None = None,
+        memory_mb: int = 512,
+        index: str | None = None,
+        nprobe: int | None = None,
+        progress: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.ks = tuple(ks)
+        self.search: RetrievalSearch | None = None
         super().__init__(*args, **kwargs)
+        if self.search is not None:
+            names = self.search.metrics if metrics is None else tuple(metrics)
+            self.search = RetrievalSearch(names, memory_mb, index, nprobe)
         self.progress = progress
 
     def initialize_accuracy_calculator(self) -> None:
-        """Recall@K, unless another calculator was given."""
+        """Recall@K by one search, unless another calculator was given."""
         if self.accuracy_calculator is None:
-            self.accuracy_calculator = RecallCalculator(device=self.data_device)
+            # PML's hooks ask it for the names of the metrics.
+            self.accuracy_calculator = RecallCalculator(self.ks, device=self.data_device)
+            names = self.accuracy_calculator.default_metrics()
+            self.search = RetrievalSearch(tuple(n for n in names if n != EXCLUDED_QUERIES))
 
     def evaluate(
         self,
@@ -91,15 +120,14 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
                 datasets, trunk, embedder, list(datasets), None
             )
         level_of = {split: (x, y[:, level]) for split, (x, y) in embedded.items()}
-        own = {split: self._search(level_of, [split]) for split in level_of}
-        joint = {split: self._search(level_of, query_first(split, seen)) for split in seen}
-        metrics = self.accuracy_calculator.get_curr_metrics()
+        if self.search is None:
+            return self._evaluate_by_calculator(level_of, seen)
+        found = search_splits(self.search, level_of, seen)
+        own, joint = found.values["own"], found.values["joint"]
         return Evaluation(
-            own=by_metric(own, metrics, datasets),
-            joint=by_metric(joint, metrics, datasets),
-            excluded_queries={"own": excluded_queries(own), "joint": excluded_queries(joint)},
-            embeddings={split: x.cpu() for split, (x, _) in level_of.items()},
-            labels={split: y.cpu() for split, (_, y) in level_of.items()},
+            **_named(own, joint, self.search.metrics, level_of),
+            ranks=found.ranks,
+            recall_of_index=found.recall_of_index,
         )
 
     def test(
@@ -157,7 +185,7 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
             dataset_dict, trunk_model, embedder_model, splits, collate_fn
         )
         for split, (embeddings, _) in embedded.items():
-            check_finite(f"split {split!r}", embeddings)
+            check_finite(f"split {split!r}", embeddings, dataset_dict[split])
         return embedded
 
     def compute_all_embeddings(
@@ -181,7 +209,16 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
         query_split_name: str,
         reference_split_names: list[str],
     ) -> None:
-        """PML's search in the reference splits, then one in the joint gallery."""
+        """Values in the reference splits, and in the joint gallery."""
+        if self.search is not None:
+            self._search_levels(
+                self.search,
+                accuracies,
+                embeddings_and_labels,
+                query_split_name,
+                reference_split_names,
+            )
+            return
         splits = query_first(query_split_name, embeddings_and_labels)
         joint: dict[str, float] = {}
         super().do_knn_and_accuracies(joint, embeddings_and_labels, query_split_name, splits)
@@ -190,7 +227,39 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
             accuracies, embeddings_and_labels, query_split_name, reference_split_names
         )
 
-    def _search(self, embedded: Embedded, gallery: list[str]) -> dict[str, float]:
+    def _search_levels(
+        self,
+        search: RetrievalSearch,
+        accuracies: dict[str, float],
+        embedded: Embedded,
+        query: str,
+        references: list[str],
+    ) -> None:
+        """One search for each level of labels, with PML's names for what it gives."""
+        self.label_levels = self.label_levels_to_evaluate(embedded[query][1])
+        joint: dict[str, float] = {}
+        for level in self.label_levels:
+            level_of = {split: (x, y[:, level]) for split, (x, y) in embedded.items()}
+            found = search_splits(search, level_of, list(embedded), [query]).values
+            own = found["own"][query]
+            if references != [query]:
+                own = _in_references(search, level_of, query, references)
+            for target, values in ((joint, found["joint"][query]), (accuracies, own)):
+                for metric, value in values.items():
+                    target[self.accuracies_keyname(metric, label_hierarchy_level=level)] = value
+        if len(self.label_levels) > 1:
+            for target in (joint, accuracies):
+                self.calculate_average_accuracies(target, search.metrics, self.label_levels)
+        accuracies.update({f"joint_{name}": value for name, value in joint.items()})
+
+    def _evaluate_by_calculator(self, embedded: Embedded, seen: list[str]) -> Evaluation:
+        own = {split: self._calculate(embedded, [split]) for split in embedded}
+        joint = {split: self._calculate(embedded, query_first(split, seen)) for split in seen}
+        return Evaluation(
+            **_named(own, joint, self.accuracy_calculator.get_curr_metrics(), embedded)
+        )
+
+    def _calculate(self, embedded: Embedded, gallery: list[str]) -> dict[str, float]:
         """Metrics of the first split's queries in the gallery of all the splits named."""
         queries, query_labels = embedded[gallery[0]]
         items, item_labels = self.maybe_combine_splits(embedded, gallery)
@@ -203,3 +272,36 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
 def query_first(query: str, splits: Iterable[str]) -> list[str]:
     """The splits in order, but the query's first: PML needs it so to leave out the query."""
     return [query, *(split for split in splits if split != query)]
+
+
+def _in_references(
+    search: RetrievalSearch, embedded: Embedded, query: str, references: list[str]
+) -> Values:
+    """Values of a split in other splits, or in some of which it is one."""
+    names = query_first(query, references)
+    embeddings = torch.cat([embedded[split][0] for split in names])
+    labels = torch.cat([embedded[split][1] for split in names])
+    queries = range(len(embedded[query][1]))
+    gallery = range(0 if query in references else len(queries), len(labels))
+    searcher = search.over(embeddings, labels)
+    depth = common_depth(search.ranked(), searcher.most_matches(queries, gallery))
+    (found,) = searcher.rank_matches(queries, [gallery], [depth])
+    inside = slice(gallery.start, gallery.stop)
+    return search.values(found, embeddings[inside], labels[inside])
+
+
+def _named(
+    own: Mapping[str, Values],
+    joint: Mapping[str, Values],
+    metrics: Iterable[str],
+    embedded: Embedded,
+) -> dict[str, Any]:
+    """The parts of an :class:`Evaluation` that every way of searching gives."""
+    names = list(metrics)
+    return {
+        "own": by_metric(own, names, embedded),
+        "joint": by_metric(joint, names, embedded),
+        "excluded_queries": {"own": excluded_queries(own), "joint": excluded_queries(joint)},
+        "embeddings": {split: x.cpu() for split, (x, _) in embedded.items()},
+        "labels": {split: y.cpu() for split, (_, y) in embedded.items()},
+    }

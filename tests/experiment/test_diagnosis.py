@@ -10,21 +10,33 @@ from PIL import Image
 
 from pml_incremental.cli import main
 from pml_incremental.experiment import diagnose, run
-from pml_incremental.experiment.bank_replay import REPLAYED, candidates_by_task
+from pml_incremental.experiment.bank_replay import candidates_by_task
 from pml_incremental.experiment.diagnosis_result import Diagnosis, EstimationRow
 from pml_incremental.experiment.stored_run import StoredRun, UnfitRunError
 from pml_incremental.strategies.estimation import Estimation
 
 STRATEGIES = [
     "finetune",
-    {"fecd": {"estimator": "AccuracyChangeEstimator"}},
-    {"fecd": {"estimator": "LinearEstimator", "observed_on": "new"}},
+    {"fecd": {"estimator": "AccuracyChangeEstimator", "sees": "embeddings"}},
+    {"fecd": {"observed_on": "finished", "sees": "embeddings"}},
+    {"fecd": {"observed_on": "finished"}},
+    "fecd",
     "frozen",
 ]
 OWN = {
-    "fecd-estimator_AccuracyChangeEstimator": ("AccuracyChangeEstimator", "finished"),
-    "fecd-estimator_LinearEstimator-observed_on_new": ("LinearEstimator", "new"),
+    "fecd-estimator_AccuracyChangeEstimator-sees_embeddings": ("AccuracyChangeEstimator", "new"),
+    "fecd-observed_on_finished-sees_embeddings": ("LinearEstimator", "finished"),
+    "fecd-observed_on_finished": ("LinearEstimator, trunk", "finished"),
+    "fecd": ("LinearEstimator, trunk", "new"),
 }
+REPLAYED = (
+    "AccuracyChangeEstimator",
+    "DriftEstimator",
+    "LinearEstimator",
+    "LinearEstimator, trunk",
+    "MLPEstimator",
+    "MLPEstimator, trunk",
+)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +105,7 @@ def test_models_of_strategies_differ_but_those_of_the_first_task(diagnosis):
 
 def test_replayed_banks_are_those_of_the_run(finished):
     """The linear map and the ranges draw nothing at random but the images' transforms."""
-    stored_run = StoredRun.open(finished)
+    stored_run = StoredRun(finished)
     for label, (name, observed_on) in OWN.items():
         stored = stored_run.read_strategy(label, stored_run.strategies()[label])
         (component,) = (c for c in stored.strategy.components if isinstance(c, Estimation))
@@ -107,20 +119,23 @@ def test_replayed_banks_are_those_of_the_run(finished):
                 torch.testing.assert_close(mine[key], theirs[key])
 
 
-def test_diagnosing_twice_gives_the_same_and_learns_nothing(copy, diagnosis):
-    before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
-    again = diagnose(copy, progress=False)
-    assert again == diagnosis
-    assert all(path.read_bytes() == content for path, content in before.items())
-    added = {p.relative_to(copy).as_posix() for p in copy.rglob("*") if p.is_file()}
-    added -= {p.relative_to(copy).as_posix() for p in before}
-    assert added == {"diagnosis.json", "diagnosis.csv", "pictures/estimation_error.png"}
+def files_of(folder):
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
-def test_command_shows_and_writes_the_same(copy, diagnosis, capsys):
+def test_command_shows_and_writes_the_same_and_changes_nothing_else(copy, diagnosis, capsys):
+    before = files_of(copy)
     assert main(["diagnose", str(copy), "--quiet"]) == 0
+    after = files_of(copy)
+    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {
+        "diagnosis.json",
+        "diagnosis.csv",
+        "pictures/estimation_error.png",
+    }
     out = capsys.readouterr().out
-    for text in ("tiny, finetune", "its own LinearEstimator", f"{diagnosis.model_bytes:,}"):
+    for text in ("tiny, finetune", "its own LinearEstimator, trunk", f"{diagnosis.model_bytes:,}"):
         assert text in out
     assert "frozen" not in out
     written = json.loads((copy / "diagnosis.json").read_text())
@@ -140,7 +155,7 @@ def test_command_shows_and_writes_the_same(copy, diagnosis, capsys):
 
 
 def test_prior_models_cost_what_their_weights_take(diagnosis, finished):
-    stored = StoredRun.open(finished)
+    stored = StoredRun(finished)
     models = stored.read_strategy("finetune", stored.strategies()["finetune"]).models
     one = sum(
         tensor.numel() * tensor.element_size()
@@ -159,8 +174,10 @@ def fails(path, message, capsys):
 
 
 def test_a_folder_that_is_no_run(tmp_path, capsys):
-    fails(tmp_path, f"{tmp_path} is no run's folder: it has no config.yaml", capsys)
-    fails(tmp_path / "none", "is no run's folder", capsys)
+    fails(
+        tmp_path, f"{tmp_path} is not the folder of a finished run: it has no config.yaml", capsys
+    )
+    fails(tmp_path / "none", "is not the folder of a finished run", capsys)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +185,7 @@ def test_a_folder_that_is_no_run(tmp_path, capsys):
     [
         "task_1/model.safetensors",
         "finetune/task_4/evaluation.json",
-        "fecd-estimator_AccuracyChangeEstimator/task_2/memory.safetensors",
+        "fecd/task_2/memory.safetensors",
     ],
 )
 def test_an_unfinished_run_names_what_is_missing(copy, capsys, name):

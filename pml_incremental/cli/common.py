@@ -1,0 +1,68 @@
+"""What the commands have in common."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pml_incremental.config import ExperimentConfig
+
+Arguments = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="CONFIG|KEY.SUB=VALUE",
+        help="YAML files, later ones laid over earlier ones, then single keys to change.",
+        show_default=False,
+    ),
+]
+TRACEBACK_HINT = "\n(--traceback shows where in the code)"
+
+
+def load_valid_config(arguments: Sequence[str]) -> ExperimentConfig:
+    """A config that has passed every check."""
+    from pml_incremental.config import ConfigError, load_config, validate
+
+    overrides = [text for text in arguments if "=" in text and "/" not in text.split("=")[0]]
+    files = [text for text in arguments if text not in overrides]
+    strange = [text for text in files if Path(text).suffix not in (".yaml", ".yml")]
+    if strange:
+        raise ConfigError(
+            [
+                f"command line: {text!r} is neither a .yaml file nor key=value; write one of them"
+                for text in strange
+            ]
+        )
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # for the user's own my_module:MyClass
+    config = load_config([Path(text) for text in files], overrides)
+    validate(config)
+    return config
+
+
+@contextmanager
+def clean_errors(traceback: bool = False, hint: str = "") -> Iterator[None]:
+    """What the user can put right is said in a message alone, and sets the exit code.
+
+    Args:
+        traceback: let errors other than those of a config through, with their traceback.
+        hint: added to their message.
+    """
+    from pml_incremental.config import ConfigError
+
+    try:
+        yield
+    except ConfigError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    except (ValueError, TypeError, OSError) as error:
+        if traceback:
+            raise
+        typer.echo(f"{error}{hint}", err=True)
+        raise typer.Exit(1) from error

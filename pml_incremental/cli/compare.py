@@ -1,0 +1,115 @@
+"""The commands that look at many runs: ``compare`` and ``tune``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pml_incremental.cli.common import TRACEBACK_HINT, Arguments, clean_errors, load_valid_config
+from pml_incremental.cli.compare_options import (
+    EngineName,
+    choose_engine,
+    parse_seeds,
+    require,
+    with_strategies,
+)
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Traceback = Annotated[
+    bool, typer.Option("--traceback", help="When it fails, show where in the code.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an application.
+
+    Args:
+        app: of the command line.
+    """
+    app.command(
+        epilog="Example: pml-incremental compare configs/glyphs.yaml "
+        "--strategies finetune,l2,correlation+ewc,joint --seeds 0,1,2 --jobs 2"
+    )(compare)
+    app.command(
+        epilog="Example: pml-incremental tune configs/glyphs.yaml "
+        "--strategy correlation+ewc --trials 40"
+    )(tune)
+
+
+def compare(
+    arguments: Arguments,
+    strategies: Annotated[
+        str, typer.Option(help="Names with commas between; default: those of the config.")
+    ] = "",
+    seeds: Annotated[str, typer.Option(help="Numbers with commas between.")] = "0,1,2",
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="How many processes of this machine.")
+    ] = 1,
+    engine: Annotated[
+        EngineName, typer.Option(help="This machine, or a cluster (the extra 'cluster').")
+    ] = EngineName.LOCAL,
+    cluster: Annotated[
+        str, typer.Option(help="For submitit: slurm or local; default: what there is.")
+    ] = "",
+    engine_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="For submitit, such as slurm_partition=gpu."),
+    ] = None,
+    quiet: Quiet = False,
+    traceback: Traceback = False,
+) -> None:
+    """Run strategies with several seeds, or what is missing of that, and put them side by side.
+
+    Tables and pictures are written to <output>/<name>/report.
+    """
+    with clean_errors(traceback, TRACEBACK_HINT):
+        config = with_strategies(load_valid_config(arguments), strategies)
+        from pml_incremental.experiment import compare as compare_runs
+        from pml_incremental.experiment.comparison_report import summary_table
+        from pml_incremental.report import print_comparison
+
+        chosen = choose_engine(config, engine, jobs, cluster, engine_option or [])
+        shows_bars = not quiet and jobs == 1 and engine is EngineName.LOCAL
+        comparison = compare_runs(config, parse_seeds(seeds), engine=chosen, progress=shows_bars)
+        print_comparison(summary_table(comparison))
+        typer.echo(f"tables and pictures: {comparison.folder / 'report'}")
+
+
+def tune(
+    arguments: Arguments,
+    strategy: Annotated[
+        str, typer.Option(help="A name or a sum of names; default: the config's, if it has one.")
+    ] = "",
+    trials: Annotated[int, typer.Option(min=1, help="How many to try in all.")] = 30,
+    validation: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Share of training images to validate on.")
+    ] = 0.3,
+    quiet: Quiet = False,
+    traceback: Traceback = False,
+) -> None:
+    """Search a strategy's weights and temperatures on the first two tasks' training images.
+
+    Test images and later tasks are not looked at. Needs the extra 'tune'.
+    """
+    with clean_errors(traceback, TRACEBACK_HINT):
+        require("optuna", extra="tune")
+        config = with_strategies(load_valid_config(arguments), strategy)
+        from pml_incremental.config import ConfigError
+        from pml_incremental.experiment import tune as search
+        from pml_incremental.report.text import percent
+
+        if len(config.strategies) != 1:
+            names = ", ".join(spec.class_name for spec in config.strategies)
+            raise ConfigError([f"command line: choose one with --strategy from {names}"])
+        found = search(
+            config,
+            config.strategies[0],
+            trials=trials,
+            validation_fraction=validation,
+            progress=not quiet,
+        )
+        typer.echo(
+            f"best of {found.trials} trials, Recall@1 {percent(found.value)} % in validation:"
+        )
+        typer.echo(f"{found.spec.class_name}: {found.spec.kwargs}\n{found.file}")

@@ -1,0 +1,145 @@
+"""The commands ``pml-incremental gallery build|search|update``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pml_incremental.cli.common import clean_errors
+
+if TYPE_CHECKING:
+    from pml_incremental.gallery import Gallery, ModelVersion, UpdateReport
+
+RunOption = Annotated[Path, typer.Option("--run", help="Folder of the run that has the model.")]
+Strategy = Annotated[str, typer.Option("--strategy", help="Strategy of the run.")]
+Task = Annotated[int, typer.Option("--task", min=1, help="The last task that it has learned.")]
+Place = Annotated[Path, typer.Argument(metavar="GALLERY", help="Folder of a gallery.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of commands to a Typer app."""
+    gallery = typer.Typer(help="A folder of images as a searchable gallery of embeddings.")
+    gallery.command(
+        epilog="Example: pml-incremental gallery build images/ shop.gallery --run runs/shop "
+        "--strategy correlation --task 1"
+    )(build)
+    gallery.command(epilog="Example: pml-incremental gallery search shop.gallery queries/")(search)
+    gallery.command(
+        epilog="Example: pml-incremental gallery update shop.gallery shop2.gallery --run "
+        "runs/shop --strategy correlation --task 2 --images new_images/ --queries queries/"
+    )(update)
+    app.add_typer(gallery, name="gallery")
+
+
+def build(
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of images.")],
+    target: Annotated[Path, typer.Argument(metavar="GALLERY", help="Folder to write.")],
+    run: RunOption,
+    strategy: Strategy,
+    task: Task,
+    index: Annotated[
+        str | None,
+        typer.Option(help="faiss's factory string, such as IVF1024,Flat; default: exact search."),
+    ] = None,
+) -> None:
+    """Embed a folder of images; the folder that an image is in names its class."""
+    with clean_errors():
+        from pml_incremental.gallery import ModelVersion, build_gallery
+
+        gallery = build_gallery(images, ModelVersion(run.resolve(), strategy, task), index)
+        gallery.save(target)
+        typer.echo(f"written: {target}, {_size(gallery)}")
+
+
+def search(
+    place: Place,
+    queries: Annotated[Path, typer.Argument(metavar="QUERIES", help="Folder of images.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Images to find for each query.")] = 5,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path(
+        "search.html"
+    ),
+) -> None:
+    """Search a gallery for each image of a folder, and write a page of what is found."""
+    with clean_errors():
+        from pml_incremental.gallery import Gallery, ModelVersion, search_gallery
+        from pml_incremental.gallery.image_files import ImageFiles
+        from pml_incremental.gallery.result_page import write_result_page
+        from pml_incremental.report.text import percent
+
+        gallery = Gallery.load(place)
+        files = ImageFiles.under(queries)
+        vectors = ModelVersion.described(gallery.model).embed(files)
+        index = None if gallery.index is None else Gallery.read_index(place)
+        result = search_gallery(gallery, files, vectors, k, index)
+        write_result_page(output, gallery, result)
+        typer.echo(f"Recall@1 {percent(result.recall_at_1)} % of {len(files.ids)} queries")
+        typer.echo(f"written: {output}")
+
+
+def update(
+    place: Place,
+    target: Annotated[Path, typer.Argument(metavar="UPDATED", help="Folder to write.")],
+    run: RunOption,
+    strategy: Strategy,
+    task: Task,
+    images: Annotated[
+        Path, typer.Option("--images", help="Images that the new model has learned from.")
+    ],
+    estimator: Annotated[
+        str, typer.Option(help="What learns the map: LinearEstimator or another of the list.")
+    ] = "LinearEstimator",
+    queries: Annotated[
+        Path | None,
+        typer.Option(help="Images in folders named by class, to measure Recall@1 with."),
+    ] = None,
+) -> None:
+    """Move a gallery into a new model's space without its images."""
+    with clean_errors():
+        from pml_incremental.estimators import build_estimator
+        from pml_incremental.gallery import Gallery, ModelVersion, update_gallery
+        from pml_incremental.gallery.image_files import ImageFiles
+
+        gallery = Gallery.load(place)
+        old = ModelVersion.described(gallery.model)
+        new = ModelVersion(run.resolve(), strategy, task)
+        files = ImageFiles.under(images)
+        pairs = old.embed(files), new.embed(files)
+        moved = update_gallery(gallery, *pairs, build_estimator(estimator), new.describe())
+        moved.save(target)
+        typer.echo(f"written: {target}, {_size(moved)}, {moved.history[-1]}")
+        if queries is not None:
+            _print_report(_measure(gallery, moved, queries, old, new))
+
+
+def _measure(
+    gallery: Gallery, moved: Gallery, queries: Path, old: ModelVersion, new: ModelVersion
+) -> UpdateReport:
+    from pml_incremental.gallery import measure_update
+    from pml_incremental.gallery.image_files import ImageFiles
+
+    asked = ImageFiles.under(queries)
+    missing = gallery.files.missing()
+    if missing:
+        typer.echo(f"images gone, so nothing is embedded anew: {len(missing)}, {missing[0]}, ...")
+    anew = None if missing else new.embed(gallery.files)
+    return measure_update(gallery, moved, asked, old.embed(asked), new.embed(asked), anew)
+
+
+def _print_report(report: UpdateReport) -> None:
+    from pml_incremental.report.text import percent
+
+    lines = {
+        "old model, old gallery": report.before,
+        "new model, old gallery": report.not_updated,
+        "new model, moved gallery": report.updated,
+        "new model, gallery embedded anew": report.reembedded,
+    }
+    typer.echo("Recall@1 in %")
+    for name, share in lines.items():
+        typer.echo(f"  {name:34}{'not measured' if share is None else percent(share):>6}")
+
+
+def _size(gallery: Gallery) -> str:
+    return f"{len(gallery.vectors)} images, {gallery.vectors.shape[1]} numbers each"

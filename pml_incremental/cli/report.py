@@ -1,0 +1,58 @@
+"""The command ``pml-incremental report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pml_incremental.cli.common import clean_errors
+
+if TYPE_CHECKING:
+    from pml_incremental.report.page import Details
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to a Typer app."""
+    app.command(epilog="Example: pml-incremental report runs/glyphs --details")(report)
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="Folders of finished runs.", show_default=False),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The file; by default report.html in the first RUN."),
+    ] = None,
+    details: Annotated[
+        bool,
+        typer.Option(
+            help="Ask the models again: intervals, classes and queries forgotten, old indexes."
+        ),
+    ] = False,
+) -> None:
+    """Write one HTML page about one or several runs, to read anywhere without a network."""
+    from pml_incremental.report.page import RunRecord, write_page
+
+    with clean_errors():
+        records = [RunRecord.read(run) for run in runs]
+        closer = _examine(runs) if details else {}
+        target = runs[0] / "report.html" if output is None else output
+        write_page(target, records, closer)
+    typer.echo(f"written: {target}")
+
+
+def _examine(runs: list[Path]) -> dict[tuple[int, str], Details]:
+    from pml_incremental.experiment.details import examine
+    from pml_incremental.experiment.finished_run import FinishedRun
+
+    found = {}
+    for place, folder in enumerate(runs):
+        run = FinishedRun(folder)
+        for strategy in run.strategies:
+            typer.echo(f"asking {run.config.name}, {strategy}", err=True)
+            found[place, strategy] = examine(run, strategy)
+    return found

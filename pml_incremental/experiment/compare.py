@@ -1,0 +1,124 @@
+"""Several strategies with several seeds, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pml_incremental.config import ExperimentConfig, ObjectSpec
+from pml_incremental.experiment.comparison import Comparison
+from pml_incremental.experiment.comparison_report import write_comparison
+from pml_incremental.experiment.engines import Engine, ThisProcess
+from pml_incremental.experiment.outputs import write_outputs
+from pml_incremental.experiment.result import Result
+from pml_incremental.experiment.run_folder import RunFolder
+from pml_incremental.experiment.share import Share, do_share, read_share
+from pml_incremental.experiment.task_loop import build_strategy, spec_label
+
+
+def compare(
+    config: ExperimentConfig,
+    seeds: Sequence[int],
+    *,
+    engine: Engine | None = None,
+    progress: bool = True,
+) -> Comparison:
+    """Run every strategy of a config with every seed, and report on them together.
+
+    Each seed is a run of its own in ``<output>/<name>/seed_<seed>``, in which the strategies share
+    the first task. What these folders hold already is not learned again, so the same call goes on
+    with a comparison that was killed, and one with more seeds or strategies adds to it.
+
+    Args:
+        config: a validated config; its own seed is not used.
+        seeds: at least one, each at least 0.
+        engine: where the parts run; default: in this process, one after the other.
+        progress: whether to show progress bars.
+
+    Returns:
+        All results, as reported in ``<output>/<name>/report``.
+
+    Raises:
+        ValueError: if the seeds are not as above, the data do not fit the config, or a folder
+            holds another run.
+    """
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must be different numbers of at least 0, got {list(seeds)}")
+    engine = engine if engine is not None else ThisProcess()
+    runs = {seed: with_seed(config, seed) for seed in seeds}
+    folders = {seed: claim_folder(run) for seed, run in runs.items()}
+    missing = [
+        Share(runs[seed], spec, progress)
+        for spec in config.strategies
+        for seed in seeds
+        if read_share(folders[seed], spec) is None
+    ]
+    engine.run(do_share, shared_starts(missing))
+    engine.run(do_share, missing)
+    comparison = Comparison(
+        name=config.name,
+        folder=Path(config.output) / config.name,
+        results={seed: gather(runs[seed], folders[seed]) for seed in seeds},
+    )
+    write_comparison(comparison)
+    return comparison
+
+
+def with_seed(config: ExperimentConfig, seed: int) -> ExperimentConfig:
+    """The config of the run with one seed."""
+    folder = Path(config.output) / config.name
+    return config.model_copy(update={"name": f"seed_{seed}", "seed": seed, "output": folder})
+
+
+def claim_folder(config: ExperimentConfig) -> RunFolder:
+    """The folder of a run, checked to be one of this config, after its strategies were built."""
+    for spec in config.strategies:
+        build_strategy(config, spec)
+    return RunFolder(Path(config.output) / config.name, config.to_yaml_dict())
+
+
+def shared_starts(shares: Sequence[Share]) -> list[Share]:
+    """What must be learned before the shares can be, at the same time or not: once per run."""
+    starts = {
+        share.config.seed: Share(share.config, None, share.progress)
+        for share in shares
+        if share.spec is not None and build_strategy(share.config, share.spec).shares_first_task
+    }
+    return list(starts.values())
+
+
+def gather(config: ExperimentConfig, folder: RunFolder) -> Result:
+    """The result of a run all of whose strategies are finished, written as ``run`` does."""
+    strategies = {}
+    for spec in config.strategies:
+        matrices = read_share(folder, spec)
+        assert matrices is not None
+        strategies[spec_label(spec)] = matrices
+    result = Result(config.name, folder.path, strategies)
+    write_outputs(result, folder)
+    return result
+
+
+def choose_strategies(config: ExperimentConfig, names: Sequence[str]) -> ExperimentConfig:
+    """The config with other strategies.
+
+    Args:
+        config: whose options are taken for the strategies that it has itself.
+        names: of strategies or sums of them.
+
+    Returns:
+        A new config. A strategy that the config has several times, with several options, stays so.
+
+    Example:
+        >>> from pml_incremental.config import ObjectSpec
+        >>> base = ExperimentConfig.model_construct(
+        ...     strategies=(ObjectSpec(class_name="l2", kwargs={"weight": 2}),)
+        ... )
+        >>> [spec_label(spec) for spec in choose_strategies(base, ["l2", "ewc"]).strategies]
+        ['l2-weight_2', 'ewc']
+    """
+    chosen: list[ObjectSpec] = []
+    for name in dict.fromkeys(names):
+        own = [spec for spec in config.strategies if spec.class_name == name]
+        chosen += own or [ObjectSpec(class_name=name)]
+    return config.model_copy(update={"strategies": tuple(chosen)})

@@ -1,0 +1,53 @@
+"""What a comparison leaves behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pml_incremental.experiment.comparison import Comparison
+from pml_incremental.experiment.outputs import metric_title
+
+if TYPE_CHECKING:
+    from pml_incremental.report import ComparisonTable
+
+METRIC = "own/recall_at_1"
+
+
+def write_comparison(comparison: Comparison) -> None:
+    """Write the table in three formats and the pictures to ``report/``.
+
+    Args:
+        comparison: of runs that measured ``own/recall_at_1``.
+    """
+    from pml_incremental.report import (
+        plot_forgetting_curves,
+        plot_pareto,
+        plot_task_matrix,
+    )
+
+    folder = comparison.folder / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    matrices = {name: comparison.matrices(name, METRIC) for name in comparison.strategies}
+    table = summary_table(comparison)
+    (folder / "table.md").write_text(table.to_markdown())
+    (folder / "table.tex").write_text(table.to_latex())
+    (folder / "table.csv").write_text(table.to_csv())
+    plot_pareto(matrices, folder / "pareto.png", metric_title(METRIC))
+    plot_forgetting_curves(matrices, folder / "forgetting.png", metric_title(METRIC))
+    for name in comparison.strategies:
+        title = f"{name}: {metric_title(METRIC)}, mean of {len(comparison.results)} seeds"
+        plot_task_matrix(
+            comparison.mean_matrix(name, METRIC), folder / f"matrix_{name}.png", title=title
+        )
+
+
+def summary_table(comparison: Comparison) -> ComparisonTable:
+    """Old, new and mean Recall@1, average incremental and forgetting of each strategy.
+
+    Args:
+        comparison: of runs that measured ``own/recall_at_1``.
+    """
+    from pml_incremental.report import comparison_table
+
+    matrices = {name: comparison.matrices(name, METRIC) for name in comparison.strategies}
+    return comparison_table(matrices, title=f"{comparison.name}: {metric_title(METRIC)}, in %")

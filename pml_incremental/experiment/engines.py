@@ -1,0 +1,116 @@
+"""Where the parts of a comparison run: here, in processes of this machine, or on a cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Engine(Protocol):
+    """Calls a function for each of several items that do not depend on each other."""
+
+    def run(self, function: Callable[[Item], None], items: Sequence[Item]) -> None:
+        """Return when all calls have; raise what one of them raised.
+
+        Args:
+            function: of a module, so that other processes find it.
+            items: what to call it with.
+        """
+
+
+class ThisProcess:
+    """One after the other.
+
+    Example:
+        >>> ThisProcess().run(print, ["one", "two"])
+        one
+        two
+    """
+
+    def run(self, function: Callable[[Item], None], items: Sequence[Item]) -> None:
+        """See :class:`Engine`."""
+        for item in items:
+            function(item)
+
+
+@dataclass(frozen=True)
+class LocalProcesses:
+    """Several at once on this machine, each with its share of the processors.
+
+    Args:
+        jobs: how many at once, at least 1.
+
+    Raises:
+        ValueError: if jobs is below 1.
+    """
+
+    jobs: int
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise ValueError(f"jobs must be at least 1, got {self.jobs}")
+
+    def run(self, function: Callable[[Item], None], items: Sequence[Item]) -> None:
+        """See :class:`Engine`. After an error nothing new is started."""
+        threads = max(1, (os.cpu_count() or 1) // self.jobs)
+        with ProcessPoolExecutor(
+            max_workers=min(self.jobs, max(1, len(items))),
+            mp_context=multiprocessing.get_context("spawn"),  # a fork has no working CUDA
+            initializer=_set_threads,
+            initargs=(threads,),
+        ) as pool:
+            futures = [pool.submit(function, item) for item in items]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+@dataclass(frozen=True)
+class Submitit:
+    """On a cluster, through submitit.
+
+    Args:
+        logs: a folder that all machines see.
+        cluster: ``"slurm"``, ``"local"`` for processes of this machine, or None for Slurm where
+            there is one and this machine otherwise.
+        parameters: what submitit's ``update_parameters`` takes, such as ``timeout_min`` or
+            ``slurm_partition``.
+
+    Raises:
+        ModuleNotFoundError: when run, if submitit is not installed.
+    """
+
+    logs: Path
+    cluster: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self, function: Callable[[Item], None], items: Sequence[Item]) -> None:
+        """See :class:`Engine`."""
+        try:
+            import submitit
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                'the engine submitit needs: pip install "pml-incremental[cluster]"'
+            ) from error
+        if not items:
+            return
+        executor = submitit.AutoExecutor(folder=self.logs, cluster=self.cluster)
+        executor.update_parameters(**self.parameters)
+        for job in executor.map_array(function, items):
+            job.result()
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)

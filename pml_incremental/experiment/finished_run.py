@@ -1,0 +1,100 @@
+"""A run's folder, opened again: its data and the models of its stages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pml_incremental.config import ExperimentConfig, load_config
+from pml_incremental.experiment.assembly import build_models, build_scenario, choose_device
+from pml_incremental.scenarios import ClassIncrementalScenario
+from pml_incremental.testers import IncrementalTester
+
+
+class FinishedRun:
+    """What a run measured and can still be asked.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        ValueError: if the folder holds no finished run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        missing = [n for n in ("config.yaml", "metrics.json") if not (folder / n).is_file()]
+        if missing:
+            raise ValueError(
+                f"{folder} is not the folder of a finished run: it has no "
+                + " and no ".join(missing)
+            )
+        self.folder = folder
+        self.config: ExperimentConfig = load_config([folder / "config.yaml"], [])
+        self.device = choose_device(self.config.device)
+        self._scenario: ClassIncrementalScenario | None = None
+
+    @property
+    def scenario(self) -> ClassIncrementalScenario:
+        """Its tasks, read when first asked for."""
+        if self._scenario is None:
+            self._scenario = build_scenario(self.config)
+        return self._scenario
+
+    @property
+    def strategies(self) -> list[str]:
+        """Names of its strategies, as of their folders."""
+        return list(json.loads((self.folder / "metrics.json").read_text())["strategies"])
+
+    def weights(self, strategy: str, task: int) -> Path:
+        """The file with the weights of a strategy's model after a task, counted from 1.
+
+        Raises:
+            ValueError: if the run's folder has no weights of that stage.
+        """
+        file = self.folder / strategy / f"task_{task}" / "model.safetensors"
+        if task == 1 and not file.is_file():  # most strategies share the first task's model
+            file = self.folder / "task_1" / "model.safetensors"
+        if not file.is_file():
+            raise ValueError(f"{file} is missing: the weights of that stage were not kept")
+        return file
+
+    def models(self, strategy: str, task: int) -> dict[str, nn.Module]:
+        """Trunk and embedder of a strategy after a task; raises as :meth:`weights`."""
+        tensors = load_file(self.weights(strategy, task))
+        models = build_models(self.config, self.scenario[0], self.device)
+        for name in ("trunk", "embedder"):
+            prefix = name + "."
+            state = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+            models[name].load_state_dict(state)
+        return {name: models[name].eval() for name in ("trunk", "embedder")}
+
+    def tester(self) -> IncrementalTester:
+        """The run's tester."""
+        tester: IncrementalTester = self.config.tester.build(
+            "tester", data_device=self.device, dataloader_num_workers=0
+        )
+        return tester
+
+    def embed(self, models: dict[str, nn.Module]) -> tuple[list[Tensor], list[Tensor]]:
+        """Embeddings and labels of the held-out images of each task, as the tester makes them."""
+        tester = self.tester()
+        embeddings, labels = [], []
+        for task in self.scenario:
+            x, y = tester.get_all_embeddings(task.test, models["trunk"], models["embedder"])
+            embeddings.append(x.cpu())
+            labels.append(y[:, 0].cpu())
+        return embeddings, labels
+
+    def stage_embeddings(self, strategy: str) -> tuple[list[list[Tensor]], list[Tensor]]:
+        """Embeddings by the model after each task: stage -> task -> (N, d); and labels by task."""
+        stages: list[list[Tensor]] = []
+        labels: list[Tensor] = []
+        with torch.no_grad():
+            for task in range(1, len(self.scenario) + 1):
+                embeddings, labels = self.embed(self.models(strategy, task))
+                stages.append(embeddings)
+        return stages, labels

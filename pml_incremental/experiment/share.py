@@ -1,0 +1,77 @@
+"""One strategy with one seed: the part of a comparison that a process does."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pml_incremental.config import ExperimentConfig, ObjectSpec
+from pml_incremental.experiment.run_folder import RunFolder
+from pml_incremental.experiment.task_loop import TaskLoop, spec_label
+from pml_incremental.metrics import TaskMatrix
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of a run.
+
+    Args:
+        config: of the run.
+        spec: the strategy, one of the config's; None for what all strategies share.
+        progress: whether to show progress bars.
+    """
+
+    config: ExperimentConfig
+    spec: ObjectSpec | None
+    progress: bool = False
+
+
+def do_share(share: Share) -> None:
+    """Learn a share, or what is missing of it, and leave it in the run's folder.
+
+    Args:
+        share: what to learn.
+
+    Raises:
+        ValueError: as :func:`pml_incremental.experiment.run` does.
+    """
+    if share.config.threads is not None:
+        torch.set_num_threads(share.config.threads)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # as the command line does, in processes that it started
+    loop = TaskLoop.set_up(share.config, share.progress)
+    if share.spec is None:
+        loop.learn_start()
+        return
+    matrices = loop.learn_strategy(share.spec)
+    stored = {metric: matrix.to_dict()["values"] for metric, matrix in matrices.items()}
+    loop.folder.write_json(_file(share.spec), stored)
+
+
+def read_share(folder: RunFolder, spec: ObjectSpec) -> dict[str, TaskMatrix] | None:
+    """What :func:`do_share` left.
+
+    Args:
+        folder: of the run.
+        spec: the strategy.
+
+    Returns:
+        A matrix per metric, or None if the strategy is not finished.
+    """
+    stored: dict[str, Any] | None = folder.read_json(_file(spec))
+    if stored is None:
+        return None
+    return {metric: TaskMatrix(_with_nan(values)) for metric, values in stored.items()}
+
+
+def _file(spec: ObjectSpec) -> str:
+    return f"{spec_label(spec)}/matrices.json"
+
+
+def _with_nan(rows: list[list[float | None]]) -> list[list[float]]:
+    return [[math.nan if value is None else value for value in row] for row in rows]

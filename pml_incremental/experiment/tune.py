@@ -1,0 +1,163 @@
+"""Choosing a strategy's weights and temperatures without looking at test data."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from pml_incremental.config import ExperimentConfig, ObjectSpec, dump_yaml
+from pml_incremental.experiment.assembly import batch_size
+from pml_incremental.experiment.run_folder import RunFolder
+from pml_incremental.experiment.search_space import search_space, with_values
+from pml_incremental.experiment.task_loop import TaskLoop, spec_label
+from pml_incremental.experiment.validation_scenario import validation_scenario
+from pml_incremental.trainers import NonFiniteLossError
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+_METRIC = "own/recall_at_1"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found.
+
+    Attributes:
+        spec: the best strategy.
+        value: its mean Recall@1 over both tasks, on the validation images.
+        trials: how many were tried in all.
+        file: the config with it.
+    """
+
+    spec: ObjectSpec
+    value: float
+    trials: int
+    file: Path
+
+
+def tune(
+    config: ExperimentConfig,
+    spec: ObjectSpec,
+    *,
+    trials: int = 30,
+    validation_fraction: float = 0.3,
+    progress: bool = True,
+) -> Tuned:
+    """Search a strategy's weights and temperatures on the first two tasks.
+
+    Only training images of these two tasks are used: a part of each class is held out, and the
+    mean Recall@1 over both tasks on it, after the second one, is what is sought to be high. Neither
+    test images nor later tasks are looked at. A trial whose loss diverges counts as 0.
+
+    The trials are kept in ``<output>/<name>_tune/study.db``, so that the same call goes on with a
+    search that was killed, and proposes what it would have proposed; with more trials it adds to
+    it. Each proposal is Optuna's (tree-structured Parzen estimator), seeded by the config's seed.
+
+    Args:
+        config: a validated config.
+        spec: the strategy; see :func:`~pml_incremental.experiment.search_space.search_space`.
+        trials: how many to try in all, at least 1.
+        validation_fraction: share of each class's training images to validate on.
+        progress: whether to show progress bars.
+
+    Returns:
+        The best of all trials, as written to ``best_<strategy>.yaml`` beside the study.
+
+    Raises:
+        ConfigError: if the strategy has nothing to search.
+        ModuleNotFoundError: if Optuna is not installed.
+        ValueError: if trials is below 1, or the folder holds a search on other data.
+    """
+    if trials < 1:
+        raise ValueError(f"trials must be at least 1, got {trials}")
+    _require_optuna()
+    space = search_space(spec)
+    loop = _set_up(config, spec, validation_fraction, progress)
+    study = _open_study(loop.folder, spec)
+    while (done := len(_completed(study))) < trials:
+        study.sampler = _sampler(config.seed, done)
+        trial = study.ask()
+        values = {
+            name: _short(trial.suggest_float(name, found.low, found.high, log=True))
+            for name, found in space.items()
+        }
+        study.tell(trial, _try(loop, with_values(spec, values)))
+    best = with_values(spec, {name: _short(v) for name, v in study.best_params.items()})
+    plain = config.model_copy(update={"strategies": (best,)}).to_yaml_dict()
+    file = loop.folder.write_text(f"best_{spec_label(spec)}.yaml", dump_yaml(plain))
+    return Tuned(best, float(study.best_value), len(_completed(study)), file)
+
+
+def _set_up(
+    config: ExperimentConfig, spec: ObjectSpec, validation_fraction: float, progress: bool
+) -> TaskLoop:
+    """The loop over the first two tasks and their validation images."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    name = f"{config.name}_tune"
+    loop = TaskLoop.set_up(
+        config.model_copy(update={"name": name, "strategies": (spec,)}), progress
+    )
+    before = loop.folder.read_json("tuning.json")
+    now = {"validation_fraction": validation_fraction}
+    if before is not None and before != now:
+        raise ValueError(f"{loop.folder.path} holds a search with {before}: give another name")
+    scenario = validation_scenario(loop.scenario, validation_fraction, config.seed)
+    if config.sampler is not None:
+        scenario.check_batches(batch_size(config), int(config.sampler.kwargs.get("m", 1)))
+    loop.folder.write_json("tuning.json", now)
+    return dataclasses.replace(loop, scenario=scenario, draws=False)
+
+
+def _try(loop: TaskLoop, spec: ObjectSpec) -> float:
+    """Mean Recall@1 over both tasks; the models are not kept."""
+    try:
+        value = loop.learn_strategy(spec)[_METRIC].last()
+    except NonFiniteLossError:
+        value = 0.0
+    shutil.rmtree(loop.folder.path / spec_label(spec), ignore_errors=True)
+    return value
+
+
+def _require_optuna() -> None:
+    try:
+        import optuna  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('tune needs: pip install "pml-incremental[tune]"') from error
+
+
+def _open_study(folder: RunFolder, spec: ObjectSpec) -> Study:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        storage=f"sqlite:///{folder.file('study.db')}",
+        study_name=spec_label(spec),
+        direction="maximize",
+        load_if_exists=True,
+    )
+
+
+def _completed(study: Study) -> list[object]:
+    from optuna.trial import TrialState
+
+    return list(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+
+def _sampler(seed: int, done: int) -> object:
+    """A proposal depends on what was tried, the seed and its place, not on interruptions."""
+    from optuna.samplers import TPESampler
+
+    return TPESampler(seed=int(np.random.SeedSequence([seed, done]).generate_state(1)[0]))
+
+
+def _short(value: float) -> float:
+    """Four digits, which are enough, in file names too."""
+    return float(f"{value:.4g}")

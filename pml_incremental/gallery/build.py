@@ -1,0 +1,25 @@
+"""From a folder of images to a gallery."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pml_incremental.gallery.gallery import Gallery, check_vectors
+from pml_incremental.gallery.image_files import ImageFiles
+from pml_incremental.gallery.model_version import ModelVersion
+
+
+def build_gallery(images: Path, model: ModelVersion, index: str | None = None) -> Gallery:
+    """Embed all images of a folder.
+
+    Args:
+        images: a folder; the folder that an image is in names its class.
+        model: embeds them.
+        index: faiss's factory string for an approximate search; default: exact.
+
+    Raises:
+        ValueError: if there are no images, one cannot be read, or the model's weights are gone.
+    """
+    files = ImageFiles.under(images.resolve())
+    vectors = check_vectors(model.embed(files), files)
+    return Gallery(vectors, files, model.describe(), index, (f"embedded by {model.name}",))

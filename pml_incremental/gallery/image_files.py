@@ -1,0 +1,90 @@
+"""The images of a folder, with the class that their own folder names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Image
+from torch.utils.data import Dataset
+
+from pml_incremental.datasets._class_folders import IMAGE_SUFFIXES
+from pml_incremental.datasets._image_files import read_rgb
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Some image files.
+
+    Attributes:
+        root: the folder that they are in.
+        ids: their paths below it, with slashes.
+        labels: the name of the folder that each is in; "" for those in the root itself.
+    """
+
+    root: Path
+    ids: tuple[str, ...]
+    labels: tuple[str, ...]
+
+    @classmethod
+    def under(cls, root: Path) -> ImageFiles:
+        """All images in a folder and the folders below it, in alphabetical order.
+
+        Raises:
+            ValueError: if root is no folder or holds no images.
+        """
+        if not root.is_dir():
+            raise ValueError(f"{root} is not a folder: give a folder of images")
+        found = [
+            path.relative_to(root)
+            for path in sorted(root.rglob("*"))
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        ]
+        if not found:
+            raise ValueError(f"{root} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+        ids = tuple(path.as_posix() for path in found)
+        return cls(root, ids, tuple(path.parent.name for path in found))
+
+    def missing(self) -> list[str]:
+        """The ids whose files are no longer there."""
+        return [name for name in self.ids if not (self.root / name).is_file()]
+
+    def picture(self, index: int) -> Image:
+        """One image, as RGB."""
+        return read_rgb(self.root / self.ids[index])
+
+
+class ImagesToEmbed(Dataset[tuple[Any, int]]):
+    """Image files as a model takes them; the labels say nothing.
+
+    Args:
+        files: which images.
+        prepare: from an RGB picture to a tensor.
+    """
+
+    def __init__(self, files: ImageFiles, prepare: Callable[[Image], Any]) -> None:
+        self.files, self.prepare = files, prepare
+
+    def __len__(self) -> int:
+        return len(self.files.ids)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.prepare(self.files.picture(index)), 0
+
+    def image_name(self, index: int) -> str:
+        """The file of an image."""
+        return str(self.files.root / self.files.ids[index])
+
+
+def numbered(labels: Sequence[str], *others: Sequence[str]) -> list[list[int]]:
+    """Class names as numbers, the same name the same number in all lists.
+
+    Example:
+        >>> numbered(["b", "a"], ["c", "b"])
+        [[1, 0], [2, 1]]
+    """
+    names = sorted({name for group in (labels, *others) for name in group})
+    number = {name: place for place, name in enumerate(names)}
+    return [[number[name] for name in group] for group in (labels, *others)]

@@ -1,0 +1,84 @@
+"""Which model a gallery's vectors come from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from pml_incremental.experiment.assembly import build_transform
+from pml_incremental.experiment.finished_run import FinishedRun
+from pml_incremental.experiment.retrievals import as_picture
+from pml_incremental.gallery.checksum import sha256
+from pml_incremental.gallery.image_files import ImageFiles, ImagesToEmbed
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A strategy's model after a task of a finished run.
+
+    Args:
+        run: the run's folder.
+        strategy: one of its strategies.
+        task: the last task learned, from 1.
+    """
+
+    run: Path
+    strategy: str
+    task: int
+
+    @property
+    def name(self) -> str:
+        """Short, for people."""
+        return f"{self.run.name}/{self.strategy}/task_{self.task}"
+
+    def describe(self) -> dict[str, Any]:
+        """For a manifest: with the checksum of the weights, which tells versions apart."""
+        weights = FinishedRun(self.run).weights(self.strategy, self.task)
+        return {**asdict(self), "run": str(self.run), "weights_sha256": sha256(weights)}
+
+    @classmethod
+    def described(cls, description: dict[str, Any]) -> ModelVersion:
+        """The version that a manifest describes.
+
+        Raises:
+            ValueError: if its weights are gone or others by now.
+        """
+        version = cls(
+            Path(description["run"]), str(description["strategy"]), int(description["task"])
+        )
+        if version.describe()["weights_sha256"] != description["weights_sha256"]:
+            raise ValueError(
+                f"the weights of {version.name} are not those that the gallery was built with: "
+                "the run was learned again; build the gallery anew"
+            )
+        return version
+
+    @cached_property
+    def _loaded(self) -> tuple[FinishedRun, dict[str, torch.nn.Module]]:
+        run = FinishedRun(self.run)
+        return run, run.models(self.strategy, self.task)
+
+    def embed(self, files: ImageFiles) -> Tensor:
+        """Embeddings of images as the run's tester makes them, shape (N, d), on the CPU.
+
+        Raises:
+            ValueError: if an image cannot be read, or an embedding is not finite.
+        """
+        run, models = self._loaded
+        transform = build_transform(run.config.transforms.eval)
+        mode = run.scenario[0].test.with_transform(as_picture)[0][0].mode
+
+        def prepare(picture: Image) -> Any:
+            return transform(picture.convert(mode))
+
+        splits = {"images": ImagesToEmbed(files, prepare)}
+        found = run.tester().get_all_embeddings_for_all_splits(
+            splits, models["trunk"], models["embedder"], ["images"], None
+        )
+        return found["images"][0].cpu().float()

@@ -1,0 +1,61 @@
+"""The page of a search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pml_incremental.datasets._image_files import read_rgb
+from pml_incremental.gallery.gallery import Gallery
+from pml_incremental.gallery.search import SearchResult
+from pml_incremental.report.page.elements import document, picture, section, text
+from pml_incremental.report.text import percent
+
+PIXELS = 144
+
+
+def write_result_page(path: Path, gallery: Gallery, result: SearchResult) -> None:
+    """Write one HTML file with each query and what it found.
+
+    Args:
+        path: of the file.
+        gallery: that was searched; images that are gone are shown by their name alone.
+        result: of the search.
+    """
+    rows = "".join(_row(gallery, result, q) for q in range(len(result.queries.ids)))
+    known = f"Recall@1 {percent(result.recall_at_1)} %"
+    if result.unanswerable:
+        known += f", without {result.unanswerable} queries whose class is not in the gallery"
+    note = f"{known}. Green: of the query's class. Numbers are distances, nearest first."
+    about = f"{len(gallery.vectors)} images, {'; '.join(gallery.history)}"
+    path.write_text(document("Search results", about, section("Found", note, rows)), "utf-8")
+
+
+def _row(gallery: Gallery, result: SearchResult, query: int) -> str:
+    label = result.queries.labels[query]
+    asked = _thumb(result.queries.root / result.queries.ids[query], label, "")
+    found = "".join(
+        _thumb(
+            gallery.files.root / gallery.files.ids[row],
+            gallery.files.labels[row],
+            "right" if gallery.files.labels[row] == label else "wrong",
+            f"{distance:.3f} ",
+        )
+        for row, distance in zip(
+            result.rows[query].tolist(), result.distances[query].tolist(), strict=True
+        )
+        if row >= 0
+    )
+    return (
+        f"<div class=query><div><h4>query</h4><div class=strip>{asked}</div></div>"
+        f"<div class=found><h4>{text(result.queries.ids[query])}</h4>"
+        f"<div class=strip>{found}</div></div></div>"
+    )
+
+
+def _thumb(path: Path, label: str, kind: str, before: str = "") -> str:
+    shown = f"<i class='thumb {kind}'></i>"
+    if path.is_file():
+        image = read_rgb(path)
+        image.thumbnail((PIXELS, PIXELS))
+        shown = picture(image, path.name, f"thumb {kind}")
+    return f"<div title='{text(path)}'>{shown}{before}{text(label)}</div>"

@@ -1,0 +1,158 @@
+"""Retrieval metrics of each query, from the places of its same-class items."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pml_incremental.metrics.match_ranks import NOT_FOUND, MatchRanks
+
+
+def hit_at_k(found: MatchRanks, k: int) -> Tensor:
+    r"""Whether a same-class item is among the K nearest; Recall@K is the mean over queries.
+
+    .. math:: r_q = [\, \min_p \mathrm{rank}(p) \le K \,]
+
+    Source: Oh Song et al., CVPR 2016 (its use in metric learning).
+
+    Args:
+        found: ranks of Q queries.
+        k: K >= 1; at most the depth of the search, unless that is the whole gallery.
+
+    Returns:
+        0 or 1, shape (Q,), float64. A query with nothing to be found gets 0: leave it out of means.
+
+    Raises:
+        ValueError: if k is below 1 or beyond the depth.
+
+    Example:
+        >>> from pml_incremental.metrics import match_ranks
+        >>> hits = torch.tensor([[False, True, True], [True, False, False]])
+        >>> found = match_ranks(hits, matches=torch.tensor([2, 2]), gallery_size=5)
+        >>> hit_at_k(found, 1).tolist(), hit_at_k(found, 2).tolist()
+        ([0.0, 1.0], [1.0, 1.0])
+    """
+    _check_k(found, k)
+    return (found.ranks <= k).any(dim=1).double()
+
+
+def precision_at_k(found: MatchRanks, k: int) -> Tensor:
+    r"""Share of same-class items among the K nearest.
+
+    .. math:: \frac{1}{\min(K, G)} \#\{p : \mathrm{rank}(p) \le K\}
+
+    Args:
+        found: ranks of Q queries in a gallery of G items.
+        k: K >= 1, see :func:`hit_at_k`.
+
+    Returns:
+        Shares in [0, 1], shape (Q,), float64; 0 in an empty gallery.
+
+    Raises:
+        ValueError: if k is below 1 or beyond the depth.
+    """
+    _check_k(found, k)
+    return (found.ranks <= k).sum(dim=1).double() / max(1, min(k, found.gallery_size))
+
+
+def average_precision(found: MatchRanks) -> Tensor:
+    r"""Mean of the precisions at the places of all R same-class items.
+
+    .. math:: \frac{1}{R} \sum_{i=1}^{R} \frac{i}{\mathrm{rank}_i}
+
+    Args:
+        found: ranks of Q queries, over the whole gallery.
+
+    Returns:
+        Shares in [0, 1], shape (Q,), float64; 0 for a query with nothing to be found.
+
+    Raises:
+        ValueError: if the search did not look at the whole gallery.
+    """
+    _check_whole("average_precision", found)
+    return _precision_sum(found, found.ranks != NOT_FOUND) / found.matches.clamp(min=1)
+
+
+def average_precision_at_r(found: MatchRanks) -> Tensor:
+    r"""Mean of the precisions at the places of the same-class items among the R nearest.
+
+    .. math:: \frac{1}{R} \sum_{i : \mathrm{rank}_i \le R} \frac{i}{\mathrm{rank}_i}
+
+    Source: Musgrave, Belongie, Lim, ECCV 2020 (MAP@R).
+
+    Args:
+        found: ranks of Q queries, at least to the largest R, their number of same-class items.
+
+    Returns:
+        Shares in [0, 1], shape (Q,), float64; 0 for a query with nothing to be found.
+
+    Raises:
+        ValueError: if the search was too shallow.
+    """
+    _check_r(found)
+    return _precision_sum(found, found.ranks <= found.matches[:, None]) / found.matches.clamp(min=1)
+
+
+def r_precision(found: MatchRanks) -> Tensor:
+    """Share of same-class items among the R nearest, R being their number in the gallery.
+
+    Args:
+        found: ranks of Q queries, at least to the largest R.
+
+    Returns:
+        Shares in [0, 1], shape (Q,), float64; 0 for a query with nothing to be found.
+
+    Raises:
+        ValueError: if the search was too shallow.
+    """
+    _check_r(found)
+    hits = (found.ranks <= found.matches[:, None]).sum(dim=1)
+    return hits.double() / found.matches.clamp(min=1)
+
+
+def reciprocal_rank(found: MatchRanks) -> Tensor:
+    """One over the place of the nearest same-class item.
+
+    Args:
+        found: ranks of Q queries, over the whole gallery.
+
+    Returns:
+        Values in [0, 1], shape (Q,), float64; 0 for a query with nothing to be found.
+
+    Raises:
+        ValueError: if the search did not look at the whole gallery.
+    """
+    _check_whole("reciprocal_rank", found)
+    if found.ranks.shape[1] == 0:
+        return torch.zeros(len(found), dtype=torch.float64, device=found.ranks.device)
+    first = found.ranks[:, 0]
+    return torch.where(first == NOT_FOUND, 0.0, 1.0 / first.double())
+
+
+def _precision_sum(found: MatchRanks, counted: Tensor) -> Tensor:
+    order = torch.arange(1, found.ranks.shape[1] + 1, device=found.ranks.device)
+    return torch.where(counted, order / found.ranks.double(), 0.0).sum(dim=1)
+
+
+def _check_k(found: MatchRanks, k: int) -> None:
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if k > found.depth < found.gallery_size:
+        raise ValueError(f"k = {k} is beyond the {found.depth} places looked at: search deeper")
+
+
+def _check_whole(name: str, found: MatchRanks) -> None:
+    if found.depth < found.gallery_size:
+        raise ValueError(
+            f"{name} needs the whole ranking of {found.gallery_size} items, but {found.depth} "
+            "places were looked at: search with depth None"
+        )
+
+
+def _check_r(found: MatchRanks) -> None:
+    largest = int(found.matches.max()) if len(found) else 0
+    if largest > found.depth:
+        raise ValueError(
+            f"a query has {largest} same-class items, but {found.depth} places were looked at: "
+            "search at least as deep"
+        )

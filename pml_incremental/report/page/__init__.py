@@ -1,0 +1,7 @@
+"""One self-contained HTML page about one or several runs."""
+
+from pml_incremental.report.page.details import ClassChange, Details, FoundImage, QueryChange
+from pml_incremental.report.page.page import write_page
+from pml_incremental.report.page.run_record import RunRecord
+
+__all__ = ["ClassChange", "Details", "FoundImage", "QueryChange", "RunRecord", "write_page"]

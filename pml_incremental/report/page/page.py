@@ -1,0 +1,65 @@
+"""A page from its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pml_incremental.report.page import closer_look, overview
+from pml_incremental.report.page.details import Details
+from pml_incremental.report.page.elements import document
+from pml_incremental.report.page.run_record import RunRecord
+from pml_incremental.report.terminal import OWN
+
+
+def write_page(
+    path: Path, runs: Sequence[RunRecord], details: Mapping[tuple[int, str], Details] | None = None
+) -> None:
+    """Write one HTML file that needs nothing else, neither network nor scripts.
+
+    Args:
+        path: of the file.
+        runs: what the page is about.
+        details: what needed the models again, by the run's place in ``runs`` and the strategy.
+
+    Raises:
+        ValueError: if there are no runs, or one has not measured Recall@1.
+    """
+    path.write_text(render_page(runs, details), encoding="utf-8")
+
+
+def render_page(
+    runs: Sequence[RunRecord], details: Mapping[tuple[int, str], Details] | None = None
+) -> str:
+    """The text of the page, see :func:`write_page`."""
+    if not runs:
+        raise ValueError("there are no runs to report: give at least one")
+    for run in runs:
+        if not run.strategies or any(OWN not in found for found in run.strategies.values()):
+            raise ValueError(f"run {run.name!r} has no {OWN}: add recall_at_1 to its metrics")
+    closer = {
+        overview.entry_name(runs, runs[place], strategy): found
+        for (place, strategy), found in (details or {}).items()
+    }
+    parts = [
+        overview.summary_section(runs),
+        closer_look.intervals_section(closer) if closer else "",
+        overview.trade_off_section(runs),
+        overview.curves_section(runs),
+        overview.matrices_section(runs),
+        *(part(closer) for part in closer_look.SECTIONS if closer),
+        overview.retrievals_section(runs),
+        overview.metrics_section(runs),
+        overview.setting_section(runs),
+    ]
+    title = " and ".join(dict.fromkeys(run.name for run in runs))
+    return document(title, _made_with(runs[0]), "".join(parts))
+
+
+def _made_with(run: RunRecord) -> str:
+    tasks = next(iter(next(iter(run.strategies.values())).values())).num_tasks
+    packages = run.environment.get("packages") or {}
+    return (
+        f"Incremental image retrieval · {tasks} tasks · {run.environment.get('device', 'unknown')}"
+        f" · torch {packages.get('torch', 'unknown')}"
+    )

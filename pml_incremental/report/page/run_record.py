@@ -1,0 +1,75 @@
+"""What a run's folder holds, read for a page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pml_incremental.metrics import TaskMatrix
+
+RETRIEVALS = "pictures/retrieval_{}.png"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The files of a finished run that a page shows.
+
+    Attributes:
+        name: of the run.
+        strategies: strategy -> metric -> task matrix.
+        config: the text of ``config.yaml``.
+        environment: the contents of ``environment.json``.
+        retrievals: strategy -> its retrieval picture, where there is one.
+    """
+
+    name: str
+    strategies: dict[str, dict[str, TaskMatrix]]
+    config: str
+    environment: dict[str, Any]
+    retrievals: dict[str, Path]
+
+    @classmethod
+    def read(cls, folder: Path) -> RunRecord:
+        """Read a run's folder.
+
+        Raises:
+            ValueError: if a file is missing or is not what a run writes; it is named.
+        """
+        metrics = _read_json(folder / "metrics.json")
+        try:
+            name = str(metrics["name"])
+            strategies = {
+                strategy: {metric: _matrix(entry) for metric, entry in matrices.items()}
+                for strategy, matrices in metrics["strategies"].items()
+            }
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"{folder / 'metrics.json'} is not what a run writes: {error!r}"
+            ) from (error)
+        pictures = {strategy: folder / RETRIEVALS.format(strategy) for strategy in strategies}
+        return cls(
+            name=name,
+            strategies=strategies,
+            config=_read(folder / "config.yaml"),
+            environment=_read_json(folder / "environment.json"),
+            retrievals={name: path for name, path in pictures.items() if path.is_file()},
+        )
+
+
+def _matrix(entry: dict[str, Any]) -> TaskMatrix:
+    return TaskMatrix([[float("nan") if v is None else v for v in row] for row in entry["values"]])
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: give the folder of a finished run")
+    return path.read_text(encoding="utf-8")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(_read(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error

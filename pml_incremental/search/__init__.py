@@ -1,0 +1,6 @@
+"""Searching embeddings, exactly or through an index: no pytorch-metric-learning."""
+
+from pml_incremental.search.approximate import IndexSearch
+from pml_incremental.search.exact import ExactSearch
+
+__all__ = ["ExactSearch", "IndexSearch"]

@@ -1,0 +1,106 @@
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pml_incremental.cli.compare import register
+
+CONFIG = """
+threads: 1
+dataset:
+  Glyphs: {scripts: [armenian, georgian], max_classes_per_script: 8, image_size: 16}
+scenario: {ClassIncrementalScenario: {class_groups: natural}}
+models:
+  trunk: {SmallConvNet: {width: 4}}
+  embedder: {MLP: {layer_sizes: [8]}}
+loss_funcs: {metric_loss: TripletMarginLoss}
+sampler: {MPerClassSampler: {m: 4}}
+optimizers: {trunk_optimizer: Adam, embedder_optimizer: Adam}
+trainer: {IncrementalMetricLoss: {batch_size: 16, iterations_per_epoch: 2}}
+num_epochs: 1
+strategies: [finetune, {l2: {weight: 3}}]
+"""
+
+
+@pytest.fixture
+def command(tmp_path):
+    (tmp_path / "small.yaml").write_text(CONFIG)
+    app = typer.Typer()
+    register(app)
+
+    @app.callback()
+    def root():
+        pass
+
+    def call(name, *options):
+        arguments = [name, str(tmp_path / "small.yaml"), f"output={tmp_path}", *options]
+        return CliRunner().invoke(app, arguments)
+
+    return call
+
+
+def test_compare_prints_the_table(command, tmp_path):
+    result = command("compare", "--strategies", "l2,frozen", "--seeds", "0,1", "--quiet")
+    assert result.exit_code == 0, result.output
+    assert "l2-weight_3" in result.output
+    assert "±" in result.output
+    lines = (tmp_path / "small/report/table.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["strategy", "l2-weight_3", "frozen"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seeds", "0,x"], "--seeds: must be different numbers such as 0,1,2, got '0,x'"),
+        (["--seeds", "0,0"], "--seeds: must be different numbers"),
+        (["--strategies", "l2,ewcc"], "there is no strategy 'ewcc'; did you mean 'ewc'?"),
+        (["--cluster", "slurm"], "are for --engine submitit; add it"),
+    ],
+)
+def test_wrong_options_are_named(command, tmp_path, options, message):
+    result = command("compare", *options)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert not (tmp_path / "small").exists()
+
+
+def test_engine_option_without_value_is_named(command):
+    pytest.importorskip("submitit")
+    result = command("compare", "--engine", "submitit", "--engine-option", "fast")
+    assert result.exit_code == 2
+    assert "write key=value, got 'fast'" in result.output
+
+
+def test_failed_run_is_a_message_and_exit_code_1(command):
+    result = command("compare", "--quiet", "trainer.IncrementalMetricLoss.batch_size=800")
+    assert result.exit_code == 1
+    assert "a batch of 800 takes" in result.output
+
+
+def test_tune_says_what_is_best(command, tmp_path):
+    pytest.importorskip("optuna")
+    result = command("tune", "--strategy", "l2", "--trials", "1", "--quiet")
+    assert result.exit_code == 0, result.output
+    assert "best of 1 trials, Recall@1" in result.output
+    assert (tmp_path / "small_tune/best_l2-weight_3.yaml").exists()
+
+
+def test_tune_wants_one_strategy(command):
+    result = command("tune")
+    assert result.exit_code == 2
+    assert "choose one with --strategy from finetune, l2" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "package", "extra"),
+    [
+        (["tune", "--strategy", "l2"], "optuna", "tune"),
+        (["compare", "--engine", "submitit"], "submitit", "cluster"),
+    ],
+)
+def test_missing_extra_is_named(command, monkeypatch, options, package, extra):
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    result = command(*options)
+    assert result.exit_code == 2
+    assert f'{package} is not installed; pip install "pml-incremental[{extra}]"' in result.output

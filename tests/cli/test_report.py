@@ -1,0 +1,72 @@
+import typer
+from typer.testing import CliRunner
+
+from pml_incremental.cli.report import register
+from pml_incremental.config import ExperimentConfig
+from pml_incremental.experiment import run
+
+CONFIG = {
+    "name": "tiny",
+    "threads": 1,
+    "dataset": {
+        "Glyphs": {
+            "scripts": ["armenian", "georgian"],
+            "max_classes_per_script": 8,
+            "image_size": 16,
+        }
+    },
+    "scenario": {"ClassIncrementalScenario": {"class_groups": "natural"}},
+    "models": {
+        "trunk": {"SmallConvNet": {"width": 4}},
+        "embedder": {"MLP": {"layer_sizes": [8]}},
+    },
+    "loss_funcs": {"metric_loss": {"TripletMarginLoss": {"margin": 0.1}}},
+    "optimizers": {
+        "trunk_optimizer": {"Adam": {"lr": 1e-2}},
+        "embedder_optimizer": {"Adam": {"lr": 1e-2}},
+    },
+    "trainer": {"IncrementalMetricLoss": {"batch_size": 16, "iterations_per_epoch": 4}},
+    "num_epochs": 1,
+    "strategies": ["finetune"],
+}
+
+
+def invoke(*arguments):
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    register(app)
+    return CliRunner().invoke(app, ["report", *map(str, arguments)])
+
+
+def test_report_of_a_real_run_with_and_without_its_models(tmp_path):
+    finished = run(
+        ExperimentConfig.model_validate({**CONFIG, "output": str(tmp_path)}), progress=False
+    )
+    plain = invoke(finished.folder)
+    assert plain.exit_code == 0, plain.output
+    assert "Forgotten queries" not in (finished.folder / "report.html").read_text()
+
+    closer = invoke(finished.folder, "--details", "--output", tmp_path / "closer.html")
+    assert closer.exit_code == 0, closer.output
+    text = (tmp_path / "closer.html").read_text()
+    for title in (
+        "How sure",
+        "Forgetting by class",
+        "Forgotten queries",
+        "Old indexes",
+        "Unknown classes",
+    ):
+        assert f"<h2>{title}" in text
+    end = finished.strategies["finetune"]["own/recall_at_1"].last()
+    low, high = (float(x) for x in _interval(text))
+    assert low / 100 <= end <= high / 100
+
+
+def _interval(text):
+    return next(c for c in text.split("<td>") if " to " in c).split("</td>")[0].split(" to ")
+
+
+def test_what_is_no_run_is_said(tmp_path):
+    found = invoke(tmp_path)
+    assert found.exit_code == 1
+    assert "metrics.json is missing" in found.output

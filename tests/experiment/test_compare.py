@@ -1,0 +1,145 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pml_incremental.experiment import (
+    LocalProcesses,
+    Submitit,
+    ThisProcess,
+    choose_strategies,
+    compare,
+    run,
+)
+from pml_incremental.experiment.compare import with_seed
+
+
+def weights(folder, stage):
+    return load_file(folder / stage / "model.safetensors")
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_config):
+    config = tiny_config(tmp_path_factory.mktemp("runs"), tasks=2, strategies=["finetune", "si"])
+    return config, compare(config, [0, 3], progress=False)
+
+
+def test_each_seed_is_the_run_that_it_would_be_alone(finished, tmp_path):
+    config, comparison = finished
+    alone = run(
+        with_seed(config.model_copy(update={"output": tmp_path}), 3),
+        progress=False,
+    )
+    assert alone.strategies == comparison.results[3].strategies
+    stage = "finetune/task_2"
+    assert same(weights(alone.folder, stage), weights(comparison.folder / "seed_3", stage))
+    there = {path.relative_to(alone.folder) for path in alone.folder.rglob("*.*")}
+    folder = comparison.folder / "seed_3"
+    assert there <= {path.relative_to(folder) for path in folder.rglob("*.*")}
+
+
+def test_report_has_tables_and_pictures(finished):
+    _, comparison = finished
+    names = {path.name for path in (comparison.folder / "report").iterdir()}
+    assert names == {
+        "table.md",
+        "table.tex",
+        "table.csv",
+        "pareto.png",
+        "forgetting.png",
+        "matrix_finetune.png",
+        "matrix_si.png",
+    }
+    matrices = comparison.matrices("si", "own/recall_at_1")
+    expected = np.mean([m.values[-1, 0] for m in matrices])
+    row = (comparison.folder / "report/table.csv").read_text().splitlines()[2].split(",")
+    assert row[0] == "si"
+    assert float(row[1]) == pytest.approx(expected)
+
+
+def test_metrics_of_a_run_hold_all_strategies(finished):
+    _, comparison = finished
+    metrics = json.loads((comparison.folder / "seed_0/metrics.json").read_text())
+    assert list(metrics["strategies"]) == ["finetune", "si"]
+
+
+def test_more_seeds_and_strategies_are_added_to_what_is_there(finished, tiny_config, tmp_path):
+    config = tiny_config(tmp_path, tasks=2, strategies=["finetune"])
+    compare(config, [0], progress=False)
+    stage = tmp_path / "tiny/seed_0/finetune/task_2/model.safetensors"
+    first = tmp_path / "tiny/seed_0/task_1/model.safetensors"
+    before = stage.stat().st_mtime_ns, first.stat().st_mtime_ns
+    more = choose_strategies(config, ["finetune", "l2"])
+    comparison = compare(more, [0, 3], progress=False)
+    assert (stage.stat().st_mtime_ns, first.stat().st_mtime_ns) == before
+    assert comparison.strategies == ("finetune", "l2")
+    _, other = finished
+    assert comparison.results[3].strategies["finetune"] == other.results[3].strategies["finetune"]
+
+
+def test_killed_comparison_goes_on(finished, tiny_config, tmp_path):
+    config = tiny_config(tmp_path, tasks=2, strategies=["finetune", "si"])
+    comparison = compare(config, [0], progress=False)
+    folder = comparison.folder / "seed_0"
+    (folder / "si/matrices.json").unlink()
+    (folder / "si/task_2/evaluation.json").unlink()
+    again = compare(config, [0], progress=False)
+    assert again.results[0].strategies == finished[1].results[0].strategies
+
+
+def test_several_processes_give_what_one_gives(finished, tiny_config, tmp_path):
+    config = tiny_config(tmp_path, tasks=2, strategies=["finetune", "si"])
+    comparison = compare(config, [0, 3], engine=LocalProcesses(2), progress=False)
+    for seed, result in comparison.results.items():
+        assert result.strategies == finished[1].results[seed].strategies
+    learned = comparison.folder / "seed_0/task_1/model.safetensors"
+    assert same(load_file(learned), weights(finished[1].folder / "seed_0", "task_1"))
+
+
+def test_first_task_is_learned_once_per_seed(tiny_config, tmp_path):
+    calls = []
+
+    class Recorder(ThisProcess):
+        def run(self, function, items):
+            calls.append(
+                [(share.config.seed, share.spec and share.spec.class_name) for share in items]
+            )
+            super().run(function, items)
+
+    config = tiny_config(tmp_path, tasks=2, strategies=["frozen", "pretrained"])
+    compare(config, [1, 2], engine=Recorder(), progress=False)
+    assert calls[0] == [(1, None), (2, None)]
+    assert sorted(calls[1]) == [(s, n) for s in (1, 2) for n in ("frozen", "pretrained")]
+
+
+def test_submitit_runs_the_same(finished, tiny_config, tmp_path):
+    pytest.importorskip("submitit")
+    config = tiny_config(tmp_path, tasks=2, strategies=["finetune"])
+    engine = Submitit(tmp_path / "logs", cluster="local", parameters={"timeout_min": 10})
+    comparison = compare(config, [3], engine=engine, progress=False)
+    expected = finished[1].results[3].strategies["finetune"]
+    assert comparison.results[3].strategies["finetune"] == expected
+
+
+@pytest.mark.parametrize("engine", [ThisProcess(), LocalProcesses(2)])
+def test_error_in_a_share_is_raised(tiny_config, tmp_path, engine):
+    config = tiny_config(tmp_path, trainer={"IncrementalMetricLoss": {"batch_size": 80}})
+    with pytest.raises(ValueError, match="a batch of 80 takes"):
+        compare(config, [0], engine=engine, progress=False)
+
+
+@pytest.mark.parametrize("seeds", [[], [1, 1], [-1]])
+def test_bad_seeds(finished, seeds):
+    with pytest.raises(ValueError, match="seeds must be different numbers"):
+        compare(finished[0], seeds, progress=False)
+
+
+def test_no_processes_is_an_error():
+    with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
+        LocalProcesses(0)

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from pml_incremental.config import ExperimentConfig
+from pml_incremental.experiment import run
+from pml_incremental.experiment.cross_model import cross_model
+from pml_incremental.experiment.finished_run import FinishedRun
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    config = {
+        "name": "tiny",
+        "output": str(tmp_path_factory.mktemp("runs")),
+        "threads": 1,
+        "dataset": {
+            "Glyphs": {
+                "scripts": ["armenian", "georgian", "arrows"],
+                "max_classes_per_script": 6,
+                "image_size": 16,
+            }
+        },
+        "scenario": {"ClassIncrementalScenario": {"class_groups": "natural"}},
+        "models": {
+            "trunk": {"SmallConvNet": {"width": 4}},
+            "embedder": {"MLP": {"layer_sizes": [8]}},
+        },
+        "loss_funcs": {"metric_loss": {"TripletMarginLoss": {"margin": 0.1}}},
+        "optimizers": {
+            "trunk_optimizer": {"Adam": {"lr": 1e-2}},
+            "embedder_optimizer": {"Adam": {"lr": 1e-2}},
+        },
+        "trainer": {"IncrementalMetricLoss": {"batch_size": 16, "iterations_per_epoch": 4}},
+        "num_epochs": 1,
+        "strategies": ["finetune"],
+    }
+    return run(ExperimentConfig.model_validate(config), progress=False)
+
+
+def test_models_of_a_stage_give_what_was_measured(finished):
+    cross, reindexed = cross_model(FinishedRun(finished.folder), "finetune")
+    measured = finished.strategies["finetune"]["own/recall_at_1"].values
+    assert cross[0, 0] == pytest.approx(measured[1, 0])
+    assert reindexed[2, 0] == pytest.approx(measured[3, 0])
+    joint = finished.strategies["finetune"]["joint/recall_at_1"].values
+    assert cross.shape == (3, 3)
+    assert np.isfinite(cross[np.tril_indices(3)]).all()
+    assert min(joint[3]) <= cross[2, 2] <= max(joint[3])
+
+
+def test_a_folder_without_a_finished_run_or_weights_is_refused(finished, tmp_path):
+    with pytest.raises(ValueError, match=r"not the folder of a finished run: it has no config\.y"):
+        FinishedRun(tmp_path)
+    opened = FinishedRun(finished.folder)
+    assert opened.strategies == ["finetune"]
+    with pytest.raises(ValueError, match=r"lwf/task_2/model\.safetensors is missing"):
+        opened.models("lwf", 2)

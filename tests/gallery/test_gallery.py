@@ -1,0 +1,221 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pml_incremental.config import ExperimentConfig
+from pml_incremental.estimators import DriftEstimator, LinearEstimator
+from pml_incremental.experiment import run
+from pml_incremental.gallery import (
+    Gallery,
+    ModelVersion,
+    build_gallery,
+    measure_update,
+    search_gallery,
+    update_gallery,
+)
+from pml_incremental.gallery.image_files import ImageFiles
+from pml_incremental.gallery.result_page import write_result_page
+
+
+def draw(folder, classes, seed, images=6):
+    """Each class a colour, each image a noisy patch of it."""
+    rng = np.random.default_rng(seed)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        colour = np.random.default_rng(ord(name)).integers(40, 215, 3)
+        for i in range(images):
+            noise = rng.normal(0, 12, (12, 12, 3))
+            pixels = np.clip(colour + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("world")
+    data = draw(root / "data", "abcdefgh", seed=0, images=10)
+    config = {
+        "name": "shop",
+        "output": str(root),
+        "threads": 1,
+        "dataset": {"ImageFolder": {"root": str(data)}},
+        "scenario": {"ClassIncrementalScenario": {"classes_per_task": [4, 4]}},
+        "models": {
+            "trunk": {"SmallConvNet": {"in_channels": 3, "width": 4}},
+            "embedder": {"MLP": {"layer_sizes": [8]}},
+        },
+        "loss_funcs": {"metric_loss": {"TripletMarginLoss": {"margin": 0.1}}},
+        "optimizers": {
+            "trunk_optimizer": {"Adam": {"lr": 1e-3}},
+            "embedder_optimizer": {"Adam": {"lr": 1e-3}},
+        },
+        "trainer": {"IncrementalMetricLoss": {"batch_size": 16, "iterations_per_epoch": 5}},
+        "num_epochs": 1,
+        "strategies": ["finetune"],
+    }
+    run(ExperimentConfig.model_validate(config), progress=False)
+    draw(root / "gallery", "abcd", seed=1)
+    draw(root / "queries", "abcz", seed=2, images=3)
+    draw(root / "new", "efgh", seed=3)
+    return root
+
+
+def version(world, task):
+    return ModelVersion(world / "shop", "finetune", task)
+
+
+@pytest.fixture(scope="module")
+def built(world):
+    gallery = build_gallery(world / "gallery", version(world, 1))
+    gallery.save(world / "shop.gallery")
+    return gallery
+
+
+def test_a_gallery_comes_back_as_it_was_saved(world, built):
+    again = Gallery.load(world / "shop.gallery")
+    assert torch.equal(again.vectors, built.vectors)
+    assert (again.files, again.model, again.history) == (built.files, built.model, built.history)
+    assert again.files.labels == tuple(name for name in "abcd" for _ in range(6))
+    assert again.vectors.norm(dim=1).sub(1).abs().max() < 1e-5
+    manifest = json.loads((world / "shop.gallery/manifest.json").read_text())
+    assert (manifest["images"], manifest["width"], manifest["model"]["task"]) == (24, 8, 1)
+
+
+def test_search_finds_what_naive_distances_find(world, built):
+    queries = ImageFiles.under(world / "queries")
+    vectors = version(world, 1).embed(queries)
+    found = search_gallery(built, queries, vectors, k=4)
+    distances = torch.cdist(
+        vectors.double(), built.vectors.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    assert torch.equal(found.rows, distances.argsort(dim=1, stable=True)[:, :4])
+    torch.testing.assert_close(found.distances, distances.gather(1, found.rows))
+    right = [
+        built.files.labels[row] == label
+        for row, label in zip(found.rows[:, 0].tolist(), queries.labels, strict=True)
+        if label != "z"
+    ]
+    assert found.recall_at_1 == np.mean(right)
+    assert found.unanswerable == 3
+    assert search_gallery(built, queries, vectors, k=999).rows.shape[1] == 24
+    with pytest.raises(ValueError, match="have width 3 but the gallery's 8"):
+        search_gallery(built, queries, torch.ones(12, 3))
+
+
+def test_a_gallery_with_an_index_finds_the_same(world, built):
+    pytest.importorskip("faiss")
+    indexed = build_gallery(world / "gallery", version(world, 1), index="Flat")
+    indexed.save(world / "indexed.gallery")
+    queries = ImageFiles.under(world / "queries")
+    vectors = version(world, 1).embed(queries)
+    index = Gallery.read_index(world / "indexed.gallery")
+    by_index = search_gallery(indexed, queries, vectors, 3, index)
+    assert by_index.recall_at_1 == search_gallery(built, queries, vectors, 3).recall_at_1
+
+
+@pytest.mark.parametrize("estimator", [LinearEstimator(ridge=1e-3), DriftEstimator(scale=0)])
+def test_an_update_moves_vectors_and_is_measured(world, built, estimator):
+    files = ImageFiles.under(world / "new")
+    old, new = version(world, 1), version(world, 2)
+    moved = update_gallery(built, old.embed(files), new.embed(files), estimator, new.describe())
+    truth = new.embed(built.files)
+    assert not torch.equal(moved.vectors, built.vectors)
+    assert moved.model["task"] == 2
+    assert "24 images" in moved.history[-1]
+    queries = ImageFiles.under(world / "queries")
+    report = measure_update(built, moved, queries, old.embed(queries), new.embed(queries), truth)
+    assert report.before == search_gallery(built, queries, old.embed(queries)).recall_at_1
+    assert report.updated == search_gallery(moved, queries, new.embed(queries)).recall_at_1
+    assert 0 <= report.not_updated <= 1
+    assert 0 <= report.reembedded <= 1
+
+
+def test_a_linear_change_of_space_is_undone_exactly(built):
+    turn = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(0)))[0]
+    points = torch.nn.functional.normalize(torch.randn(200, 8))
+    moved = update_gallery(
+        built, points, points @ turn, LinearEstimator(ridge=1e-8), {**built.model, "task": 2}
+    )
+    torch.testing.assert_close(moved.vectors, built.vectors @ turn, atol=1e-4, rtol=1e-3)
+
+
+def test_the_page_of_a_search(world, built, tmp_path):
+    queries = ImageFiles.under(world / "queries")
+    result = search_gallery(built, queries, version(world, 1).embed(queries), k=3)
+    write_result_page(tmp_path / "page.html", built, result)
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("data:image/png") == 12 * 4
+    assert "http" not in text
+    assert "without 3 queries whose class is not in the gallery" in text
+
+
+def test_damage_is_noticed(world, built, tmp_path):
+    place = tmp_path / "g"
+    built.save(place)
+    with pytest.raises(ValueError, match="exists: choose another place"):
+        built.save(place)
+    (place / "images.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"images\.json is not what the manifest says"):
+        Gallery.load(place)
+    (place / "images.json").unlink()
+    with pytest.raises(ValueError, match=r"images\.json is missing"):
+        Gallery.load(place)
+    (place / "manifest.json").write_text('{"format": 99}')
+    with pytest.raises(ValueError, match="has format 99, and this version reads 1"):
+        Gallery.load(place)
+    with pytest.raises(ValueError, match="is not a gallery"):
+        Gallery.load(tmp_path)
+
+
+def test_other_weights_than_the_gallerys_are_refused(built, world):
+    description = {**built.model, "weights_sha256": "0"}
+    with pytest.raises(ValueError, match="are not those that the gallery was built with"):
+        ModelVersion.described(description)
+    assert ModelVersion.described(built.model) == version(world, 1)
+
+
+def test_folders_without_images_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no images"):
+        ImageFiles.under(tmp_path)
+    with pytest.raises(ValueError, match="is not a folder"):
+        ImageFiles.under(tmp_path / "none")
+
+
+def test_commands_from_build_to_update(world, tmp_path, monkeypatch):
+    import typer
+    from typer.testing import CliRunner
+
+    from pml_incremental.cli.gallery import register
+
+    monkeypatch.chdir(tmp_path)
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    register(app)
+
+    def invoke(*arguments):
+        return CliRunner().invoke(app, ["gallery", *map(str, arguments)])
+
+    images = Path(shutil.copytree(world / "gallery", tmp_path / "images"))
+    model = ("--run", world / "shop", "--strategy", "finetune", "--task")
+    done = invoke("build", images, "shop.gallery", *model, 1)
+    assert done.exit_code == 0, done.output
+    done = invoke("search", "shop.gallery", world / "queries", "-k", 2)
+    assert done.exit_code == 0, done.output
+    assert "Recall@1" in done.output
+    assert (tmp_path / "search.html").is_file()
+    more = ("--images", world / "new", "--queries", world / "queries")
+    done = invoke("update", "shop.gallery", "shop2.gallery", *model, 2, *more)
+    assert done.exit_code == 0, done.output
+    assert "not measured" not in done.output
+    shutil.rmtree(images)
+    done = invoke("update", "shop.gallery", "shop3.gallery", *model, 2, *more)
+    assert "not measured" in done.output
+    assert "images gone, so nothing is embedded anew: 24" in done.output
+    moved = [Gallery.load(Path(name)).vectors for name in ("shop2.gallery", "shop3.gallery")]
+    assert torch.equal(*moved)
+    assert invoke("search", "nothing", world / "queries").exit_code == 1

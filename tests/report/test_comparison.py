@@ -1,0 +1,79 @@
+import math
+
+import numpy as np
+import pytest
+
+from pml_incremental.metrics import Spread, TaskMatrix
+from pml_incremental.report import comparison_table, plot_forgetting_curves, plot_pareto
+from pml_incremental.report.pareto_plot import pareto_front
+
+
+def matrix(old_at_first, old, new):
+    return TaskMatrix([[0.1, 0.1], [old_at_first, 0.2], [old, new]])
+
+
+MATRICES = {
+    "finetune": [matrix(0.8, 0.5, 0.7), matrix(0.7, 0.6, 0.8)],
+    "joint_a&b": [matrix(0.8, 0.8, 0.7), matrix(0.7, 0.7, 0.6)],
+}
+
+
+def test_columns_are_what_they_say():
+    table = comparison_table(MATRICES, "Recall@1, in %")
+    old, new, mean, average, forgetting = table.rows["finetune"]
+    assert (old.mean, new.mean, mean.mean) == pytest.approx((0.55, 0.75, 0.65))
+    assert old.std == pytest.approx(np.std([0.5, 0.6], ddof=1))
+    assert average.mean == pytest.approx(np.mean([(0.8 + 0.6) / 2, (0.7 + 0.7) / 2]))
+    assert forgetting.mean == pytest.approx(np.mean([0.3, 0.1]))
+
+
+def test_markdown_marks_the_best():
+    lines = comparison_table(MATRICES, "Recall@1, in %").to_markdown().splitlines()
+    assert lines[0] == "Recall@1, in %"
+    assert lines[2].startswith(
+        "| strategy | old | new | mean | average incremental | forgetting (d"
+    )
+    assert lines[4].startswith("| finetune | 55.0 ± 7.1 | **75.0 ± 7.1** |")
+    assert lines[5].endswith("| **0.0 ± 0.0** |")
+
+
+def test_latex_is_escaped():
+    text = comparison_table(MATRICES, "in %").to_latex()
+    assert r"joint\_a\&b & \textbf{75.0 $\pm$ 7.1} & 65.0 $\pm$ 7.1" in text
+    assert text.startswith("% in %\n\\begin{tabular}{lrrrrr}\n\\toprule\n")
+
+
+def test_csv_has_all_digits_and_no_spread_for_one_seed():
+    text = comparison_table({"l2": [matrix(0.8, 1 / 3, 0.7)]}, "x").to_csv()
+    header, row = (line.split(",") for line in text.replace('"', "").splitlines())
+    assert row[:3] == ["l2", "0.3333333333333333", ""]
+    assert header[0] == "strategy"
+
+
+def test_one_task_has_no_old_ones():
+    table = comparison_table({"l2": [TaskMatrix([[0.1], [0.8]])]}, "x")
+    assert math.isnan(table.rows["l2"][0].mean)
+    assert "| l2 | \N{EN DASH} | 80.0 | 80.0 |" in table.to_markdown()
+
+
+def test_strategy_without_runs_is_an_error():
+    with pytest.raises(ValueError, match="l2 has no matrix"):
+        comparison_table({"l2": []}, "x")
+    with pytest.raises(ValueError, match="no measurements"):
+        Spread.of([])
+
+
+def test_front_of_random_points_is_not_beaten():
+    generator = np.random.default_rng(0)
+    points = [tuple(point) for point in generator.integers(0, 9, (40, 2)).tolist()]
+    front = pareto_front(points)
+    for point in set(points):
+        beaten = any(o != point and o[0] >= point[0] and o[1] >= point[1] for o in points)
+        assert (point in front) is not beaten
+
+
+def test_pictures_are_written(tmp_path):
+    plot_pareto(MATRICES, tmp_path / "pareto.svg")
+    plot_forgetting_curves(MATRICES, tmp_path / "forgetting.svg")
+    for name in ("pareto", "forgetting"):
+        assert "<svg" in (tmp_path / f"{name}.svg").read_text()

@@ -1,0 +1,134 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from pml_incremental.testers import IncrementalTester, RecallCalculator
+
+
+def tasks(seed=0, sizes=(30, 25, 28)):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        f"task_{j}": TensorDataset(
+            torch.randn(size, 4, generator=generator), 2**40 * j + torch.arange(size) % 5
+        )
+        for j, size in enumerate(sizes, start=1)
+    }
+
+
+def new_tester(**options):
+    return IncrementalTester(dataloader_num_workers=0, **options)
+
+
+def small_labels(datasets):
+    return {s: TensorDataset(d.tensors[0], d.tensors[1] % 2**40) for s, d in datasets.items()}
+
+
+def test_values_are_those_of_one_search_per_split_and_gallery():
+    datasets = {
+        s: TensorDataset(d.tensors[0], d.tensors[1] % 2**40 + 10 * i)
+        for i, (s, d) in enumerate(tasks().items())
+    }
+    for seen in (["task_1"], ["task_3", "task_1"], None):
+        ours = new_tester().evaluate(datasets, nn.Identity(), seen=seen)
+        calculator = new_tester(accuracy_calculator=RecallCalculator())
+        theirs = calculator.evaluate(datasets, nn.Identity(), seen=seen)
+        for metric, values in theirs.own.items():
+            assert ours.own[metric] == pytest.approx(values)
+            assert ours.joint[metric] == pytest.approx(theirs.joint[metric], nan_ok=True)
+        assert ours.excluded_queries == theirs.excluded_queries
+
+
+def test_labels_of_any_size_are_told_apart():
+    found = new_tester().evaluate(tasks(), nn.Identity())
+    assert found.own == new_tester().evaluate(small_labels(tasks()), nn.Identity()).own
+
+
+def test_per_class_and_per_query_values_average_to_the_metric():
+    datasets = tasks()
+    datasets["task_2"].tensors[1][0] = 7  # one image alone in its class
+    found = new_tester().evaluate(datasets, nn.Identity())
+    for gallery in ("own", "joint"):
+        for split, data in datasets.items():
+            values = found.per_query("recall_at_1", gallery, split)
+            assert len(values) == len(data)
+            mean = getattr(found, gallery)["recall_at_1"][split]
+            assert float(values.nanmean()) == pytest.approx(mean)
+            classes = found.per_class("recall_at_1", gallery, split)
+            sizes = {label: int((data.tensors[1] == label).sum()) for label in classes}
+            counted = {label: value for label, value in classes.items() if not math.isnan(value)}
+            weighted = sum(sizes[label] * value for label, value in counted.items())
+            assert weighted / sum(sizes[label] for label in counted) == pytest.approx(mean)
+    assert math.isnan(found.per_class("recall_at_1", "own", "task_2")[7])
+    with pytest.raises(KeyError):
+        new_tester().evaluate(datasets, nn.Identity(), seen=[]).per_query(
+            "recall_at_1", "joint", "task_1"
+        )
+
+
+def test_metrics_of_ones_choice():
+    names = ("recall_at_3", "precision_at_5", "r_precision", "mean_reciprocal_rank", "NMI", "AMI")
+    found = new_tester(metrics=names).evaluate(tasks(), nn.Identity())
+    assert tuple(found.own) == tuple(found.joint) == names
+    values = [v for g in (found.own, found.joint) for m in g.values() for v in m.values()]
+    assert max(values) <= 1
+    assert min(found.own["precision_at_5"].values()) > 0
+    with pytest.raises(ValueError, match="no retrieval metric 'recall_at_0'; there are "):
+        new_tester(metrics=["recall_at_0"])
+    with pytest.raises(ValueError, match="memory_mb must be at least 1"):
+        new_tester(memory_mb=0)
+    with pytest.raises(ValueError, match="nprobe is for an index"):
+        new_tester(nprobe=3)
+
+
+def test_clusters_of_classes_that_lie_apart_are_found():
+    labels = torch.arange(60) % 3
+    points = torch.eye(3)[labels] + 0.01 * torch.randn(60, 3)
+    data = {"a": TensorDataset(points, labels), "b": TensorDataset(points, labels)}
+    found = new_tester(metrics=["NMI"]).evaluate(data, nn.Identity())
+    assert found.own["NMI"]["a"] == pytest.approx(1)
+    assert found.joint["NMI"]["b"] == pytest.approx(1)
+
+
+def test_an_index_is_searched_and_its_recall_told():
+    pytest.importorskip("faiss")
+    names = ["recall_at_1", "mean_average_precision_at_r"]
+    exact = new_tester(metrics=names).evaluate(tasks(), nn.Identity(), seen=["task_1", "task_2"])
+    options = {"metrics": names, "index": "IVF4,Flat"}
+    full = new_tester(nprobe=4, **options).evaluate(
+        tasks(), nn.Identity(), seen=["task_1", "task_2"]
+    )
+    assert full.own == exact.own
+    assert full.joint["recall_at_1"]["task_2"] == exact.joint["recall_at_1"]["task_2"]
+    assert full.recall_of_index == exact.recall_of_index == 1
+    coarse = new_tester(**options).evaluate(tasks(), nn.Identity())
+    assert 0 < coarse.recall_of_index < 1
+    with pytest.raises(ValueError, match="leave out mean_average_precision"):
+        new_tester(index="Flat").evaluate(tasks(), nn.Identity())
+
+
+def test_reference_splits_without_the_query_are_all_searched():
+    datasets = small_labels(tasks())
+    found = new_tester().test(
+        datasets, 1, nn.Identity(), splits_to_eval=[("task_1", ["task_2", "task_3"])]
+    )["task_1"]
+    x, y = nn.functional.normalize(datasets["task_1"].tensors[0]), datasets["task_1"].tensors[1]
+    others = [datasets[s].tensors for s in ("task_2", "task_3")]
+    gallery = nn.functional.normalize(torch.cat([o[0] for o in others]))
+    labels = torch.cat([o[1] for o in others])
+    nearest = torch.cdist(x.double(), gallery.double()).argmin(dim=1)
+    assert found["recall_at_1_level0"] == pytest.approx(np.mean((labels[nearest] == y).tolist()))
+
+
+def test_images_with_embeddings_that_are_not_finite_are_named():
+    class Named(TensorDataset):
+        def image_name(self, index):
+            return f"folder/{index}.png"
+
+    points = torch.randn(9, 2)
+    points[[3, 5]] = math.inf
+    with pytest.raises(ValueError, match=r"\(rows 3, 5\).*: folder/3\.png, folder/5\.png"):
+        new_tester().evaluate({"a": Named(points, torch.zeros(9))}, nn.Identity())
