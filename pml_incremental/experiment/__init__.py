@@ -2,6 +2,7 @@
 
 from pml_incremental.experiment.compare import choose_strategies, compare
 from pml_incremental.experiment.comparison import Comparison
+from pml_incremental.experiment.diagnosis import diagnose
 from pml_incremental.experiment.engines import Engine, LocalProcesses, Submitit, ThisProcess
 from pml_incremental.experiment.result import Result
 from pml_incremental.experiment.run import run
@@ -18,6 +19,7 @@ __all__ = [
     "Tuned",
     "choose_strategies",
     "compare",
+    "diagnose",
     "run",
     "seed_everything",
     "tune",

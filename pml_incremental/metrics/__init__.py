@@ -1,7 +1,12 @@
-"""Recall@K, and the task matrix with what follows from it: no pytorch-metric-learning."""
+"""Recall@K, the task matrix, quality of estimates: no pytorch-metric-learning."""
 
 from pml_incremental.metrics.bootstrap import bootstrap_interval
 from pml_incremental.metrics.cross_model import CrossModelSummary, summarise_cross_model
+from pml_incremental.metrics.estimation_quality import (
+    correlation_divergence,
+    off_diagonal_correlation,
+    relative_drift,
+)
 from pml_incremental.metrics.match_ranks import NOT_FOUND, MatchRanks, match_ranks
 from pml_incremental.metrics.open_set import open_set_auroc, open_set_fpr
 from pml_incremental.metrics.rank_metrics import (
@@ -33,6 +38,7 @@ __all__ = [
     "backward_transfer",
     "bootstrap_interval",
     "common_depth",
+    "correlation_divergence",
     "forgetting",
     "forward_transfer",
     "hit_at_k",
@@ -40,12 +46,14 @@ __all__ = [
     "lone_queries",
     "match_ranks",
     "max_forgetting",
+    "off_diagonal_correlation",
     "open_set_auroc",
     "open_set_fpr",
     "precision_at_k",
     "r_precision",
     "recall_at_k",
     "reciprocal_rank",
+    "relative_drift",
     "seen_means",
     "summarise_cross_model",
 ]

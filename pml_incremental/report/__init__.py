@@ -2,6 +2,8 @@
 
 from pml_incremental.report.comparison_table import ComparisonTable, comparison_table
 from pml_incremental.report.comparison_terminal import print_comparison
+from pml_incremental.report.diagnosis_table import print_diagnosis
+from pml_incremental.report.estimation_error_plot import plot_estimation_error
 from pml_incremental.report.forgetting_curves_plot import plot_forgetting_curves
 from pml_incremental.report.nearest import nearest
 from pml_incremental.report.pareto_plot import plot_pareto
@@ -17,12 +19,14 @@ __all__ = [
     "RetrievalRow",
     "comparison_table",
     "nearest",
+    "plot_estimation_error",
     "plot_forgetting_curves",
     "plot_pareto",
     "plot_retrieval_grid",
     "plot_task_curves",
     "plot_task_matrix",
     "print_comparison",
+    "print_diagnosis",
     "print_summary",
     "retrieval_rows",
 ]

@@ -46,10 +46,10 @@ def test_version(capsys: Capture) -> None:
 def test_help_names_the_commands(capsys: Capture, command: list[str]) -> None:
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert all(f" {name} " in out for name in ("run", "validate", "list"))
+    assert all(f" {name} " in out for name in ("run", "validate", "diagnose", "list"))
 
 
-@pytest.mark.parametrize("command", ["run", "validate", "list"])
+@pytest.mark.parametrize("command", ["run", "validate", "diagnose", "list"])
 def test_help_of_a_command_has_an_example(capsys: Capture, command: str) -> None:
     assert main([command, "--help"]) == 0
     assert f"Example: pml-incremental {command} " in capsys.readouterr().out

@@ -1,0 +1,48 @@
+"""The command ``pml-incremental diagnose``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pml_incremental.cli.common import TRACEBACK_HINT, clean_errors
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to a Typer app."""
+    app.command(epilog="Example: pml-incremental diagnose runs/glyphs_sequential")(diagnose)
+
+
+def diagnose(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Folder of a finished run of 3 or more tasks.", show_default=False
+        ),
+    ],
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="When it fails, show where in the code.")
+    ] = False,
+) -> None:
+    """Compare estimates of a run's earlier models with those models themselves."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # for the user's own my_module:MyClass
+    with clean_errors(traceback, TRACEBACK_HINT):
+        from pml_incremental.experiment import diagnose as diagnose_run
+        from pml_incremental.experiment.stored_run import UnfitRunError
+        from pml_incremental.report import print_diagnosis
+
+        try:
+            diagnosis = diagnose_run(run, progress=not quiet)
+        except UnfitRunError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from error
+        print_diagnosis(diagnosis)
+        typer.echo(
+            f"written to {run}: diagnosis.json, diagnosis.csv, pictures/estimation_error.png"
+        )

@@ -1,0 +1,107 @@
+"""The banks that a run would have had, made from its stored models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import get_args
+
+from pml_incremental.estimators import EstimatorBank
+from pml_incremental.experiment.candidates import Candidate
+from pml_incremental.experiment.seeding import seed_everything
+from pml_incremental.experiment.stored_run import StoredRun, StoredStrategy
+from pml_incremental.losses import FeatureEstimationLoss
+from pml_incremental.scenarios import Task
+from pml_incremental.strategies.accuracy_ranges import accuracy_ranges
+from pml_incremental.strategies.estimation import Estimation, ObservedOn, Sees
+from pml_incremental.strategies.fecd import fecd
+
+#: Estimators and what they see; the first two learn nothing from more than the embeddings.
+REPLAYED: tuple[tuple[str, Sees], ...] = (
+    ("AccuracyChangeEstimator", "embeddings"),
+    ("DriftEstimator", "embeddings"),
+    ("LinearEstimator", "embeddings"),
+    ("LinearEstimator", "trunk"),
+    ("MLPEstimator", "embeddings"),
+    ("MLPEstimator", "trunk"),
+)
+OBSERVED_ON: tuple[ObservedOn, ...] = get_args(ObservedOn)
+
+
+def candidates_by_task(
+    run: StoredRun, stored: StoredStrategy
+) -> Iterator[tuple[Task, list[Candidate]]]:
+    """The teacher itself and every bank, as they were while a task from the third on was learned.
+
+    Args:
+        run: the run.
+        stored: one of its strategies.
+
+    Yields:
+        A task t and candidates for M_1 .. M_{t-2}. They are changed in place for the next task.
+    """
+    replays = {on: [estimation_of_fecd(*spec, on) for spec in REPLAYED] for on in OBSERVED_ON}
+    for task in run.scenario[2:]:
+        for replayed in replays.values():
+            update_banks(run, stored, task, replayed)
+        candidates = [Candidate.of_teacher(task.number - 2)]
+        candidates += [as_candidate(part) for part in chain(*replays.values())]
+        own = own_estimations(run, stored, task)
+        yield task, candidates + [as_candidate(part, "its own ") for part in own]
+
+
+def estimation_of_fecd(estimator: str, sees: Sees, observed_on: ObservedOn) -> Estimation:
+    """The component that ``fecd`` would have."""
+    strategy = fecd(estimator=estimator, sees=sees, observed_on=observed_on)
+    (component,) = (part for part in strategy.components if isinstance(part, Estimation))
+    return component
+
+
+def update_banks(
+    run: StoredRun, stored: StoredStrategy, task: Task, replayed: Sequence[Estimation]
+) -> None:
+    """Carry banks over to the teacher of a task, with the random numbers of the task loop.
+
+    All banks are given the same features, so that the images are gone through once.
+
+    Args:
+        run: the run.
+        stored: the strategy.
+        task: the one whose teacher is coming.
+        replayed: observed on the same images.
+    """
+    leaving, coming = stored.models[task.number - 3 : task.number - 1]
+    observed_on, passes = replayed[0].observed_on, replayed[0].passes
+    number, scope = (task.number, 2) if observed_on == "new" else (task.number - 1, 1)
+    seed_everything(run.config.seed, number, scope)
+    observer = Estimation(
+        EstimatorBank(), FeatureEstimationLoss(), weight=0, sees="trunk", passes=passes
+    )
+    pairs = list(observer.feature_pairs(run.scenario[number - 1].train, leaving, coming))
+    width = observer.bank.embedding_width
+    ranges = accuracy_ranges(stored.measurements[: task.number])
+    for part in replayed:
+        if part.sees == "trunk":
+            part.bank.embedding_width = width
+            part.bank.update(pairs)
+        else:
+            part.bank.update((old[:, :width], new[:, :width]) for old, new in pairs)
+        if part.bank.needs_ranges:
+            part.bank.set_ranges(ranges)
+
+
+def own_estimations(run: StoredRun, stored: StoredStrategy, task: Task) -> Iterator[Estimation]:
+    """The strategy's own components with banks as they were while it learned a task."""
+    for component in stored.strategy.components:
+        if isinstance(component, Estimation):
+            # Observing new images, it updates when the task begins, else when the last one ends.
+            number = task.number if component.observed_on == "new" else task.number - 1
+            run.restore(stored, component, run.scenario[number - 1])
+            yield component
+
+
+def as_candidate(part: Estimation, whose: str = "") -> Candidate:
+    """A component's bank as it is now, named by its estimator and what that sees."""
+    estimator = part.bank.state_dict()["estimator"].split(":")[-1]
+    seen = ", trunk" if part.sees == "trunk" else ""
+    return Candidate.of_bank(f"{whose}{estimator}{seen}", part.observed_on, part.bank)

@@ -1,0 +1,120 @@
+"""How well estimators know the prior models of a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from pml_incremental.experiment.assembly import batch_size
+from pml_incremental.experiment.bank_replay import candidates_by_task
+from pml_incremental.experiment.candidates import Candidate
+from pml_incremental.experiment.diagnosis_files import write_diagnosis
+from pml_incremental.experiment.diagnosis_result import Diagnosis, EstimationRow, Split
+from pml_incremental.experiment.estimation_errors import embed_task
+from pml_incremental.experiment.stored_run import StoredRun, StoredStrategy, UnfitRunError
+from pml_incremental.scenarios import Task, TaskSubset
+from pml_incremental.strategies import Strategy
+
+
+def diagnose(folder: str | Path, *, progress: bool = True) -> Diagnosis:
+    """Compare what estimators make of a run's prior models with those models, which it has stored.
+
+    For each strategy and each task t from the third on, the new task's images, without random
+    transforms, are embedded by the teacher M_{t-1} and by M_1 .. M_{t-2}. Every estimator is
+    brought up to date over the stored models as a run with ``fecd`` does it, once on the images
+    of the tasks just finished and once on the new ones; a strategy's own bank is read from its
+    memory. The baseline is to take the teacher itself for each prior model. Strategies that do
+    not learn later tasks have nothing to estimate and are left out.
+
+    Nothing is learned anew. Three files are added to the folder: ``diagnosis.json``,
+    ``diagnosis.csv`` and ``pictures/estimation_error.png``.
+
+    Args:
+        folder: of a finished run of at least 3 tasks.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        UnfitRunError: if the folder is not a run's, the run is unfinished, has fewer than 3 tasks
+            or no strategy that learns later tasks.
+        ConfigError: if its config does not hold any more.
+    """
+    run = StoredRun(folder)
+    if run.config.threads is not None:
+        torch.set_num_threads(run.config.threads)
+    learning = learning_strategies(run)
+    rows: list[EstimationRow] = []
+    model_bytes = 0
+    steps = len(learning) * (len(run.scenario) - 2)
+    with tqdm(total=steps, desc="diagnose", disable=not progress) as bar:
+        for label, strategy in learning.items():
+            stored = run.read_strategy(label, strategy)
+            model_bytes = stored.bytes_of_priors
+            for task, candidates in candidates_by_task(run, stored):
+                rows += compare(run, stored, task, candidates)
+                bar.update()
+    diagnosis = Diagnosis(run.config.name, batch_size(run.config), model_bytes, tuple(rows))
+    write_diagnosis(diagnosis, run.folder)
+    return diagnosis
+
+
+def learning_strategies(run: StoredRun) -> dict[str, Strategy]:
+    """The strategies with prior models to estimate, or an UnfitRunError if there is none."""
+    place, tasks = run.folder.path, len(run.scenario)
+    if tasks < 3:
+        raise UnfitRunError(
+            f"{place} has {tasks} tasks, and only from the third task on is there a prior model "
+            "besides the teacher: diagnose a run of at least 3"
+        )
+    strategies = run.strategies()
+    learning = {label: s for label, s in strategies.items() if s.later_images != "none"}
+    if not learning:
+        raise UnfitRunError(
+            f"{place} has no strategy that learns later tasks, only {', '.join(strategies)}: all "
+            "models are the same and there is nothing to estimate"
+        )
+    return learning
+
+
+def compare(
+    run: StoredRun, stored: StoredStrategy, task: Task, candidates: Sequence[Candidate]
+) -> Iterator[EstimationRow]:
+    """All candidates against the real prior models, on a new task's images.
+
+    Args:
+        run: the run.
+        stored: the strategy.
+        task: the new task.
+        candidates: as they were while it was learned.
+
+    Yields:
+        One row for each kind of images, candidate and prior model.
+    """
+    *priors, teacher = stored.models[: task.number - 1]
+    splits: dict[Split, TaskSubset] = {
+        "train": task.train.with_transform(task.test.transform),
+        "test": task.test,
+    }
+    for split, images in splits.items():
+        embedded = embed_task(images, teacher, priors, batch_size(run.config), run.config.seed)
+        drifts = embedded.drifts()
+        for candidate in candidates:
+            qualities = embedded.qualities(candidate)
+            for k, (quality, drift) in enumerate(zip(qualities, drifts, strict=True), 1):
+                yield EstimationRow(
+                    strategy=stored.label,
+                    task=task.number,
+                    model=k,
+                    images=split,
+                    estimator=candidate.name,
+                    observed_on=candidate.observed_on,
+                    divergence=quality.divergence,
+                    correlation=quality.correlation,
+                    drift=drift,
+                    nbytes=candidate.nbytes,
+                )

@@ -1,0 +1,132 @@
+"""A finished run with all that its strategies have stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pml_incremental.config import ConfigError, ExperimentConfig, read_yaml
+from pml_incremental.experiment.finished_run import FinishedRun
+from pml_incremental.experiment.run_folder import RunFolder
+from pml_incremental.experiment.task_loop import (
+    Measurements,
+    build_strategy,
+    memory_file,
+    spec_label,
+)
+from pml_incremental.scenarios import ClassIncrementalScenario, Task
+from pml_incremental.strategies import Component, Strategy
+from pml_incremental.strategies.estimation import Estimation
+from pml_incremental.trainers import Teacher
+
+
+class UnfitRunError(ValueError):
+    """A folder does not hold a run that can be looked at in the way asked for."""
+
+
+@dataclass(frozen=True)
+class StoredStrategy:
+    """One strategy of a finished run.
+
+    Attributes:
+        label: its name in tables and folders.
+        strategy: built anew, its components without memory.
+        models: M_1 .. M_T, frozen.
+        measurements: of the model before any task and after each.
+    """
+
+    label: str
+    strategy: Strategy
+    models: list[Teacher]
+    measurements: list[Measurements]
+
+    @property
+    def bytes_of_priors(self) -> int:
+        """What storing M_1 .. M_{T-2} for the last task takes."""
+        return sum(
+            tensor.nbytes
+            for model in self.models[:-2]
+            for module in model.models().values()
+            for tensor in module.state_dict().values()
+        )
+
+
+class StoredRun:
+    """A finished run whose every stage is there.
+
+    Args:
+        path: its folder.
+
+    Raises:
+        UnfitRunError: if the folder is not that of a run, or the run is not finished.
+        ConfigError: if its config does not hold any more.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        try:
+            self._run = FinishedRun(Path(path))
+        except ConfigError:
+            raise
+        except ValueError as error:
+            raise UnfitRunError(str(error)) from error
+        self.folder = RunFolder(Path(path), read_yaml(Path(path) / "config.yaml"))
+        self._check_stages()
+
+    @property
+    def config(self) -> ExperimentConfig:
+        """What decided the run."""
+        return self._run.config
+
+    @property
+    def scenario(self) -> ClassIncrementalScenario:
+        """Its tasks."""
+        return self._run.scenario
+
+    def strategies(self) -> Mapping[str, Strategy]:
+        """The strategies by their labels, built anew."""
+        return {
+            spec_label(spec): build_strategy(self.config, spec) for spec in self.config.strategies
+        }
+
+    def read_strategy(self, label: str, strategy: Strategy) -> StoredStrategy:
+        """All models of a strategy and what they can do."""
+        models = []
+        measurements: list[Measurements] = [self.folder.read_json("before/evaluation.json")]
+        for task in self.scenario:
+            models.append(Teacher(**self._run.models(label, task.number)))
+            stage = _stage(label, strategy, task)
+            measurements.append(self.folder.read_json(f"{stage}/evaluation.json"))
+        return StoredStrategy(label, strategy, models, measurements)
+
+    def restore(self, stored: StoredStrategy, component: Component, task: Task) -> None:
+        """Give a component of the strategy the memory that it had after a task."""
+        prefix = f"{stored.strategy.components.index(component)}."
+        memory = self.folder.read_tensors(memory_file(stored.label, task))
+        component.load_state_dict(
+            {
+                name.removeprefix(prefix): tensor
+                for name, tensor in memory.items()
+                if name.startswith(prefix)
+            }
+        )
+
+    def _check_stages(self) -> None:
+        for label, strategy in self.strategies().items():
+            has_bank = any(isinstance(part, Estimation) for part in strategy.components)
+            for task in self.scenario:
+                stage = _stage(label, strategy, task)
+                needed = [f"{stage}/evaluation.json", f"{stage}/model.safetensors"]
+                needed += [memory_file(label, task)] if has_bank else []
+                for name in needed:
+                    if not self.folder.has(name):
+                        raise UnfitRunError(
+                            f"{self.folder.path} is not finished: {name} is missing; continue the "
+                            "run with the command that started it"
+                        )
+
+
+def _stage(label: str, strategy: Strategy, task: Task) -> str:
+    """The folder of a model; the first may be common to all strategies."""
+    is_shared = task.number == 1 and strategy.shares_first_task
+    return task.name if is_shared else f"{label}/{task.name}"

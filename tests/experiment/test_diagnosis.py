@@ -1,0 +1,219 @@
+"""A finished run of four tasks, diagnosed end to end."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+
+from pml_incremental.cli import main
+from pml_incremental.experiment import diagnose, run
+from pml_incremental.experiment.bank_replay import candidates_by_task
+from pml_incremental.experiment.diagnosis_result import Diagnosis, EstimationRow
+from pml_incremental.experiment.stored_run import StoredRun, UnfitRunError
+from pml_incremental.strategies.estimation import Estimation
+
+STRATEGIES = [
+    "finetune",
+    {"fecd": {"estimator": "AccuracyChangeEstimator", "sees": "embeddings"}},
+    {"fecd": {"observed_on": "finished", "sees": "embeddings"}},
+    {"fecd": {"observed_on": "finished"}},
+    "fecd",
+    "frozen",
+]
+OWN = {
+    "fecd-estimator_AccuracyChangeEstimator-sees_embeddings": ("AccuracyChangeEstimator", "new"),
+    "fecd-observed_on_finished-sees_embeddings": ("LinearEstimator", "finished"),
+    "fecd-observed_on_finished": ("LinearEstimator, trunk", "finished"),
+    "fecd": ("LinearEstimator, trunk", "new"),
+}
+REPLAYED = (
+    "AccuracyChangeEstimator",
+    "DriftEstimator",
+    "LinearEstimator",
+    "LinearEstimator, trunk",
+    "MLPEstimator",
+    "MLPEstimator, trunk",
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_config, tmp_path_factory):
+    """A run's folder; not to be changed."""
+    folder = tmp_path_factory.mktemp("runs")
+    scripts = ["armenian", "georgian", "arrows", "greek"]
+    glyphs = {"scripts": scripts, "max_classes_per_script": 8, "image_size": 16}
+    config = tiny_config(
+        folder,
+        dataset={"Glyphs": glyphs},
+        strategies=STRATEGIES,
+        transforms={"train": [{"RandomAffine": {"degrees": 10}}]},
+    )
+    return run(config, progress=False).folder
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def diagnosis(finished, tmp_path_factory):
+    return diagnose(
+        shutil.copytree(finished, tmp_path_factory.mktemp("diagnosed") / "run"), progress=False
+    )
+
+
+def test_every_estimator_and_prior_model_is_compared(diagnosis):
+    assert diagnosis.strategies == ["finetune", *OWN]
+    for strategy in diagnosis.strategies:
+        rows = [row for row in diagnosis.rows if row.strategy == strategy]
+        expected = {("teacher itself", "")}
+        expected |= {(name, on) for name in REPLAYED for on in ("finished", "new")}
+        if strategy in OWN:
+            name, observed_on = OWN[strategy]
+            expected.add((f"its own {name}", observed_on))
+        assert {(row.estimator, row.observed_on) for row in rows} == expected
+        places = [(3, 1), (4, 1), (4, 2)]
+        for images in ("train", "test"):
+            for key in expected:
+                found = [
+                    (row.task, row.model)
+                    for row in rows
+                    if (row.estimator, row.observed_on, row.images) == (*key, images)
+                ]
+                assert found == places
+    assert all(row.divergence >= 0 and -1 <= row.correlation <= 1 for row in diagnosis.rows)
+    assert all(row.drift > 0 for row in diagnosis.rows)
+
+
+def test_linear_estimates_are_nearer_than_the_teacher(diagnosis):
+    for summary in diagnosis.summaries():
+        if "Linear" in summary.estimator:
+            assert max(summary.divergence_ratio.values()) < 0.5
+        if summary.estimator == "teacher itself":
+            assert summary.divergence_ratio == {"train": 1, "test": 1}
+            assert summary.nbytes == 0
+
+
+def test_models_of_strategies_differ_but_those_of_the_first_task(diagnosis):
+    drifts = {row.strategy: row.drift for row in diagnosis.rows if row.task == 4}
+    assert len(set(drifts.values())) == len(drifts)
+
+
+def test_replayed_banks_are_those_of_the_run(finished):
+    """The linear map and the ranges draw nothing at random but the images' transforms."""
+    stored_run = StoredRun(finished)
+    for label, (name, observed_on) in OWN.items():
+        stored = stored_run.read_strategy(label, stored_run.strategies()[label])
+        (component,) = (c for c in stored.strategy.components if isinstance(c, Estimation))
+        for task, candidates in candidates_by_task(stored_run, stored):
+            (replayed,) = (c for c in candidates if (c.name, c.observed_on) == (name, observed_on))
+            assert len(component.bank) == task.number - 2
+            mine = replayed.estimate.__self__.state_dict()["tensors"]
+            theirs = component.bank.state_dict()["tensors"]
+            assert mine.keys() == theirs.keys()
+            for key in mine:
+                torch.testing.assert_close(mine[key], theirs[key])
+
+
+def files_of(folder):
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def test_command_shows_and_writes_the_same_and_changes_nothing_else(copy, diagnosis, capsys):
+    before = files_of(copy)
+    assert main(["diagnose", str(copy), "--quiet"]) == 0
+    after = files_of(copy)
+    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {
+        "diagnosis.json",
+        "diagnosis.csv",
+        "pictures/estimation_error.png",
+    }
+    out = capsys.readouterr().out
+    for text in ("tiny, finetune", "its own LinearEstimator, trunk", f"{diagnosis.model_bytes:,}"):
+        assert text in out
+    assert "frozen" not in out
+    written = json.loads((copy / "diagnosis.json").read_text())
+    assert written == json.loads(json.dumps(diagnosis.to_dict()))
+    assert written["drift_by_task"]["finetune"]["test"].keys() == {"3", "4"}
+    with (copy / "diagnosis.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(diagnosis.rows)
+    assert float(lines[-1]["divergence"]) == diagnosis.rows[-1].divergence
+    assert {(line["task"], line["model"], line["age"]) for line in lines} == {
+        ("3", "1", "1"),
+        ("4", "1", "2"),
+        ("4", "2", "1"),
+    }
+    with Image.open(copy / "pictures/estimation_error.png") as picture:
+        assert picture.width > 500
+
+
+def test_prior_models_cost_what_their_weights_take(diagnosis, finished):
+    stored = StoredRun(finished)
+    models = stored.read_strategy("finetune", stored.strategies()["finetune"]).models
+    one = sum(
+        tensor.numel() * tensor.element_size()
+        for module in (models[0].trunk, models[0].embedder)
+        for tensor in [*module.parameters(), *module.buffers()]
+    )
+    assert diagnosis.model_bytes == 2 * one
+
+
+def fails(path, message, capsys):
+    assert main(["diagnose", str(path), "-q"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert len(captured.err.splitlines()) == 1
+
+
+def test_a_folder_that_is_no_run(tmp_path, capsys):
+    fails(
+        tmp_path, f"{tmp_path} is not the folder of a finished run: it has no config.yaml", capsys
+    )
+    fails(tmp_path / "none", "is not the folder of a finished run", capsys)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "task_1/model.safetensors",
+        "finetune/task_4/evaluation.json",
+        "fecd/task_2/memory.safetensors",
+    ],
+)
+def test_an_unfinished_run_names_what_is_missing(copy, capsys, name):
+    (copy / name).unlink()
+    fails(copy, f"is not finished: {name} is missing", capsys)
+    assert not (copy / "diagnosis.json").exists()
+
+
+def test_two_tasks_have_no_prior_model_to_estimate(tiny_config, tmp_path, capsys):
+    folder = run(tiny_config(tmp_path, tasks=2, strategies=["finetune"]), progress=False).folder
+    fails(folder, "has 2 tasks, and only from the third task on is there a prior model", capsys)
+    with pytest.raises(UnfitRunError, match="diagnose a run of at least 3"):
+        diagnose(folder, progress=False)
+
+
+def test_strategies_without_later_learning_have_nothing_to_estimate(tiny_config, tmp_path, capsys):
+    folder = run(tiny_config(tmp_path, strategies=["frozen"]), progress=False).folder
+    fails(folder, "has no strategy that learns later tasks, only frozen", capsys)
+
+
+def test_ratios_to_a_teacher_without_error_are_undefined():
+    def row(estimator, images, divergence):
+        return EstimationRow("s", 3, 1, images, estimator, "", divergence, 1.0, 0.0, 8)
+
+    rows = [
+        row(name, images, error)
+        for name, error in (("teacher itself", 0.0), ("other", 0.5))
+        for images in ("train", "test")
+    ]
+    found = Diagnosis("demo", 80, 0, tuple(rows)).to_dict()["summaries"]
+    assert [summary["divergence_ratio"]["train"] for summary in found] == [None, None]
