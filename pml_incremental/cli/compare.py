@@ -66,7 +66,7 @@ def compare(
     with clean_errors(traceback, TRACEBACK_HINT):
         config = with_strategies(load_valid_config(arguments), strategies)
         from pml_incremental.experiment import compare as compare_runs
-        from pml_incremental.experiment.comparison_report import summary_table
+        from pml_incremental.experiment.comparison.comparison_report import summary_table
         from pml_incremental.report import print_comparison
 
         chosen = choose_engine(config, engine, jobs, cluster, engine_option or [])

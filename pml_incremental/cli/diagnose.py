@@ -34,7 +34,7 @@ def diagnose(
         sys.path.append(os.getcwd())  # for the user's own my_module:MyClass
     with clean_errors(traceback, TRACEBACK_HINT):
         from pml_incremental.experiment import diagnose as diagnose_run
-        from pml_incremental.experiment.stored_run import UnfitRunError
+        from pml_incremental.experiment.diagnosis.stored_run import UnfitRunError
         from pml_incremental.report import print_diagnosis
 
         try:

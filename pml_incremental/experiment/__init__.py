@@ -1,13 +1,18 @@
 """Whole runs: the task loop, its folder and its result."""
 
-from pml_incremental.experiment.compare import choose_strategies, compare
-from pml_incremental.experiment.comparison import Comparison
-from pml_incremental.experiment.diagnosis import diagnose
-from pml_incremental.experiment.engines import Engine, LocalProcesses, Submitit, ThisProcess
+from pml_incremental.experiment.comparison.compare import choose_strategies, compare
+from pml_incremental.experiment.comparison.comparison import Comparison
+from pml_incremental.experiment.comparison.engines import (
+    Engine,
+    LocalProcesses,
+    Submitit,
+    ThisProcess,
+)
+from pml_incremental.experiment.diagnosis.diagnosis import diagnose
 from pml_incremental.experiment.result import Result
 from pml_incremental.experiment.run import run
 from pml_incremental.experiment.seeding import seed_everything
-from pml_incremental.experiment.tune import Tuned, tune
+from pml_incremental.experiment.tuning.tune import Tuned, tune
 
 __all__ = [
     "Comparison",

@@ -8,6 +8,7 @@ from torch.autograd import Function
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from pml_incremental.functional._checks import check_paired, check_temperature
+from pml_incremental.functional.self_similarity import self_similarity
 
 
 class _RowDivergence(Function):
@@ -110,9 +111,13 @@ def correlation_distillation(student: Tensor, teacher: Tensor, temperature: floa
         0.0
     """
     check_paired("student", student, "teacher", teacher)
+    check_temperature(temperature)
+    student, teacher = widen(student), widen(teacher)
     with torch.autocast(student.device.type, enabled=False):
-        student, teacher = widen(student), widen(teacher)
-        return similarity_divergence(student @ student.T, teacher @ teacher.T, temperature)
+        divergence: Tensor = _RowDivergence.apply(
+            self_similarity(student), self_similarity(teacher), temperature
+        )
+    return divergence
 
 
 def widen(tensor: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from pytorch_metric_learning.distances import DotProductSimilarity
 from pytorch_metric_learning.distances.base_distance import BaseDistance
 from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from pml_incremental.functional import similarity_divergence
 from pml_incremental.functional._checks import check_temperature
 from pml_incremental.functional.correlation import widen
+from pml_incremental.losses._batch_similarity import BatchSimilarity
 from pml_incremental.losses._teacher_embeddings import check_teacher_embeddings, element_losses
 
 
@@ -92,4 +92,4 @@ class CorrelationDistillationLoss(BaseMetricLossFunction):
 
     def get_default_distance(self) -> BaseDistance:
         """Dot product of L2-normalised embeddings."""
-        return DotProductSimilarity()
+        return BatchSimilarity()

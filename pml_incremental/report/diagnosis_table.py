@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from pml_incremental.experiment.diagnosis_result import Diagnosis, EstimatorSummary
+    from pml_incremental.experiment.diagnosis.diagnosis_result import Diagnosis, EstimatorSummary
 
 _NUMBERS = ("error\ntrain", "error\ntest", "r\ntrain", "r\ntest", "bytes")
 
@@ -29,7 +29,9 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console | None = None) -> Non
         console: where to print. Default: the terminal.
 
     Example:
-        >>> from pml_incremental.experiment.diagnosis_result import Diagnosis, EstimationRow
+        >>> from pml_incremental.experiment.diagnosis import diagnosis_result
+        >>> Diagnosis = diagnosis_result.Diagnosis
+        >>> EstimationRow = diagnosis_result.EstimationRow
         >>> rows = [EstimationRow("fecd", 3, 1, images, "MLPEstimator", "new", 0.5, 0.9, 0.1, 64)
         ...         for images in ("train", "test")]
         >>> console = Console(width=100)

@@ -13,7 +13,7 @@ from pml_incremental.experiment import (
     compare,
     run,
 )
-from pml_incremental.experiment.compare import with_seed
+from pml_incremental.experiment.comparison.compare import with_seed
 
 
 def weights(folder, stage):

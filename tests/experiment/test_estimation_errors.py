@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from pml_incremental.estimators import EstimatorBank
-from pml_incremental.experiment.candidates import Candidate
-from pml_incremental.experiment.estimation_errors import (
+from pml_incremental.experiment.diagnosis.candidates import Candidate
+from pml_incremental.experiment.diagnosis.estimation_errors import (
     EmbeddedTask,
     embed_task,
     equal_parts,

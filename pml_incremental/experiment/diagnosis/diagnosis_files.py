@@ -6,7 +6,7 @@ import csv
 import io
 from dataclasses import asdict
 
-from pml_incremental.experiment.diagnosis_result import Diagnosis
+from pml_incremental.experiment.diagnosis.diagnosis_result import Diagnosis
 from pml_incremental.experiment.run_folder import RunFolder
 
 _PANELS = {"finished": "observed on finished tasks", "new": "observed on the new images"}
@@ -28,7 +28,7 @@ def as_csv(diagnosis: Diagnosis) -> str:
     """A line for each row, under a line of names.
 
     Example:
-        >>> from pml_incremental.experiment.diagnosis_result import EstimationRow
+        >>> from pml_incremental.experiment.diagnosis.diagnosis_result import EstimationRow
         >>> row = EstimationRow("fecd", 3, 1, "test", "MLPEstimator", "new", 0.5, 0.9, 0.1, 64)
         >>> print(as_csv(Diagnosis("demo", 80, 4096, (row,))))
         strategy,task,model,images,estimator,observed_on,divergence,correlation,drift,nbytes,age

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pml_incremental.experiment.comparison import Comparison
+from pml_incremental.experiment.comparison.comparison import Comparison
 from pml_incremental.experiment.outputs import metric_title
 
 if TYPE_CHECKING:

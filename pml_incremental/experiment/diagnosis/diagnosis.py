@@ -9,12 +9,12 @@ import torch
 from tqdm import tqdm
 
 from pml_incremental.experiment.assembly import batch_size
-from pml_incremental.experiment.bank_replay import candidates_by_task
-from pml_incremental.experiment.candidates import Candidate
-from pml_incremental.experiment.diagnosis_files import write_diagnosis
-from pml_incremental.experiment.diagnosis_result import Diagnosis, EstimationRow, Split
-from pml_incremental.experiment.estimation_errors import embed_task
-from pml_incremental.experiment.stored_run import StoredRun, StoredStrategy, UnfitRunError
+from pml_incremental.experiment.diagnosis.bank_replay import candidates_by_task
+from pml_incremental.experiment.diagnosis.candidates import Candidate
+from pml_incremental.experiment.diagnosis.diagnosis_files import write_diagnosis
+from pml_incremental.experiment.diagnosis.diagnosis_result import Diagnosis, EstimationRow, Split
+from pml_incremental.experiment.diagnosis.estimation_errors import embed_task
+from pml_incremental.experiment.diagnosis.stored_run import StoredRun, StoredStrategy, UnfitRunError
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies import Strategy
 

@@ -14,9 +14,9 @@ import torch
 from pml_incremental.config import ExperimentConfig, ObjectSpec, dump_yaml
 from pml_incremental.experiment.assembly import batch_size
 from pml_incremental.experiment.run_folder import RunFolder
-from pml_incremental.experiment.search_space import search_space, with_values
 from pml_incremental.experiment.task_loop import TaskLoop, spec_label
-from pml_incremental.experiment.validation_scenario import validation_scenario
+from pml_incremental.experiment.tuning.search_space import search_space, with_values
+from pml_incremental.experiment.tuning.validation_scenario import validation_scenario
 from pml_incremental.trainers import NonFiniteLossError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def tune(
 
     Args:
         config: a validated config.
-        spec: the strategy; see :func:`~pml_incremental.experiment.search_space.search_space`.
+        spec: the strategy; :func:`~pml_incremental.experiment.tuning.search_space.search_space`
         trials: how many to try in all, at least 1.
         validation_fraction: share of each class's training images to validate on.
         progress: whether to show progress bars.

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pml_incremental.config import ExperimentConfig, ObjectSpec
-from pml_incremental.experiment.comparison import Comparison
-from pml_incremental.experiment.comparison_report import write_comparison
-from pml_incremental.experiment.engines import Engine, ThisProcess
+from pml_incremental.experiment.comparison.comparison import Comparison
+from pml_incremental.experiment.comparison.comparison_report import write_comparison
+from pml_incremental.experiment.comparison.engines import Engine, ThisProcess
+from pml_incremental.experiment.comparison.share import Share, do_share, read_share
 from pml_incremental.experiment.outputs import write_outputs
 from pml_incremental.experiment.result import Result
 from pml_incremental.experiment.run_folder import RunFolder
-from pml_incremental.experiment.share import Share, do_share, read_share
 from pml_incremental.experiment.task_loop import build_strategy, spec_label
 
 

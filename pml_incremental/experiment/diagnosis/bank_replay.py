@@ -7,9 +7,9 @@ from itertools import chain
 from typing import get_args
 
 from pml_incremental.estimators import EstimatorBank
-from pml_incremental.experiment.candidates import Candidate
+from pml_incremental.experiment.diagnosis.candidates import Candidate
+from pml_incremental.experiment.diagnosis.stored_run import StoredRun, StoredStrategy
 from pml_incremental.experiment.seeding import seed_everything
-from pml_incremental.experiment.stored_run import StoredRun, StoredStrategy
 from pml_incremental.losses import FeatureEstimationLoss
 from pml_incremental.scenarios import Task
 from pml_incremental.strategies.accuracy_ranges import accuracy_ranges

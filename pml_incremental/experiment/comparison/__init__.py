@@ -1,0 +1,1 @@
+"""Strategies and seeds side by side."""

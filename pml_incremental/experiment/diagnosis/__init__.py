@@ -1,0 +1,1 @@
+"""Estimated against real prior models of a finished run."""

@@ -1,0 +1,1 @@
+"""Weights and temperatures chosen on training images alone."""
