@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 from torchvision.models import resnet18
 
+from pml_incremental.estimators import EstimatorBank
 from pml_incremental.functional import correlation_distillation
-from pml_incremental.losses import CorrelationDistillationLoss
+from pml_incremental.losses import CorrelationDistillationLoss, FeatureEstimationLoss
 from pml_incremental.models import SmallConvNet, remove_classification_head
 from pml_incremental.trainers import IncrementalMetricLoss, Teacher
 
 ROUNDS = 60
 TEMPERATURE = 4.0
+PRIOR_MODELS = 10
 
 
 def seconds(function: Callable[[], object], calls: int) -> float:
@@ -141,6 +143,37 @@ def benchmark_step(name: str, trunk: nn.Module, width: int, images: Tensor, roun
     )
 
 
+def benchmark_estimation() -> None:
+    student = torch.randn(80, 512, requires_grad=True)
+    teacher = torch.randn(80, 512)
+    network = resnet18(weights=None).eval()
+    images = torch.randn(80, 3, 224, 224)
+    correlation = CorrelationDistillationLoss(TEMPERATURE)
+
+    def step(loss: nn.Module) -> Callable[[], None]:
+        def run() -> None:
+            student.grad = None
+            loss(student, ref_emb=teacher).backward()
+
+        return run
+
+    @torch.no_grad()
+    def forward_pass() -> None:
+        network(images)
+
+    for name in ("AccuracyChangeEstimator", "DriftEstimator", "LinearEstimator", "MLPEstimator"):
+        bank = EstimatorBank(name)
+        for _ in range(PRIOR_MODELS):
+            bank.update([(torch.randn(80, 512), torch.randn(80, 512))])
+            if bank.needs_ranges:
+                bank.set_ranges(dict.fromkeys(range(1, len(bank) + 1), (-0.05, 0.2)))
+        estimation = step(FeatureEstimationLoss(bank, TEMPERATURE))
+        title = f"estimation loss, {name}, 10 prior models / correlation loss"
+        compare(title, estimation, step(correlation), "<= 12")
+    title = "one forward pass of ResNet-18 at 224 px / estimation loss, MLPEstimator"
+    compare(title, forward_pass, estimation, ">= 0.5, as ten would be 5", rounds=5, calls=1)
+
+
 def main() -> None:
     if sys.argv[1:] == ["evaluation"]:
         from benchmark_evaluation import benchmark_evaluation
@@ -153,6 +186,7 @@ def main() -> None:
         f"torch {torch.__version__}, medians of {ROUNDS} rounds run in turn"
     )
     benchmark_loss()
+    benchmark_estimation()
     resnet = remove_classification_head(resnet18(weights=None))
     benchmark_step("ResNet-18 at 64 px", resnet, 512, torch.randn(80, 3, 64, 64), rounds=20)
     small = SmallConvNet()
