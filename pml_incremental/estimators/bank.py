@@ -15,7 +15,7 @@ from pml_incremental.estimators._checks import check_change_of_teacher
 from pml_incremental.estimators._draws import Draws
 from pml_incremental.estimators.base import FeatureEstimator
 from pml_incremental.estimators.registry import build_estimator, class_path
-from pml_incremental.functional.correlation import widen
+from pml_incremental.functional.precision import widen
 
 _FORMAT = 1
 

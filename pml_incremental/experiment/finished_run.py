@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pml_incremental.config import ExperimentConfig, load_config
 from pml_incremental.experiment.assembly import build_models, build_scenario, choose_device
+from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import ClassIncrementalScenario
 from pml_incremental.testers import IncrementalTester
 
@@ -67,9 +68,7 @@ class FinishedRun:
         tensors = load_file(self.weights(strategy, task))
         models = build_models(self.config, self.scenario[0], self.device)
         for name in ("trunk", "embedder"):
-            prefix = name + "."
-            state = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-            models[name].load_state_dict(state)
+            models[name].load_state_dict(tensors_under(f"{name}.", tensors))
         return {name: models[name].eval() for name in ("trunk", "embedder")}
 
     def tester(self) -> IncrementalTester:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment.assembly import build_losses, build_models
-from pml_incremental.models import GrowingClassifier, output_width
+from pml_incremental.models import GrowingClassifier, output_width, tensors_under
 from pml_incremental.scenarios import Task
 
 
@@ -57,10 +57,7 @@ class Student:
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take back what :meth:`tensors` gave; grow to the same number of classes first."""
         for name, module in self.modules().items():
-            prefix = name + "."
-            module.load_state_dict(
-                {key[len(prefix) :]: v for key, v in tensors.items() if key.startswith(prefix)}
-            )
+            module.load_state_dict(tensors_under(f"{name}.", tensors))
 
     def _build_losses(self, num_classes: int) -> dict[str, nn.Module]:
         losses = build_losses(self.config.loss_funcs, num_classes, self.embedding_size)

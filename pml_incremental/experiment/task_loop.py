@@ -22,6 +22,7 @@ from pml_incremental.experiment.student import Student
 from pml_incremental.experiment.trained import trained_model
 from pml_incremental.experiment.training_images import training_images
 from pml_incremental.metrics import TaskMatrix
+from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import ClassIncrementalScenario, Task
 from pml_incremental.strategies import FinishedTask, Strategy
 from pml_incremental.testers import Evaluation, IncrementalTester
@@ -130,8 +131,7 @@ class TaskLoop:
         self, label: str, task: Task, student: Student, prior: Priors, strategy: Strategy
     ) -> Measurements:
         """Learn and evaluate a task, or take both from the folder."""
-        is_shared = task.number == 1 and strategy.shares_first_task
-        stage = task.name if is_shared else f"{label}/{task.name}"
+        stage = stage_folder(label, strategy, task)
         found: Measurements | None = self.folder.read_json(f"{stage}/evaluation.json")
         seed_everything(self.config.seed, task.number)
         student.grow(task.labels.stop)
@@ -140,7 +140,7 @@ class TaskLoop:
         if found is not None and has_seen:
             student.load(self.folder.read_tensors(f"{stage}/model.safetensors"))
             return found
-        who = "all strategies" if is_shared else label
+        who = "all strategies" if stage == task.name else label
         description = f"{who} · task {task.number}/{len(self.scenario)}"
         self.train(task, student, prior, strategy, description)
         self.folder.write_tensors(f"{stage}/model.safetensors", student.tensors())
@@ -178,9 +178,8 @@ class TaskLoop:
         if teacher is None:
             return None
         if strategy.moves_teacher:
-            teacher = Teacher.snapshot(
-                teacher.models()
-            )  # the model before the task stays as it was
+            # The model before the task stays as it was.
+            teacher = Teacher.snapshot(teacher.models())
         # In a stream of its own: what a component draws must not change the training batches.
         seed_everything(self.config.seed, task.number, 2)
         for component in strategy.components:
@@ -202,7 +201,6 @@ class TaskLoop:
             assert images is not None  # a strategy with components trains on every task
             component.measure(trained_model(self.config, student, images))
             component.end_task(finished)
-        for component in strategy.components:
             if report := component.report():
                 self.folder.write_json(f"{label}/{finished.task.name}/memory.json", report)
         memory = _memory(strategy)
@@ -255,6 +253,12 @@ def build_strategy(config: ExperimentConfig, spec: ObjectSpec) -> Strategy:
     return strategy
 
 
+def stage_folder(label: str, strategy: Strategy, task: Task) -> str:
+    """Where a strategy's model after a task is; the first may be common to all strategies."""
+    is_shared = task.number == 1 and strategy.shares_first_task
+    return task.name if is_shared else f"{label}/{task.name}"
+
+
 def memory_file(label: str, task: Task) -> str:
     """Where a strategy's memory after a task is."""
     return f"{label}/{task.name}/memory.safetensors"
@@ -270,7 +274,4 @@ def _memory(strategy: Strategy) -> dict[str, Tensor]:
 
 def _load_memory(strategy: Strategy, memory: dict[str, Tensor]) -> None:
     for index, component in enumerate(strategy.components):
-        prefix = f"{index}."
-        component.load_state_dict(
-            {key[len(prefix) :]: v for key, v in memory.items() if key.startswith(prefix)}
-        )
+        component.load_state_dict(tensors_under(f"{index}.", memory))

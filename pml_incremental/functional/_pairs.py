@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from pml_incremental.functional._checks import check_paired
-from pml_incremental.functional.correlation import widen
+from pml_incremental.functional.precision import widen
 
 
 def paired(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from torch.autograd import Function
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from pml_incremental.functional._checks import check_paired, check_temperature
+from pml_incremental.functional.precision import widen
 from pml_incremental.functional.self_similarity import self_similarity
 
 
@@ -118,8 +119,3 @@ def correlation_distillation(student: Tensor, teacher: Tensor, temperature: floa
             self_similarity(student), self_similarity(teacher), temperature
         )
     return divergence
-
-
-def widen(tensor: Tensor) -> Tensor:
-    """Half precision to float32; float32 and float64 as they are."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pml_incremental.functional._checks import check_embeddings
-from pml_incremental.functional.correlation import widen
+from pml_incremental.functional.precision import widen
 
 
 def estimate_features(

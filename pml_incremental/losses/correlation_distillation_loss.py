@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pml_incremental.functional import similarity_divergence
 from pml_incremental.functional._checks import check_temperature
-from pml_incremental.functional.correlation import widen
+from pml_incremental.functional.precision import widen
 from pml_incremental.losses._batch_similarity import BatchSimilarity
 from pml_incremental.losses._teacher_embeddings import check_teacher_embeddings, element_losses
 

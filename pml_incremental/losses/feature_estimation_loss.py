@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.functional import similarity_divergence
-from pml_incremental.functional.correlation import widen
+from pml_incremental.functional.precision import widen
 from pml_incremental.losses._teacher_embeddings import check_teacher_embeddings, element_losses
 from pml_incremental.losses.correlation_distillation_loss import CorrelationDistillationLoss
 

@@ -1,6 +1,7 @@
 """Trunks, embedders and classifiers."""
 
 from pml_incremental.models.efficientnet_lite import efficientnet_lite0
+from pml_incremental.models.flat_tensors import tensors_under
 from pml_incremental.models.growing_classifier import GrowingClassifier
 from pml_incremental.models.interpolation import move_towards
 from pml_incremental.models.mlp import MLP
@@ -15,4 +16,5 @@ __all__ = [
     "move_towards",
     "output_width",
     "remove_classification_head",
+    "tensors_under",
 ]

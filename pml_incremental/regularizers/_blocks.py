@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pml_incremental.functional.correlation import widen
+from pml_incremental.functional.precision import widen
 
 
 def leading_block(name: str, parameters: Mapping[str, Tensor], size: torch.Size) -> Tensor:

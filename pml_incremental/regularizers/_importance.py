@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from pml_incremental.functional.correlation import widen
+from pml_incremental.functional.precision import widen
 from pml_incremental.regularizers._parameters import Models, evaluation_mode, named_parameters
 
 Batch = TypeVar("Batch")

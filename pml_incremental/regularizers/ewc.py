@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pml_incremental.functional.correlation import widen
+from pml_incremental.functional.precision import widen
 from pml_incremental.regularizers._blocks import grown
 from pml_incremental.regularizers._importance import mean_gradient_magnitudes
 from pml_incremental.regularizers._parameters import Models, named_parameters

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pml_incremental.estimators import EstimatorBank
+from pml_incremental.models import tensors_under
 from pml_incremental.strategies.accuracy_ranges import Range
 
 _PREFIX = "bank."
@@ -44,10 +45,6 @@ def load_bank(bank: EstimatorBank, tensors: Mapping[str, Tensor]) -> dict[int, R
     prior_models, seed, draws, width = (int(value) for value in tensors["counters"])
     bank.embedding_width = width or None
     state = {**bank.state_dict(), "prior_models": prior_models, "seed": seed, "draws": draws}
-    state["tensors"] = {
-        name.removeprefix(_PREFIX): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(_PREFIX)
-    }
+    state["tensors"] = tensors_under(_PREFIX, tensors)
     bank.load_state_dict(state)
     return {k: (low, high) for k, (low, high) in enumerate(tensors["ranges"].tolist(), 1)}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
+from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import Task
 from pml_incremental.strategies.component import Component, WeightedLoss
 from pml_incremental.trainers import Teacher
@@ -99,14 +100,8 @@ class Oracle(Component):
         for k in range(count):
             models = {}
             for name, model in like.models().items():
-                prefix = f"{k}.{name}."
-                weights = {
-                    key.removeprefix(prefix): tensor
-                    for key, tensor in self.stored.items()
-                    if key.startswith(prefix)
-                }
                 if name != "classifier":
                     models[name] = copy.deepcopy(model)
-                    models[name].load_state_dict(weights)
+                    models[name].load_state_dict(tensors_under(f"{k}.{name}.", self.stored))
             self.priors.append(Teacher(models["trunk"], models["embedder"]))
         self.stored = {}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pml_incremental.functional.correlation import widen
+from pml_incremental.functional.precision import widen
 from pml_incremental.models import move_towards
 from pml_incremental.strategies.component import Component
 from pml_incremental.strategies.strategy import Strategy, register_strategy

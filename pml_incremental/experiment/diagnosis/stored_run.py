@@ -14,7 +14,9 @@ from pml_incremental.experiment.task_loop import (
     build_strategy,
     memory_file,
     spec_label,
+    stage_folder,
 )
+from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import ClassIncrementalScenario, Task
 from pml_incremental.strategies import Component, Strategy
 from pml_incremental.strategies.estimation import Estimation
@@ -95,27 +97,21 @@ class StoredRun:
         measurements: list[Measurements] = [self.folder.read_json("before/evaluation.json")]
         for task in self.scenario:
             models.append(Teacher(**self._run.models(label, task.number)))
-            stage = _stage(label, strategy, task)
+            stage = stage_folder(label, strategy, task)
             measurements.append(self.folder.read_json(f"{stage}/evaluation.json"))
         return StoredStrategy(label, strategy, models, measurements)
 
     def restore(self, stored: StoredStrategy, component: Component, task: Task) -> None:
         """Give a component of the strategy the memory that it had after a task."""
-        prefix = f"{stored.strategy.components.index(component)}."
+        index = stored.strategy.components.index(component)
         memory = self.folder.read_tensors(memory_file(stored.label, task))
-        component.load_state_dict(
-            {
-                name.removeprefix(prefix): tensor
-                for name, tensor in memory.items()
-                if name.startswith(prefix)
-            }
-        )
+        component.load_state_dict(tensors_under(f"{index}.", memory))
 
     def _check_stages(self) -> None:
         for label, strategy in self.strategies().items():
             has_bank = any(isinstance(part, Estimation) for part in strategy.components)
             for task in self.scenario:
-                stage = _stage(label, strategy, task)
+                stage = stage_folder(label, strategy, task)
                 needed = [f"{stage}/evaluation.json", f"{stage}/model.safetensors"]
                 needed += [memory_file(label, task)] if has_bank else []
                 for name in needed:
@@ -124,9 +120,3 @@ class StoredRun:
                             f"{self.folder.path} is not finished: {name} is missing; continue the "
                             "run with the command that started it"
                         )
-
-
-def _stage(label: str, strategy: Strategy, task: Task) -> str:
-    """The folder of a model; the first may be common to all strategies."""
-    is_shared = task.number == 1 and strategy.shares_first_task
-    return task.name if is_shared else f"{label}/{task.name}"
