@@ -61,7 +61,8 @@ def build_models(
         models["classifier"] = config.models.classifier.build(
             "model", in_features=width, num_classes=len(task.labels)
         )
-    return {name: model.to(device) for name, model in models.items()}
+    layout = torch.channels_last if config.models.channels_last else torch.contiguous_format
+    return {name: model.to(device, memory_format=layout) for name, model in models.items()}
 
 
 def build_losses(
