@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,6 +122,20 @@ def test_optimizer_and_model() -> None:
     optimizer.zero_grad()
     model(torch.ones(1, 6)).sum().backward()
     optimizer.step()
+
+
+def test_a_model_is_filled_from_its_weights_file(tmp_path: Path) -> None:
+    plain = {"MLP": {"layer_sizes": [4]}}
+    trained = ObjectSpec.parse(plain).build("model", in_features=6)
+    file = tmp_path / "model.pth"
+    torch.save({f"embedder.{name}": p for name, p in trained.state_dict().items()}, file)
+    weights = {"weights_file": str(file), "weights_prefix": "embedder."}
+    spec = ObjectSpec.parse({"MLP": {**plain["MLP"], **weights}})
+    torch.testing.assert_close(
+        spec.build("model", in_features=6).state_dict(), trained.state_dict()
+    )
+    with pytest.raises(ValueError, match=r"1 of another shape: 0\.weight"):
+        spec.build("model", in_features=5)
 
 
 def test_enum_names_become_members() -> None:
