@@ -109,14 +109,16 @@ class ObjectSpec(BaseModel):
                 kwargs[name] = as_argument(parameters.get(name), inner)
         built = target(**kwargs)
         if common:
-            _fill(built, **{name: self.kwargs[name] for name in common})
+            # What is told the width of features comes after a trunk and keeps its last layer.
+            weights = {name: self.kwargs[name] for name in common}
+            _fill(built, keep_head="in_features" in offered, **weights)
         return built
 
 
-def _fill(model: Any, weights_file: str, weights_prefix: str = "") -> None:
+def _fill(model: Any, keep_head: bool, weights_file: str, weights_prefix: str = "") -> None:
     from pml_incremental.models import load_weights
 
-    load_weights(model, weights_file, weights_prefix)
+    load_weights(model, weights_file, weights_prefix, keep_head)
 
 
 def _build_inner(value: Any, path: KeyPath, offered: dict[str, Any]) -> Any:

@@ -50,6 +50,7 @@ def find_archives(root: Path, archives: Sequence[Archive], dataset: str, downloa
     """
     for archive in archives:
         if download and archive.missing_from(root):
+            _refuse_part(root, archive)
             root.mkdir(parents=True, exist_ok=True)
             file = _download(root, archive)
             unpack(file, root)
@@ -81,16 +82,26 @@ def unpack(archive: Path, root: Path) -> None:
             extract = _extract_zip if zipfile.is_zipfile(archive) else _extract_tar
             extract(archive, inside)
         except _DAMAGED as error:
-            raise ValueError(f"{archive} is damaged: {error}; remove it and try again") from error
+            raise ValueError(f"{archive} is damaged: {error}; try again") from error
         entries = sorted(inside.iterdir())
         present = [entry.name for entry in entries if (root / entry.name).exists()]
         if present:
             raise ValueError(
-                f"cannot unpack {archive}: {', '.join(present)} in {root} already; move it away "
-                "if it is not whole"
+                f"cannot unpack {archive}: {', '.join(present)} in {root} already; move it away"
             )
         for entry in entries:
             entry.rename(root / entry.name)
+
+
+def _refuse_part(root: Path, archive: Archive) -> None:
+    """Say before a long download that what it brings could not be unpacked."""
+    tops = sorted({Path(name).parts[0] for name in archive.holds})
+    present = [name for name in tops if (root / name).exists()]
+    if present:
+        raise ValueError(
+            f"{root} has {', '.join(present)} but lacks {', '.join(archive.missing_from(root))}: "
+            "move away what is there before the dataset is downloaded anew"
+        )
 
 
 def _download(root: Path, archive: Archive) -> Path:

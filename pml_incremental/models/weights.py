@@ -20,12 +20,14 @@ _SHOWN = 5
 _COUNTER = "num_batches_tracked"  # of BatchNorm, which files older than torch 0.4.1 lack
 
 
-def load_weights(network: nn.Module, file: str | os.PathLike[str], prefix: str = "") -> nn.Module:
-    """Fill a network with the weights of a local file, all of them, and remove its head.
+def load_weights(
+    network: nn.Module, file: str | os.PathLike[str], prefix: str = "", keep_head: bool = False
+) -> nn.Module:
+    """Fill a network with all the weights of a local file, as a trunk.
 
-    The classification layer is removed first, and the file's, if it has one, is not read. All other
-    weights must be in the file, in their shapes, and no further ones. Two old forms are taken too:
-    vectors of shape (1, n) for (n,), and BatchNorm without its counter of batches.
+    The network's classification layer is removed first, and the file's, if it has one, is not read.
+    All other weights must be in the file, in their shapes, and no further ones. Two old forms are
+    taken too: vectors of shape (1, n) for (n,), and BatchNorm without its counter of batches.
 
     Args:
         network: changed in place.
@@ -35,9 +37,10 @@ def load_weights(network: nn.Module, file: str | os.PathLike[str], prefix: str =
         prefix: of the names in the file that are this network's, and is cut off, such as
             ``trunk.`` for a ``model.safetensors`` of a run or ``module.`` for one saved from
             ``DataParallel``.
+        keep_head: leave the network as it is, and read the weights of its last layer too.
 
     Returns:
-        The network, which now gives features.
+        The network.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -55,9 +58,13 @@ def load_weights(network: nn.Module, file: str | os.PathLike[str], prefix: str =
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of weights {path}")
-    remove_classification_head(network)
+    found = tensors_under(prefix, _read(path))
+    if not keep_head:
+        remove_classification_head(network)
     expected = network.state_dict()
-    found = _as_expected(tensors_under(prefix, _read(path)), expected)
+    if not keep_head:
+        found = _without_head(found, expected)
+    found = _with_plain_vectors(found, expected)
     problems = _describe_problems(found, expected)
     if problems:
         of = f" under {prefix!r}" if prefix else ""
@@ -95,15 +102,23 @@ def _is_state(content: Any) -> bool:
     return isinstance(content, Mapping) and all(isinstance(v, Tensor) for v in content.values())
 
 
-def _as_expected(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights found without those of a head, old vectors of shape (1, n) as (n,)."""
-    kept = {}
-    for name, tensor in found.items():
-        if name in expected and tensor.shape == (1, *expected[name].shape):
-            kept[name] = tensor[0]
-        elif name in expected or name.split(".")[0] not in HEADS:
-            kept[name] = tensor
-    return kept
+def _without_head(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: tensor
+        for name, tensor in found.items()
+        if name in expected or name.split(".")[0] not in HEADS
+    }
+
+
+def _with_plain_vectors(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The same weights, those of shape (1, n) as (n,) where that is expected."""
+    shapes = {name: (1, *tensor.shape) for name, tensor in expected.items()}
+    return {
+        name: tensor[0] if tensor.shape == shapes.get(name) else tensor
+        for name, tensor in found.items()
+    }
 
 
 def _describe_problems(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:

@@ -120,6 +120,13 @@ def test_archive_that_lacks_what_it_should_hold(served, tmp_path):
         find_archives(tmp_path, [Archive(f"{url}/a.tgz", "a.tgz", ("bees",))], "A", True)
 
 
+def test_part_of_a_dataset_is_not_mixed_with_a_download(tmp_path):
+    (tmp_path / "birds").mkdir()
+    archive = Archive("http://127.0.0.1:1/x", "x", ("birds/list.txt", "birds/images"))
+    with pytest.raises(ValueError, match=r"has birds but lacks birds/list\.txt, birds/images"):
+        find_archives(tmp_path, [archive], "A", True)
+
+
 def test_address_that_is_not_there(served, tmp_path):
     with pytest.raises(OSError, match="404"):
         find_archives(tmp_path, [Archive(f"{served[1]}/no", "no.tgz", ("birds",))], "A", True)

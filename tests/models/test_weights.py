@@ -63,6 +63,19 @@ def test_prefix(trained, tmp_path):
         load_weights(Network(), tmp_path / "w.safetensors", prefix="student.")
 
 
+def test_head_can_be_kept_and_must_then_be_there(trained, tmp_path):
+    path = save(trained, tmp_path / "w.pth", "zip")
+    network = load_weights(Network(), path, keep_head=True)
+    torch.testing.assert_close(network.state_dict(), trained.state_dict())
+    with pytest.raises(ValueError, match=r"2 of another shape: fc\.weight"):
+        load_weights(Network(classes=3), path, keep_head=True)
+    trained.fc = nn.Identity()
+    save(trained, path, "zip")
+    with pytest.raises(ValueError, match=r"2 missing: fc\.weight, fc\.bias"):
+        load_weights(Network(), path, keep_head=True)
+    assert isinstance(load_weights(Network(), path).fc, nn.Identity)
+
+
 def test_old_files_of_bn_inception(tmp_path):
     """They hold vectors of BatchNorm as (1, n), no counters, and a head."""
     torch.manual_seed(0)
