@@ -1,0 +1,211 @@
+r"""Divergences between similarity matrices that never exist as a whole.
+
+With :math:`S = Z Z^\top` of a student, the same of a target, p and q the softmaxes of their rows
+over tau, and upstream gradients :math:`g_i` of :math:`KL(q_i \| p_i)`:
+
+.. math:: \partial L / \partial Z = (G + G^\top) Z, \qquad G_{ij} = g_i (p_{ij} - q_{ij}) / \tau
+
+and for the target :math:`G_{ij} = -g_i q_{ij} (\log p_{ij} - \log q_{ij} + KL(q_i \| p_i)) / \tau`.
+
+The forward pass takes a block of rows at a time and keeps one number for each row, the logarithm
+of what its softmax divides by. With those, any entry of G follows from the entries of the two
+similarity matrices at the same place. These are symmetric, so the backward pass computes them on
+and above the diagonal only, each entry giving :math:`G_{ij}` and :math:`G_{ji}`. In matrix products
+of N x N with d that makes 2 forward and 2 backward; keeping the matrices takes 2 and 1.
+
+The operators are opaque to ``torch.compile``, as an ``autograd.Function`` is not: it would find the
+forward pass's products again in the backward pass and keep them, all N x N of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import EllipsisType
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from pml_incremental.functional._row_divergence import difference_from_sum, divergence_of_rows
+
+_Index = tuple[EllipsisType | slice | None, ...]
+_INPUTS = "Tensor student, Tensor targets, float temperature, int rows"
+_KEPT = "Tensor divergence, Tensor student_log_sums, Tensor target_log_sums"
+
+
+def chunked_divergence(student: Tensor, targets: Tensor, temperature: float, rows: int) -> Tensor:
+    """tau^2 KL between the similarities of K target models and those of a student, row by row.
+
+    Args:
+        student: embeddings whose dot products are the similarities, shape (N, d).
+        targets: those of K models for the same images, shape (K, N, d').
+        temperature: tau > 0.
+        rows: how many rows of the similarity matrices are in memory at a time.
+
+    Returns:
+        Shape (K, N).
+    """
+    wide = torch.promote_types(student.dtype, targets.dtype)
+    divergence, _, _ = _divergence(student.to(wide), targets.to(wide), temperature, rows)
+    scaled: Tensor = divergence * temperature**2
+    return scaled
+
+
+@torch.library.custom_op(
+    "pml_incremental::chunked_divergence",
+    mutates_args=(),
+    schema=f"({_INPUTS}) -> (Tensor, Tensor, Tensor)",
+)
+def _divergence(
+    student: Tensor, targets: Tensor, temperature: float, rows: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    outputs = divergence, student_log_sums, target_log_sums = _outputs(student, targets)
+    with torch.autocast(student.device.type, enabled=False):
+        for block in _blocks(len(student), rows):
+            student_logits = student[block] / temperature @ student.T
+            target_logits = targets[:, block] / temperature @ targets.mT
+            log_p = torch.log_softmax(student_logits, dim=-1)
+            log_q = torch.log_softmax(target_logits, dim=-1)
+            student_log_sums[block] = student_logits.amax(dim=-1) - log_p.amax(dim=-1)
+            target_log_sums[:, block] = target_logits.amax(dim=-1) - log_q.amax(dim=-1)
+            del student_logits, target_logits
+            log_ratio = log_p - log_q
+            q = log_q.exp_()
+            difference = difference_from_sum(log_p.exp_() + q, log_ratio)
+            divergence[:, block] = divergence_of_rows(difference, q, log_ratio)
+    return outputs
+
+
+@_divergence.register_fake
+def _outputs(student: Tensor, targets: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    models, count, _ = targets.shape
+    return (
+        targets.new_empty(models, count),
+        student.new_empty(count),
+        targets.new_empty(models, count),
+    )
+
+
+@torch.library.custom_op(
+    "pml_incremental::chunked_divergence_student_gradient",
+    mutates_args=(),
+    schema=f"(Tensor grad, {_KEPT}, {_INPUTS}) -> Tensor",
+)
+def _student_gradient(
+    grad: Tensor,
+    divergence: Tensor,  # noqa: ARG001
+    student_log_sums: Tensor,
+    target_log_sums: Tensor,
+    student: Tensor,
+    targets: Tensor,
+    temperature: float,
+    rows: int,
+) -> Tensor:
+    def entries(student_logits: Tensor, target_logits: Tensor, own: _Index) -> Tensor:
+        log_p = student_logits - student_log_sums[own]
+        log_q = target_logits - target_log_sums[own]
+        log_ratio = log_p - log_q
+        difference = difference_from_sum(log_p.exp_() + log_q.exp_(), log_ratio)
+        return difference.mul_(grad[own]).sum(dim=0, keepdim=True)
+
+    gradient = _through_similarities(
+        entries, student.unsqueeze(0), student, targets, temperature, rows
+    )
+    return gradient.squeeze(0)
+
+
+@torch.library.custom_op(
+    "pml_incremental::chunked_divergence_target_gradient",
+    mutates_args=(),
+    schema=f"(Tensor grad, {_KEPT}, {_INPUTS}) -> Tensor",
+)
+def _target_gradient(
+    grad: Tensor,
+    divergence: Tensor,
+    student_log_sums: Tensor,
+    target_log_sums: Tensor,
+    student: Tensor,
+    targets: Tensor,
+    temperature: float,
+    rows: int,
+) -> Tensor:
+    def entries(student_logits: Tensor, target_logits: Tensor, own: _Index) -> Tensor:
+        log_q = target_logits - target_log_sums[own]
+        log_ratio = (student_logits - student_log_sums[own]) - log_q
+        return log_ratio.add_(divergence[own]).mul_(log_q.exp_()).mul_(-grad[own])
+
+    return _through_similarities(entries, targets, student, targets, temperature, rows)
+
+
+def _through_similarities(
+    entries: Callable[[Tensor, Tensor, _Index], Tensor],
+    embeddings: Tensor,
+    student: Tensor,
+    targets: Tensor,
+    temperature: float,
+    rows: int,
+) -> Tensor:
+    """(G + G^T) Z / tau for each of ``embeddings`` Z, shape (K, N, d).
+
+    ``entries`` gives those of G in a panel of similarities over tau. It is told how to index what
+    is kept for each row: as the panel's rows, or, for G^T, as its columns.
+    """
+    gradient = torch.zeros_like(embeddings)
+    with torch.autocast(student.device.type, enabled=False):
+        for block in _blocks(len(student), rows):
+            onward, beyond = slice(block.start, None), slice(block.stop, None)
+            panel = (
+                student[block] / temperature @ student[onward].T,
+                targets[:, block] / temperature @ targets[:, onward].mT,
+            )
+            symmetric = entries(*panel, (..., block, None))
+            symmetric.add_(entries(*panel, (..., None, onward))).div_(temperature)
+            gradient[:, block].baddbmm_(symmetric, embeddings[:, onward])
+            right = symmetric[..., block.stop - block.start :]
+            gradient[:, beyond].baddbmm_(right.mT, embeddings[:, block])
+    return gradient
+
+
+def _blocks(count: int, rows: int) -> Iterator[slice]:
+    for start in range(0, count, rows):
+        yield slice(start, min(start + rows, count))
+
+
+@_student_gradient.register_fake
+def _like_student(*inputs: Any) -> Tensor:
+    return torch.empty_like(inputs[4])
+
+
+@_target_gradient.register_fake
+def _like_targets(*inputs: Any) -> Tensor:
+    return torch.empty_like(inputs[5])
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    student, targets, ctx.temperature, ctx.rows = inputs
+    ctx.save_for_backward(*output, student, targets)
+
+
+def _backward(
+    ctx: Any, grad: Tensor, *_: Tensor
+) -> tuple[Tensor | None, Tensor | None, None, None]:
+    for_student, for_targets, *_ = ctx.needs_input_grad
+    arguments = (grad, *ctx.saved_tensors, ctx.temperature, ctx.rows)
+    return (
+        _student_gradient(*arguments) if for_student else None,
+        _target_gradient(*arguments) if for_targets else None,
+        None,
+        None,
+    )
+
+
+def _no_second_derivative(*_: Any) -> NoReturn:
+    raise RuntimeError(
+        "similarity matrices that are computed in chunks have no second derivative: differentiate "
+        "the loss once, or write it with torch's own functions"
+    )
+
+
+_divergence.register_autograd(_backward, setup_context=_keep)
+_student_gradient.register_autograd(_no_second_derivative)
+_target_gradient.register_autograd(_no_second_derivative)
