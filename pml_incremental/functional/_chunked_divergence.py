@@ -7,11 +7,12 @@ over tau, and upstream gradients :math:`g_i` of :math:`KL(q_i \| p_i)`:
 
 and for the target :math:`G_{ij} = -g_i q_{ij} (\log p_{ij} - \log q_{ij} + KL(q_i \| p_i)) / \tau`.
 
-The forward pass takes a block of rows at a time and keeps one number for each row, the logarithm
-of what its softmax divides by. With those, any entry of G follows from the entries of the two
-similarity matrices at the same place. These are symmetric, so the backward pass computes them on
-and above the diagonal only, each entry giving :math:`G_{ij}` and :math:`G_{ji}`. In matrix products
-of N x N with d that makes 2 forward and 2 backward; keeping the matrices takes 2 and 1.
+The forward pass takes a block of rows at a time and keeps a few numbers for each row: the
+logarithms of what the softmaxes divide by, and the difference of the two, which in float32 is more
+than the two can tell. With those, any entry of G follows from the entries of the two similarity
+matrices at the same place. These are symmetric, so the backward pass computes them on and above the
+diagonal only, each entry giving :math:`G_{ij}` and :math:`G_{ji}`. In matrix products of N x N with
+d that makes 2 forward and 2 backward; keeping the matrices takes 2 and 1.
 
 The operators are opaque to ``torch.compile``, as an ``autograd.Function`` is not: it would find the
 forward pass's products again in the backward pass and keep them, all N x N of them.
@@ -30,7 +31,7 @@ from pml_incremental.functional._row_divergence import difference_from_sum, dive
 
 _Index = tuple[EllipsisType | slice | None, ...]
 _INPUTS = "Tensor student, Tensor targets, float temperature, int rows"
-_KEPT = "Tensor divergence, Tensor student_log_sums, Tensor target_log_sums"
+_KEPT = "Tensor divergence, Tensor student_log_sums, Tensor target_log_sums, Tensor log_sum_ratios"
 
 
 def chunked_divergence(student: Tensor, targets: Tensor, temperature: float, rows: int) -> Tensor:
@@ -46,7 +47,7 @@ def chunked_divergence(student: Tensor, targets: Tensor, temperature: float, row
         Shape (K, N).
     """
     wide = torch.promote_types(student.dtype, targets.dtype)
-    divergence, _, _ = _divergence(student.to(wide), targets.to(wide), temperature, rows)
+    divergence, *_ = _divergence(student.to(wide).unsqueeze(0), targets.to(wide), temperature, rows)
     scaled: Tensor = divergence * temperature**2
     return scaled
 
@@ -54,21 +55,26 @@ def chunked_divergence(student: Tensor, targets: Tensor, temperature: float, row
 @torch.library.custom_op(
     "pml_incremental::chunked_divergence",
     mutates_args=(),
-    schema=f"({_INPUTS}) -> (Tensor, Tensor, Tensor)",
+    schema=f"({_INPUTS}) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 def _divergence(
     student: Tensor, targets: Tensor, temperature: float, rows: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    outputs = divergence, student_log_sums, target_log_sums = _outputs(student, targets)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    outputs = _outputs(student, targets)
+    divergence, student_log_sums, target_log_sums, log_sum_ratios = outputs
     with torch.autocast(student.device.type, enabled=False):
-        for block in _blocks(len(student), rows):
-            student_logits = student[block] / temperature @ student.T
+        for block in _blocks(student.shape[1], rows):
+            # One kind of product for both: equal embeddings have equal similarities, to the bit.
+            student_logits = student[:, block] / temperature @ student.mT
             target_logits = targets[:, block] / temperature @ targets.mT
             log_p = torch.log_softmax(student_logits, dim=-1)
             log_q = torch.log_softmax(target_logits, dim=-1)
-            student_log_sums[block] = student_logits.amax(dim=-1) - log_p.amax(dim=-1)
-            target_log_sums[:, block] = target_logits.amax(dim=-1) - log_q.amax(dim=-1)
+            largest, rest = student_logits.amax(dim=-1), -log_p.amax(dim=-1)
+            target_largest, target_rest = target_logits.amax(dim=-1), -log_q.amax(dim=-1)
             del student_logits, target_logits
+            student_log_sums[:, block] = largest + rest
+            target_log_sums[:, block] = target_largest + target_rest
+            log_sum_ratios[:, block] = (largest - target_largest) + (rest - target_rest)
             log_ratio = log_p - log_q
             q = log_q.exp_()
             difference = difference_from_sum(log_p.exp_() + q, log_ratio)
@@ -77,13 +83,11 @@ def _divergence(
 
 
 @_divergence.register_fake
-def _outputs(student: Tensor, targets: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
-    models, count, _ = targets.shape
-    return (
-        targets.new_empty(models, count),
-        student.new_empty(count),
-        targets.new_empty(models, count),
-    )
+def _outputs(student: Tensor, targets: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    of_student, of_target = student.shape[:2], targets.shape[:2]
+    shapes = (of_target, of_student, of_target, of_target)
+    divergence, student_log_sums, target_log_sums, log_sum_ratios = map(targets.new_empty, shapes)
+    return divergence, student_log_sums, target_log_sums, log_sum_ratios
 
 
 @torch.library.custom_op(
@@ -96,22 +100,20 @@ def _student_gradient(
     divergence: Tensor,  # noqa: ARG001
     student_log_sums: Tensor,
     target_log_sums: Tensor,
+    log_sum_ratios: Tensor,
     student: Tensor,
     targets: Tensor,
     temperature: float,
     rows: int,
 ) -> Tensor:
     def entries(student_logits: Tensor, target_logits: Tensor, own: _Index) -> Tensor:
-        log_p = student_logits - student_log_sums[own]
-        log_q = target_logits - target_log_sums[own]
-        log_ratio = log_p - log_q
-        difference = difference_from_sum(log_p.exp_() + log_q.exp_(), log_ratio)
+        log_ratio = (student_logits - target_logits).sub_(log_sum_ratios[own])
+        p = (student_logits - student_log_sums[own]).exp_()
+        q = (target_logits - target_log_sums[own]).exp_()
+        difference = difference_from_sum(q.add_(p), log_ratio)
         return difference.mul_(grad[own]).sum(dim=0, keepdim=True)
 
-    gradient = _through_similarities(
-        entries, student.unsqueeze(0), student, targets, temperature, rows
-    )
-    return gradient.squeeze(0)
+    return _through_similarities(entries, student, student, targets, temperature, rows)
 
 
 @torch.library.custom_op(
@@ -122,17 +124,18 @@ def _student_gradient(
 def _target_gradient(
     grad: Tensor,
     divergence: Tensor,
-    student_log_sums: Tensor,
+    student_log_sums: Tensor,  # noqa: ARG001
     target_log_sums: Tensor,
+    log_sum_ratios: Tensor,
     student: Tensor,
     targets: Tensor,
     temperature: float,
     rows: int,
 ) -> Tensor:
     def entries(student_logits: Tensor, target_logits: Tensor, own: _Index) -> Tensor:
-        log_q = target_logits - target_log_sums[own]
-        log_ratio = (student_logits - student_log_sums[own]) - log_q
-        return log_ratio.add_(divergence[own]).mul_(log_q.exp_()).mul_(-grad[own])
+        log_ratio = (student_logits - target_logits).sub_(log_sum_ratios[own])
+        q = (target_logits - target_log_sums[own]).exp_()
+        return log_ratio.add_(divergence[own]).mul_(q).mul_(-grad[own])
 
     return _through_similarities(entries, targets, student, targets, temperature, rows)
 
@@ -152,10 +155,10 @@ def _through_similarities(
     """
     gradient = torch.zeros_like(embeddings)
     with torch.autocast(student.device.type, enabled=False):
-        for block in _blocks(len(student), rows):
+        for block in _blocks(student.shape[1], rows):
             onward, beyond = slice(block.start, None), slice(block.stop, None)
             panel = (
-                student[block] / temperature @ student[onward].T,
+                student[:, block] / temperature @ student[:, onward].mT,
                 targets[:, block] / temperature @ targets[:, onward].mT,
             )
             symmetric = entries(*panel, (..., block, None))
@@ -173,12 +176,12 @@ def _blocks(count: int, rows: int) -> Iterator[slice]:
 
 @_student_gradient.register_fake
 def _like_student(*inputs: Any) -> Tensor:
-    return torch.empty_like(inputs[4])
+    return torch.empty_like(inputs[5])
 
 
 @_target_gradient.register_fake
 def _like_targets(*inputs: Any) -> Tensor:
-    return torch.empty_like(inputs[5])
+    return torch.empty_like(inputs[6])
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
