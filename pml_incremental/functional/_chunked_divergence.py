@@ -14,24 +14,20 @@ matrices at the same place. These are symmetric, so the backward pass computes t
 diagonal only, each entry giving :math:`G_{ij}` and :math:`G_{ji}`. In matrix products of N x N with
 d that makes 2 forward and 2 backward; keeping the matrices takes 2 and 1.
 
-The operators are opaque to ``torch.compile``, as an ``autograd.Function`` is not: it would find the
-forward pass's products again in the backward pass and keep them, all N x N of them.
+The operators are opaque to ``torch.compile``. It would write out the loops of an
+``autograd.Function``, thousands of operations at N = 16384, and decide itself what to recompute.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from types import EllipsisType
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pml_incremental.functional._chunked_gradients import student_gradient, target_gradient
+from pml_incremental.functional._chunks import blocks
 from pml_incremental.functional._row_divergence import difference_from_sum, divergence_of_rows
-
-_Index = tuple[EllipsisType | slice | None, ...]
-_INPUTS = "Tensor student, Tensor targets, float temperature, int rows"
-_KEPT = "Tensor divergence, Tensor student_log_sums, Tensor target_log_sums, Tensor log_sum_ratios"
 
 
 def chunked_divergence(student: Tensor, targets: Tensor, temperature: float, rows: int) -> Tensor:
@@ -55,7 +51,8 @@ def chunked_divergence(student: Tensor, targets: Tensor, temperature: float, row
 @torch.library.custom_op(
     "pml_incremental::chunked_divergence",
     mutates_args=(),
-    schema=f"({_INPUTS}) -> (Tensor, Tensor, Tensor, Tensor)",
+    schema="(Tensor student, Tensor targets, float temperature, int rows)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
 )
 def _divergence(
     student: Tensor, targets: Tensor, temperature: float, rows: int
@@ -63,7 +60,7 @@ def _divergence(
     outputs = _outputs(student, targets)
     divergence, student_log_sums, target_log_sums, log_sum_ratios = outputs
     with torch.autocast(student.device.type, enabled=False):
-        for block in _blocks(student.shape[1], rows):
+        for block in blocks(student.shape[1], rows):
             # One kind of product for both: equal embeddings have equal similarities, to the bit.
             student_logits = student[:, block] / temperature @ student.mT
             target_logits = targets[:, block] / temperature @ targets.mT
@@ -90,100 +87,6 @@ def _outputs(student: Tensor, targets: Tensor, *_: Any) -> tuple[Tensor, Tensor,
     return divergence, student_log_sums, target_log_sums, log_sum_ratios
 
 
-@torch.library.custom_op(
-    "pml_incremental::chunked_divergence_student_gradient",
-    mutates_args=(),
-    schema=f"(Tensor grad, {_KEPT}, {_INPUTS}) -> Tensor",
-)
-def _student_gradient(
-    grad: Tensor,
-    divergence: Tensor,  # noqa: ARG001
-    student_log_sums: Tensor,
-    target_log_sums: Tensor,
-    log_sum_ratios: Tensor,
-    student: Tensor,
-    targets: Tensor,
-    temperature: float,
-    rows: int,
-) -> Tensor:
-    def entries(student_logits: Tensor, target_logits: Tensor, own: _Index) -> Tensor:
-        log_ratio = (student_logits - target_logits).sub_(log_sum_ratios[own])
-        p = (student_logits - student_log_sums[own]).exp_()
-        q = (target_logits - target_log_sums[own]).exp_()
-        difference = difference_from_sum(q.add_(p), log_ratio)
-        return difference.mul_(grad[own]).sum(dim=0, keepdim=True)
-
-    return _through_similarities(entries, student, student, targets, temperature, rows)
-
-
-@torch.library.custom_op(
-    "pml_incremental::chunked_divergence_target_gradient",
-    mutates_args=(),
-    schema=f"(Tensor grad, {_KEPT}, {_INPUTS}) -> Tensor",
-)
-def _target_gradient(
-    grad: Tensor,
-    divergence: Tensor,
-    student_log_sums: Tensor,  # noqa: ARG001
-    target_log_sums: Tensor,
-    log_sum_ratios: Tensor,
-    student: Tensor,
-    targets: Tensor,
-    temperature: float,
-    rows: int,
-) -> Tensor:
-    def entries(student_logits: Tensor, target_logits: Tensor, own: _Index) -> Tensor:
-        log_ratio = (student_logits - target_logits).sub_(log_sum_ratios[own])
-        q = (target_logits - target_log_sums[own]).exp_()
-        return log_ratio.add_(divergence[own]).mul_(q).mul_(-grad[own])
-
-    return _through_similarities(entries, targets, student, targets, temperature, rows)
-
-
-def _through_similarities(
-    entries: Callable[[Tensor, Tensor, _Index], Tensor],
-    embeddings: Tensor,
-    student: Tensor,
-    targets: Tensor,
-    temperature: float,
-    rows: int,
-) -> Tensor:
-    """(G + G^T) Z / tau for each of ``embeddings`` Z, shape (K, N, d).
-
-    ``entries`` gives those of G in a panel of similarities over tau. It is told how to index what
-    is kept for each row: as the panel's rows, or, for G^T, as its columns.
-    """
-    gradient = torch.zeros_like(embeddings)
-    with torch.autocast(student.device.type, enabled=False):
-        for block in _blocks(student.shape[1], rows):
-            onward, beyond = slice(block.start, None), slice(block.stop, None)
-            panel = (
-                student[:, block] / temperature @ student[:, onward].mT,
-                targets[:, block] / temperature @ targets[:, onward].mT,
-            )
-            symmetric = entries(*panel, (..., block, None))
-            symmetric.add_(entries(*panel, (..., None, onward))).div_(temperature)
-            gradient[:, block].baddbmm_(symmetric, embeddings[:, onward])
-            right = symmetric[..., block.stop - block.start :]
-            gradient[:, beyond].baddbmm_(right.mT, embeddings[:, block])
-    return gradient
-
-
-def _blocks(count: int, rows: int) -> Iterator[slice]:
-    for start in range(0, count, rows):
-        yield slice(start, min(start + rows, count))
-
-
-@_student_gradient.register_fake
-def _like_student(*inputs: Any) -> Tensor:
-    return torch.empty_like(inputs[5])
-
-
-@_target_gradient.register_fake
-def _like_targets(*inputs: Any) -> Tensor:
-    return torch.empty_like(inputs[6])
-
-
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     student, targets, ctx.temperature, ctx.rows = inputs
     ctx.save_for_backward(*output, student, targets)
@@ -195,20 +98,11 @@ def _backward(
     for_student, for_targets, *_ = ctx.needs_input_grad
     arguments = (grad, *ctx.saved_tensors, ctx.temperature, ctx.rows)
     return (
-        _student_gradient(*arguments) if for_student else None,
-        _target_gradient(*arguments) if for_targets else None,
+        student_gradient(*arguments) if for_student else None,
+        target_gradient(*arguments) if for_targets else None,
         None,
         None,
-    )
-
-
-def _no_second_derivative(*_: Any) -> NoReturn:
-    raise RuntimeError(
-        "similarity matrices that are computed in chunks have no second derivative: differentiate "
-        "the loss once, or write it with torch's own functions"
     )
 
 
 _divergence.register_autograd(_backward, setup_context=_keep)
-_student_gradient.register_autograd(_no_second_derivative)
-_target_gradient.register_autograd(_no_second_derivative)

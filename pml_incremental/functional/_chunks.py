@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 DEFAULT_MAX_BYTES = 2**28
@@ -37,3 +39,9 @@ def rows_at_a_time(
         return None
     rows = max(max_bytes // bytes_per_row, 1)
     return min(rows, _ROWS_IN_CACHE) if device.type == "cpu" else rows
+
+
+def blocks(count: int, rows: int) -> Iterator[slice]:
+    """Slices of so many rows each, or fewer in the last."""
+    for start in range(0, count, rows):
+        yield slice(start, min(start + rows, count))

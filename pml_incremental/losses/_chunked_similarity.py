@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pml_incremental.functional import similarity_divergence
 from pml_incremental.functional._chunked_divergence import chunked_divergence
+from pml_incremental.functional._chunks import blocks
 from pml_incremental.losses._batch_similarity import BatchSimilarity, similarities_to
 
 _DOT_PRODUCTS = (DotProductSimilarity.compute_mat, BatchSimilarity.compute_mat)
@@ -42,20 +43,20 @@ def chunked_similarity_divergence(
         )
     if type(distance).compute_mat in _DOT_PRODUCTS and distance.power == 1:
         return chunked_divergence(student, targets, temperature, rows)
-    blocks = [
+    divergences = [
         checkpoint(
             _divergence_of_rows,
             distance,
             student,
             targets,
             temperature,
-            slice(start, start + rows),
+            block,
             use_reentrant=False,
             preserve_rng_state=False,
         )
-        for start in range(0, len(student), rows)
+        for block in blocks(len(student), rows)
     ]
-    return torch.cat(blocks, dim=1)
+    return torch.cat(divergences, dim=1)
 
 
 def _divergence_of_rows(
