@@ -1,4 +1,4 @@
-"""Speed as ratios within one run: ``python runners/benchmark.py [evaluation]``."""
+"""Speed as ratios within one run: ``python runners/benchmark.py [evaluation | large-batches]``."""
 
 from __future__ import annotations
 
@@ -179,6 +179,11 @@ def main() -> None:
         from benchmark_evaluation import benchmark_evaluation
 
         benchmark_evaluation()
+        return
+    if sys.argv[1:] == ["large-batches"]:
+        from benchmark_large_batches import benchmark_large_batches
+
+        benchmark_large_batches()
         return
     torch.manual_seed(0)
     print(

@@ -6,15 +6,13 @@ Each measurement runs in a process of its own, so that its peak memory is its ow
 from __future__ import annotations
 
 import json
-import resource
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from own_process import in_own_process, measured, peak_gb
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from torch import Tensor
 
@@ -85,21 +83,6 @@ def million() -> dict[str, Any]:
     }
 
 
-def measured(function: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    before, start, cpu_start = peak_gb(), time.perf_counter(), time.process_time()
-    result = function()
-    return result, {
-        "seconds": time.perf_counter() - start,
-        "cpu_seconds": time.process_time() - cpu_start,
-        "gb_over_data": peak_gb() - before,
-        "peak_gb": peak_gb(),
-    }
-
-
-def peak_gb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
 RECALLS = tuple(f"recall_at_{k}" for k in KS)
 MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "ours_5": lambda: ours(5, RECALLS),
@@ -112,16 +95,9 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
-def in_own_process(name: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, name]
-    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    figures: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
-    return figures
-
-
 def benchmark_evaluation() -> None:
     for per_class in (5, 100):
-        mine, theirs = (in_own_process(f"{who}_{per_class}") for who in ("ours", "pml"))
+        mine, theirs = (in_own_process(__file__, f"{who}_{per_class}") for who in ("ours", "pml"))
         print(
             f"{IMAGES} x {WIDTH}, {TASKS} tasks, {per_class} images a class, Recall@1..8 own and "
             f"joint: {mine['seconds']:.1f} s / PML {theirs['seconds']:.1f} s = "
@@ -129,12 +105,12 @@ def benchmark_evaluation() -> None:
             f"{mine['cpu_seconds'] / theirs['cpu_seconds']:.2f}); "
             f"{mine['gb_over_data']:.2f} GB over the embeddings (bar < 1.5)"
         )
-        deep = in_own_process(f"map_at_r_{per_class}")
+        deep = in_own_process(__file__, f"map_at_r_{per_class}")
         print(
             f"  with mAP@R: {deep['seconds']:.1f} s, {deep['gb_over_data']:.2f} GB over the "
             f"embeddings, {deep['peak_gb']:.2f} GB in all (bar < 2)"
         )
-    found = in_own_process("million")
+    found = in_own_process(__file__, "million")
     print(
         f"{MILLION} x {NARROW} by IVF1024,Flat with nprobe 32: built in {found['build_s']:.0f} s, "
         f"10000 queries in {found['search_10000_queries_s']:.1f} s, {found['peak_gb']:.2f} GB in "
