@@ -14,7 +14,8 @@ import torch
 from pml_incremental.config import ExperimentConfig, ObjectSpec, dump_yaml
 from pml_incremental.experiment.assembly import batch_size
 from pml_incremental.experiment.run_folder import RunFolder
-from pml_incremental.experiment.task_loop import TaskLoop, spec_label
+from pml_incremental.experiment.strategy_specs import spec_label
+from pml_incremental.experiment.task_loop import TaskLoop
 from pml_incremental.experiment.tuning.search_space import search_space, with_values
 from pml_incremental.experiment.tuning.validation_scenario import validation_scenario
 from pml_incremental.trainers import NonFiniteLossError
