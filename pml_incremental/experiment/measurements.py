@@ -50,12 +50,16 @@ def task_matrices(rows: Sequence[Measurements], tasks: Sequence[Task]) -> dict[s
     """One matrix per metric.
 
     Args:
-        rows: of the model before any task and after each.
+        rows: of the model before any task and after each so far; the others are NaN.
         tasks: all of the run.
     """
+    to_come = [[math.nan] * len(tasks)] * (len(tasks) + 1 - len(rows))
 
     def row_values(row: Measurements, metric: str) -> list[float]:
         values = [row[metric][task.name] for task in tasks]
         return [math.nan if value is None else value for value in values]
 
-    return {metric: TaskMatrix([row_values(row, metric) for row in rows]) for metric in rows[0]}
+    return {
+        metric: TaskMatrix([*(row_values(row, metric) for row in rows), *to_come])
+        for metric in rows[0]
+    }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment.learn import learn_task
@@ -32,6 +33,7 @@ def train_stage(
     prior: Priors,
     description: str,
     progress: bool,
+    record: Callable[[Any], None] | None = None,
 ) -> None:
     """Learn a task from the images that the strategy takes, if it takes any.
 
@@ -43,6 +45,7 @@ def train_stage(
         prior: the models before it.
         description: text before the progress bar.
         progress: whether to show the bar.
+        record: called with the trainer after each iteration.
     """
     task, strategy = stage.task, stage.strategy
     images = training_images(strategy, seen)
@@ -52,7 +55,7 @@ def train_stage(
     if task.number == 1 and not strategy.observes_training:
         components = ()
     beside = begin_task(config.seed, stage, prior)
-    learn_task(config, task, images, student, beside, components, description, progress)
+    learn_task(config, task, images, student, beside, components, description, progress, record)
     if prior.teacher is not None:
         trained = trained_model(config, student, images)
         for component in components:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,17 +13,21 @@ from pml_incremental.config import ExperimentConfig, ObjectSpec
 from pml_incremental.experiment.assembly import build_scenario, choose_device
 from pml_incremental.experiment.environment import describe_environment
 from pml_incremental.experiment.measurements import Measurements, measure, task_matrices
+from pml_incremental.experiment.outputs import draw_matrices
 from pml_incremental.experiment.retrievals import draw_retrievals
 from pml_incremental.experiment.run_folder import RunFolder
+from pml_incremental.experiment.run_records import RunRecords
 from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.experiment.stage import Stage
 from pml_incremental.experiment.stage_training import Priors, train_stage
 from pml_incremental.experiment.strategy_memory import load_memory, pack_memory
+from pml_incremental.experiment.strategy_records import record_finished_task, record_pictures
 from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
 from pml_incremental.experiment.student import Student
 from pml_incremental.experiment.trained import trained_model
 from pml_incremental.experiment.training_images import training_images
 from pml_incremental.metrics import TaskMatrix
+from pml_incremental.records import RecordWriter
 from pml_incremental.scenarios import ClassIncrementalScenario
 from pml_incremental.strategies import FinishedTask, Strategy
 from pml_incremental.testers import IncrementalTester
@@ -37,6 +43,7 @@ class TaskLoop:
     folder: RunFolder
     tester: IncrementalTester
     device: torch.device
+    records: RunRecords
     progress: bool
     draws: bool = True
 
@@ -51,27 +58,45 @@ class TaskLoop:
         folder = RunFolder(Path(config.output) / config.name, config.to_yaml_dict())
         folder.write_json("environment.json", describe_environment(device))
         tester = config.tester.build("tester", data_device=device, dataloader_num_workers=0)
-        return cls(config, scenario, folder, tester, device, progress)
+        records = RunRecords(config, folder.path / "records")
+        return cls(config, scenario, folder, tester, device, records, progress)
 
     def learn_strategy(self, spec: ObjectSpec) -> dict[str, TaskMatrix]:
         """All tasks with one strategy."""
+        with self.records.open(f"{spec_label(spec)}/summary") as summary:
+            return self.learn_tasks(spec, summary)
+
+    def learn_tasks(self, spec: ObjectSpec, summary: RecordWriter) -> dict[str, TaskMatrix]:
+        """All tasks with one strategy, each of which adds to the summary."""
         label = spec_label(spec)
         strategy = build_strategy(self.config, spec)
         student = self.new_student()
         rows = [self.evaluate_before(student)]
+        matrices: dict[str, TaskMatrix] = {}
         prior = Priors()
         for task in self.scenario:
             stage = Stage(label, strategy, task)
             rows.append(self.learn_stage(stage, student, prior))
             frozen = Teacher.snapshot(student.models)
-            self.remember(
-                stage, FinishedTask(task, prior.teacher, frozen, self.device, rows), student
-            )
+            finished = FinishedTask(task, prior.teacher, frozen, self.device, rows)
+            self.remember(stage, finished, student)
             prior = Priors(teacher=frozen, previous=prior.teacher)
+            matrices = task_matrices(rows, list(self.scenario))
+            memory = self.folder.read_json(stage.report_file)
+            record_finished_task(summary, task.number, matrices, memory)
         if self.draws:
-            picture = self.folder.file(f"pictures/retrieval_{label}.png")
-            draw_retrievals(picture, label, self.scenario, self.tester, student.models)
-        return task_matrices(rows, list(self.scenario))
+            self.draw(label, matrices, student, summary)
+        return matrices
+
+    def draw(
+        self, label: str, matrices: dict[str, TaskMatrix], student: Student, summary: RecordWriter
+    ) -> None:
+        """What the last model finds and, if there are records, the matrices."""
+        picture = self.folder.file(f"pictures/retrieval_{label}.png")
+        draw_retrievals(picture, label, self.scenario, self.tester, student.models)
+        if self.records.wanted:
+            pictures = {"retrieval": picture, **draw_matrices(label, matrices, self.folder)}
+            record_pictures(summary, pictures, len(self.scenario))
 
     def learn_start(self) -> None:
         """What strategies share: the evaluation before any task, and the first task."""
@@ -97,21 +122,34 @@ class TaskLoop:
         """Learn and evaluate a task, or take both from the folder."""
         task = stage.task
         found: Measurements | None = self.folder.read_json(stage.evaluation_file)
-        seed_everything(self.config.seed, task.number)
-        student.grow(task.labels.stop)
         # What a component saw in training is gone unless its memory was stored.
         has_seen = not stage.strategy.observes_training or self.folder.has(stage.memory_file)
         if found is not None and has_seen:
+            student.grow(task.labels.stop)
             student.load(self.folder.read_tensors(stage.weights_file))
             return found
-        who = "all strategies" if stage.is_shared else stage.label
-        description = f"{who} · task {task.number}/{len(self.scenario)}"
-        seen = self.scenario.seen(task.number)
-        train_stage(self.config, stage, seen, student, prior, description, self.progress)
+        with self.records.open(stage.folder) as writer:
+            self.train(stage, student, prior, self.records.losses_hook(writer))
         self.folder.write_tensors(stage.weights_file, student.tensors())
         found = self.evaluate(student, seen=task.number)
         self.folder.write_json(stage.evaluation_file, found)
         return found
+
+    def train(
+        self,
+        stage: Stage,
+        student: Student,
+        prior: Priors,
+        record: Callable[[Any], None] | None,
+    ) -> None:
+        """Make room for the task's classes and learn it, in the task's own random stream."""
+        task = stage.task
+        seed_everything(self.config.seed, task.number)
+        student.grow(task.labels.stop)
+        who = "all strategies" if stage.is_shared else stage.label
+        description = f"{who} · task {task.number}/{len(self.scenario)}"
+        seen = self.scenario.seen(task.number)
+        train_stage(self.config, stage, seen, student, prior, description, self.progress, record)
 
     def remember(self, stage: Stage, finished: FinishedTask, student: Student) -> None:
         """Let the strategy's components see the finished task, or take what they kept of it."""
