@@ -94,8 +94,8 @@ def list_names(
         str,
         typer.Argument(
             help="datasets, distances, losses, lr_schedulers, miners, models, optimizers, "
-            "reducers, regularizers, samplers, scenarios, strategies, testers, trainers or "
-            "transforms.",
+            "record_writers, reducers, regularizers, samplers, scenarios, strategies, testers, "
+            "trainers or transforms.",
             show_default=False,
         ),
     ],

@@ -5,7 +5,7 @@ from pml_incremental.config.listing import available
 from pml_incremental.config.loading import load_config
 from pml_incremental.config.objects import ObjectSpec
 from pml_incremental.config.registry import CATEGORIES, PLURALS, resolve
-from pml_incremental.config.schema import ExperimentConfig, ModelSpecs, TransformSpecs
+from pml_incremental.config.schema import ExperimentConfig, ModelSpecs, RecordSpecs, TransformSpecs
 from pml_incremental.config.validation import validate
 from pml_incremental.config.yaml_files import dump_yaml, parse_yaml, read_yaml
 
@@ -16,6 +16,7 @@ __all__ = [
     "ExperimentConfig",
     "ModelSpecs",
     "ObjectSpec",
+    "RecordSpecs",
     "TransformSpecs",
     "available",
     "dump_yaml",

@@ -56,6 +56,7 @@ CATEGORIES: dict[str, tuple[Source, ...]] = {
     "lr_scheduler": _sources("torch.optim.lr_scheduler:LRScheduler", "torch.optim.lr_scheduler"),
     "trainer": _sources(f"{_PML}.trainers:BaseTrainer", "pml_incremental.trainers"),
     "tester": _sources(f"{_PML}.testers:BaseTester", "pml_incremental.testers"),
+    "record_writer": _sources("builtins:object", "pml_incremental.records.writers"),
     "strategy": _sources("builtins:object", "pml_incremental.strategies"),
 }
 _LEFT_OUT = (

@@ -22,10 +22,10 @@ from pml_incremental.config.fields import (
     FiniteNumber,
     LossWeights,
     Object,
+    Objects,
     ObjectsByName,
     PositiveInt,
     Strategies,
-    Transforms,
     drop_nulls,
 )
 from pml_incremental.config.layout import canonical
@@ -45,8 +45,8 @@ class TransformSpecs(_Section):
         eval: to those that are retrieved.
     """
 
-    train: Transforms = ()
-    eval: Transforms = ()
+    train: Objects = ()
+    eval: Objects = ()
 
 
 class ModelSpecs(_Section):
@@ -64,6 +64,18 @@ class ModelSpecs(_Section):
     embedder: Object | None = None
     classifier: Object | None = None
     channels_last: StrictBool = False
+
+
+class RecordSpecs(_Section):
+    """What is recorded while a run goes on, and where. Decides nothing of the run.
+
+    Args:
+        every: iterations between two records of the losses.
+        writers: where they go, such as ``RecordKeeperWriter`` or ``TensorBoardWriter``.
+    """
+
+    every: PositiveInt = 50
+    writers: Objects = ()
 
 
 class ExperimentConfig(_Section):
@@ -90,6 +102,8 @@ class ExperimentConfig(_Section):
         trainer: how a task is learned.
         num_epochs: of each task, or one number per task, the last of which repeats.
         tester: how a model is evaluated.
+        records: where losses, values and pictures are recorded; default: nowhere, beyond what
+            every run writes.
         strategies: methods against forgetting, each of which learns all tasks.
 
     Raises:
@@ -117,6 +131,7 @@ class ExperimentConfig(_Section):
     trainer: Object
     num_epochs: Epochs
     tester: Object = ObjectSpec(class_name="IncrementalTester")
+    records: Annotated[RecordSpecs, BeforeValidator(drop_nulls)] = RecordSpecs()
     strategies: Strategies = (
         ObjectSpec(class_name="finetune"),
         ObjectSpec(class_name="correlation"),

@@ -58,6 +58,7 @@ SUPPLIED: dict[str, dict[str, str]] = {
         "progress": "switched off by --quiet",
     },
     "tester": {"data_device": _BY_KEY.format("device")},
+    "record_writer": {"folder": _LOOP, "scope": _LOOP, "run": _LOOP},
 }
 # Types of arguments that PML does not annotate.
 TYPES: dict[str, dict[str, Any]] = {

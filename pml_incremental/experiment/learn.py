@@ -25,6 +25,7 @@ def learn_task(
     components: Sequence[Component],
     description: str,
     progress: bool,
+    record: Callable[[Any], None] | None = None,
 ) -> None:
     """Train the student on one task, in place.
 
@@ -37,6 +38,7 @@ def learn_task(
         components: what the strategy adds; without a teacher they only observe.
         description: text before the progress bar.
         progress: whether to show the bar.
+        record: called with the trainer after each iteration.
     """
     terms = loss_terms(config, task, student, components if teacher is not None else ())
     optimizers = build_optimizers(config.optimizers, student.modules())
@@ -63,6 +65,7 @@ def learn_task(
         teacher=teacher,
         description=description,
         progress=progress,
+        end_of_iteration_hook=record,
     )
     trainer.train(num_epochs=epochs_of(config, task.number))
 

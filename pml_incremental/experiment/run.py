@@ -7,7 +7,8 @@ import torch
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment.outputs import write_outputs
 from pml_incremental.experiment.result import Result
-from pml_incremental.experiment.task_loop import TaskLoop, spec_label
+from pml_incremental.experiment.strategy_specs import spec_label
+from pml_incremental.experiment.task_loop import TaskLoop
 
 
 def run(config: ExperimentConfig, *, progress: bool = True) -> Result:

@@ -14,7 +14,7 @@ from torch import Tensor
 from pml_incremental.config import dump_yaml, read_yaml
 
 # These may change between two starts of one run: they decide neither data nor training.
-_FREE_KEYS = ("output", "strategies", "threads")
+_FREE_KEYS = ("output", "records", "strategies", "threads")
 
 
 class RunFolder:
@@ -29,6 +29,7 @@ class RunFolder:
         <strategy>/
             task_2/  evaluation.json  model.safetensors  memory.safetensors
             own_recall_at_1.csv ...
+        records/     of the scopes task_1, <strategy>/task_2, <strategy>/summary, if asked for
 
     ``evaluation.json`` is written last, so a stage that has one is whole.
 

@@ -13,7 +13,7 @@ from pml_incremental.experiment.comparison.share import Share, do_share, read_sh
 from pml_incremental.experiment.outputs import write_outputs
 from pml_incremental.experiment.result import Result
 from pml_incremental.experiment.run_folder import RunFolder
-from pml_incremental.experiment.task_loop import build_strategy, spec_label
+from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
 
 
 def compare(

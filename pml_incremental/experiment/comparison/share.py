@@ -12,7 +12,8 @@ import torch
 
 from pml_incremental.config import ExperimentConfig, ObjectSpec
 from pml_incremental.experiment.run_folder import RunFolder
-from pml_incremental.experiment.task_loop import TaskLoop, spec_label
+from pml_incremental.experiment.strategy_specs import spec_label
+from pml_incremental.experiment.task_loop import TaskLoop
 from pml_incremental.metrics import TaskMatrix
 
 

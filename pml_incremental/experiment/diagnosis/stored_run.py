@@ -8,15 +8,11 @@ from pathlib import Path
 
 from pml_incremental.config import ConfigError, ExperimentConfig, read_yaml
 from pml_incremental.experiment.finished_run import FinishedRun
+from pml_incremental.experiment.measurements import Measurements
 from pml_incremental.experiment.run_folder import RunFolder
-from pml_incremental.experiment.task_loop import (
-    Measurements,
-    build_strategy,
-    memory_file,
-    spec_label,
-    stage_folder,
-)
-from pml_incremental.models import tensors_under
+from pml_incremental.experiment.stage import Stage
+from pml_incremental.experiment.strategy_memory import load_component
+from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
 from pml_incremental.scenarios import ClassIncrementalScenario, Task
 from pml_incremental.strategies import Component, Strategy
 from pml_incremental.strategies.estimation import Estimation
@@ -97,23 +93,22 @@ class StoredRun:
         measurements: list[Measurements] = [self.folder.read_json("before/evaluation.json")]
         for task in self.scenario:
             models.append(Teacher(**self._run.models(label, task.number)))
-            stage = stage_folder(label, strategy, task)
-            measurements.append(self.folder.read_json(f"{stage}/evaluation.json"))
+            stage = Stage(label, strategy, task)
+            measurements.append(self.folder.read_json(stage.evaluation_file))
         return StoredStrategy(label, strategy, models, measurements)
 
     def restore(self, stored: StoredStrategy, component: Component, task: Task) -> None:
         """Give a component of the strategy the memory that it had after a task."""
-        index = stored.strategy.components.index(component)
-        memory = self.folder.read_tensors(memory_file(stored.label, task))
-        component.load_state_dict(tensors_under(f"{index}.", memory))
+        stage = Stage(stored.label, stored.strategy, task)
+        load_component(stored.strategy, component, self.folder.read_tensors(stage.memory_file))
 
     def _check_stages(self) -> None:
         for label, strategy in self.strategies().items():
             has_bank = any(isinstance(part, Estimation) for part in strategy.components)
             for task in self.scenario:
-                stage = stage_folder(label, strategy, task)
-                needed = [f"{stage}/evaluation.json", f"{stage}/model.safetensors"]
-                needed += [memory_file(label, task)] if has_bank else []
+                stage = Stage(label, strategy, task)
+                needed = [stage.evaluation_file, stage.weights_file]
+                needed += [stage.memory_file] if has_bank else []
                 for name in needed:
                     if not self.folder.has(name):
                         raise UnfitRunError(

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pml_incremental.config import ExperimentConfig, ObjectSpec, dump_yaml
+from pml_incremental.config import ExperimentConfig, ObjectSpec, RecordSpecs, dump_yaml
 from pml_incremental.experiment.assembly import batch_size
 from pml_incremental.experiment.run_folder import RunFolder
-from pml_incremental.experiment.task_loop import TaskLoop, spec_label
+from pml_incremental.experiment.strategy_specs import spec_label
+from pml_incremental.experiment.task_loop import TaskLoop
 from pml_incremental.experiment.tuning.search_space import search_space, with_values
 from pml_incremental.experiment.tuning.validation_scenario import validation_scenario
 from pml_incremental.trainers import NonFiniteLossError
@@ -103,7 +104,8 @@ def _set_up(
         torch.set_num_threads(config.threads)
     name = f"{config.name}_tune"
     loop = TaskLoop.set_up(
-        config.model_copy(update={"name": name, "strategies": (spec,)}), progress
+        config.model_copy(update={"name": name, "strategies": (spec,), "records": RecordSpecs()}),
+        progress,
     )
     before = loop.folder.read_json("tuning.json")
     now = {"validation_fraction": validation_fraction}

@@ -1,0 +1,65 @@
+"""What a model can do on every task, and the matrices that follow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from torch import nn
+
+from pml_incremental.metrics import TaskMatrix
+from pml_incremental.scenarios import Task
+from pml_incremental.testers import IncrementalTester
+
+#: {"own/recall_at_1": {"task_1": 0.9, ...}, "joint/recall_at_1": {...}, ...}; None: not measured.
+Measurements: TypeAlias = dict[str, dict[str, float | None]]
+
+
+def measure(
+    tester: IncrementalTester, tasks: Sequence[Task], models: Mapping[str, nn.Module], seen: int
+) -> Measurements:
+    """Own-gallery values for every task, joint-gallery values for those seen.
+
+    Args:
+        tester: evaluates.
+        tasks: all of the run, with their held-out images.
+        models: ``trunk`` and ``embedder``.
+        seen: how many tasks the model has learned.
+
+    Returns:
+        Plain values.
+    """
+    evaluation = tester.evaluate(
+        {task.name: task.test for task in tasks},
+        models["trunk"],
+        models["embedder"],
+        seen=[task.name for task in tasks[:seen]],
+    )
+    galleries = {"own": evaluation.own, "joint": evaluation.joint}
+    return {
+        f"{gallery}/{metric}": {
+            task: None if math.isnan(value) else value for task, value in values.items()
+        }
+        for gallery, metrics in galleries.items()
+        for metric, values in metrics.items()
+    }
+
+
+def task_matrices(rows: Sequence[Measurements], tasks: Sequence[Task]) -> dict[str, TaskMatrix]:
+    """One matrix per metric.
+
+    Args:
+        rows: of the model before any task and after each so far; the others are NaN.
+        tasks: all of the run.
+    """
+    to_come = [[math.nan] * len(tasks)] * (len(tasks) + 1 - len(rows))
+
+    def row_values(row: Measurements, metric: str) -> list[float]:
+        values = [row[metric][task.name] for task in tasks]
+        return [math.nan if value is None else value for value in values]
+
+    return {
+        metric: TaskMatrix([*(row_values(row, metric) for row in rows), *to_come])
+        for metric in rows[0]
+    }

@@ -1,0 +1,57 @@
+"""A strategy's model after a task, and where its files are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pml_incremental.scenarios import Task
+from pml_incremental.strategies import Strategy
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A strategy's model after a task; file names are relative to the run's folder.
+
+    Attributes:
+        label: the strategy's name in tables and folders.
+        strategy: what the task is learned with.
+        task: the task learned last.
+    """
+
+    label: str
+    strategy: Strategy
+    task: Task
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is common to all strategies, as the first one may be."""
+        return self.task.number == 1 and self.strategy.shares_first_task
+
+    @property
+    def folder(self) -> str:
+        """Where the model is."""
+        return self.task.name if self.is_shared else self._own_folder
+
+    @property
+    def weights_file(self) -> str:
+        """The model's weights."""
+        return f"{self.folder}/model.safetensors"
+
+    @property
+    def evaluation_file(self) -> str:
+        """What the model can do; written last, so a stage that has it is whole."""
+        return f"{self.folder}/evaluation.json"
+
+    @property
+    def memory_file(self) -> str:
+        """What the strategy remembers after the task."""
+        return f"{self._own_folder}/memory.safetensors"
+
+    @property
+    def report_file(self) -> str:
+        """What the records say of that memory."""
+        return f"{self._own_folder}/memory.json"
+
+    @property
+    def _own_folder(self) -> str:
+        return f"{self.label}/{self.task.name}"
