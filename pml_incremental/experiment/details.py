@@ -14,7 +14,7 @@ from pml_incremental.experiment.retrievals import as_picture
 from pml_incremental.metrics import bootstrap_interval, reciprocal_rank
 from pml_incremental.report.page import ClassChange, Details, FoundImage, QueryChange
 from pml_incremental.scenarios import Task
-from pml_incremental.search import ExactSearch
+from pml_incremental.search import ExactSearch, Lookup
 from pml_incremental.testers.cross_model import cross_model_matrices
 from pml_incremental.testers.open_set import open_set
 
@@ -65,7 +65,7 @@ def _open_set(
 def first_places(embeddings: Tensor, labels: Tensor) -> Tensor:
     """Where each image's nearest same-class image stands, NaN if there is none, shape (N,)."""
     every = range(len(labels))
-    (found,) = ExactSearch(embeddings, labels).rank_matches(every, [every], [None])
+    (found,) = ExactSearch(embeddings, labels).rank_matches([Lookup(every, every, depth=None)])
     return torch.where(found.answerable, 1 / reciprocal_rank(found), torch.nan)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,9 +25,10 @@ class RetrievalSearch:
     Args:
         metrics: names, see :meth:`pml_incremental.metrics.RetrievalMetric.named`, and ``NMI`` and
             ``AMI``, which cluster each gallery by k-means.
-        memory_mb: largest size of the table of scores that is held at once, in MiB.
+        memory_mb: what the search may take beside the embeddings, in MiB.
         index: faiss's factory string for an approximate search; default: exact.
         nprobe: lists that an IVF index looks at.
+        device: where to search; default: where the embeddings are.
 
     Raises:
         ValueError: if a metric is unknown, or memory_mb is below 1.
@@ -36,6 +38,7 @@ class RetrievalSearch:
     memory_mb: int = 512
     index: str | None = None
     nprobe: int | None = None
+    device: torch.device | None = None
 
     def __post_init__(self) -> None:
         self.ranked()
@@ -48,23 +51,24 @@ class RetrievalSearch:
         """The metrics that are read off a ranking."""
         return [RetrievalMetric.named(name) for name in self.metrics if name not in CLUSTERING]
 
-    def over(self, embeddings: Tensor, labels: Tensor) -> ExactSearch | IndexSearch:
-        """A search over these images."""
+    def over(self, embeddings: Sequence[Tensor], labels: Tensor) -> ExactSearch | IndexSearch:
+        """A search over some images, whose embeddings may be in several tensors."""
+        memory = self.memory_mb * MEBIBYTE
         if self.index is None:
-            return ExactSearch(embeddings, labels, self.memory_mb * MEBIBYTE)
-        return IndexSearch(embeddings, labels, self.index, self.nprobe)
+            return ExactSearch(embeddings, labels, memory, self.device)
+        return IndexSearch(embeddings, labels, self.index, self.nprobe, memory, self.device)
 
-    def values(self, found: MatchRanks, embeddings: Tensor, labels: Tensor) -> Values:
+    def values(self, found: MatchRanks, gallery: Sequence[tuple[Tensor, Tensor]]) -> Values:
         """All metrics of some queries, and how many were left out.
 
         Args:
             found: where their same-class items stand.
-            embeddings: the gallery, for clustering.
-            labels: of the gallery.
+            gallery: embeddings (N, d) and labels (N,), in one or more parts, for clustering.
         """
         values = {metric.name: metric.mean(found) for metric in self.ranked()}
         clustering = [name for name in self.metrics if name in CLUSTERING]
         if clustering:
+            embeddings, labels = (torch.cat(parts) for parts in zip(*gallery, strict=True))
             calculator = AccuracyCalculator(include=tuple(clustering), device=embeddings.device)
             numbered = torch.unique(labels, return_inverse=True)[1]
             values.update(calculator.get_accuracy(embeddings, numbered))

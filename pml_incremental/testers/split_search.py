@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pml_incremental.metrics import MatchRanks, common_depth
-from pml_incremental.search import IndexSearch
+from pml_incremental.search import ExactSearch, IndexSearch, Lookup
 from pml_incremental.testers.evaluation import Values
 from pml_incremental.testers.retrieval_search import RetrievalSearch
 
@@ -48,31 +48,45 @@ def search_splits(
     ends = list(accumulate(len(embedded[split][1]) for split in order))
     rows = {s: range(a, b) for s, a, b in zip(order, [0, *ends], ends, strict=False)}
     joint = range(ends[len(seen) - 1]) if seen else range(0)
-    embeddings = torch.cat([embedded[split][0] for split in order])
     labels = torch.cat([embedded[split][1] for split in order])
-    searcher, metrics = search.over(embeddings, labels), search.ranked()
+    searcher = search.over([embedded[split][0] for split in order], labels)
+    asked = [
+        (name, split, gallery)
+        for split in (embedded if queries is None else queries)
+        for name, gallery in (("own", rows[split]), ("joint", joint))
+        if name == "own" or split in seen
+    ]
+    ranked = _look_up(search, searcher, [(rows[split], gallery) for _, split, gallery in asked])
     found = Found({"own": {}, "joint": {}}, {"own": {}, "joint": {}}, 1.0)
-    for split in embedded if queries is None else queries:
-        galleries = {"own": rows[split], **({"joint": joint} if split in seen else {})}
-        most = [searcher.most_matches(rows[split], gallery) for gallery in galleries.values()]
-        depths = [common_depth(metrics, matches) for matches in most]
-        ranked = searcher.rank_matches(rows[split], list(galleries.values()), depths)
-        for (name, gallery), ranks in zip(galleries.items(), ranked, strict=True):
-            inside = slice(gallery.start, gallery.stop)
-            found.ranks[name][split] = ranks
-            found.values[name][split] = search.values(ranks, embeddings[inside], labels[inside])
+    for (name, split, _), ranks in zip(asked, ranked, strict=True):
+        items = [embedded[s] for s in ([split] if name == "own" else order[: len(seen)])]
+        found.ranks[name][split] = ranks
+        found.values[name][split] = search.values(ranks, items)
     if isinstance(searcher, IndexSearch):
         gallery = joint or range(len(labels))
-        depth = max(1, common_depth(metrics, 1) or 1)
+        depth = max(1, common_depth(search.ranked(), 1) or 1)
         return Found(found.values, found.ranks, searcher.measured_recall(gallery, depth))
     return found
+
+
+def _look_up(
+    search: RetrievalSearch,
+    searcher: ExactSearch | IndexSearch,
+    asked: Iterable[tuple[range, range]],
+) -> list[MatchRanks]:
+    """Ranks in some galleries, each as deep as the metrics need it."""
+    lookups = []
+    for queries, gallery in asked:
+        depth = common_depth(search.ranked(), searcher.most_matches(queries, gallery))
+        lookups.append(Lookup(queries, gallery, depth))
+    return searcher.rank_matches(lookups)
 
 
 def search_references(
     search: RetrievalSearch,
     embedded: Mapping[str, tuple[Tensor, Tensor]],
     query: str,
-    references: Iterable[str],
+    references: Collection[str],
 ) -> Values:
     """Values of a split in some splits, which it may be one of.
 
@@ -82,16 +96,13 @@ def search_references(
         query: the split that asks.
         references: the splits that are searched.
     """
-    names = query_first(query, references)
-    embeddings = torch.cat([embedded[split][0] for split in names])
-    labels = torch.cat([embedded[split][1] for split in names])
-    queries = range(len(embedded[query][1]))
+    parts = [embedded[split] for split in query_first(query, references)]
+    queries = range(len(parts[0][1]))
+    labels = torch.cat([labels for _, labels in parts])
     gallery = range(0 if query in references else len(queries), len(labels))
-    searcher = search.over(embeddings, labels)
-    depth = common_depth(search.ranked(), searcher.most_matches(queries, gallery))
-    (found,) = searcher.rank_matches(queries, [gallery], [depth])
-    inside = slice(gallery.start, gallery.stop)
-    return search.values(found, embeddings[inside], labels[inside])
+    searcher = search.over([embeddings for embeddings, _ in parts], labels)
+    (found,) = _look_up(search, searcher, [(queries, gallery)])
+    return search.values(found, parts if query in references else parts[1:])
 
 
 def query_first(query: str, splits: Iterable[str]) -> list[str]:
