@@ -139,9 +139,8 @@ class ExactSearch:
 
     def _prepared(self, dtype: torch.dtype) -> Points:
         if dtype not in self._points:
-            size = len(self.labels) * (self.embeddings.width + 2) * dtype.itemsize
-            keep = size <= self.memory // 2
-            self._points = {dtype: Points(self.embeddings, dtype, self.device, keep)}
+            points = Points(self.embeddings, dtype, self.device, self.memory)
+            self._points = {dtype: points}
         return self._points[dtype]
 
 

@@ -57,7 +57,8 @@ def nearest_items(
         open_ended = torch.nonzero(unsure[:, k - 1 :].all(dim=1)).flatten()
         least = top[open_ended, k - 1] - tolerance[open_ended]
         step = max(1, memory // (8 * len(lookup.gallery)))
-        for places, limits in zip(open_ended.split(step), least.split(step), strict=True):
+        for start in range(0, len(open_ended), step):
+            places, limits = open_ended[start : start + step], least[start : start + step]
             found[places] = _search_again(points, rows[places], limits, lookup.gallery, k, memory)
     return found
 
@@ -87,7 +88,7 @@ def _search_again(
     points: Points, queries: Tensor, least: Tensor, gallery: range, k: int, memory: int
 ) -> Tensor:
     """The k nearest items of a few queries, by the exact distances of all that score enough."""
-    side = side_of_tile(memory, points.dtype.itemsize)
+    side = side_of_tile(points, memory)
     near: list[tuple[Tensor, Tensor]] = []
     for start in range(0, len(gallery), side):
         items = gallery[start : start + side]

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from pml_incremental.search.stacked import Stacked
 
-ROWS_AT_ONCE = 8192
+MOST_ROWS_AT_ONCE = 8192
+# Float64 copies of some rows that exist at once while they are prepared or compared.
+COPIES_OF_ROWS = 4
 
 
 class Points:
@@ -22,30 +24,35 @@ class Points:
         embeddings: N rows of width d.
         dtype: of the scores, float32 or float64.
         device: where to compute; rows are brought there when needed.
-        keep: whether to hold all rows prepared, one copy of them, or to prepare them each time.
+        memory: bytes to work with. If all rows take at most half of it, they are prepared once
+            and kept; if not, some are prepared whenever they are needed.
 
     Raises:
         ValueError: if an embedding is not finite, or too large for the dtype.
     """
 
     def __init__(
-        self, embeddings: Stacked, dtype: torch.dtype, device: torch.device, keep: bool = True
+        self, embeddings: Stacked, dtype: torch.dtype, device: torch.device, memory: int
     ) -> None:
         self.embeddings, self.dtype, self.device = embeddings, dtype, device
-        chunks = [range(a, b) for a, b in _steps(len(embeddings), ROWS_AT_ONCE)]
+        fitting = memory // (COPIES_OF_ROWS * 8 * embeddings.width)
+        self.rows_at_once = max(64, min(MOST_ROWS_AT_ONCE, fitting))
+        chunks = [range(a, b) for a, b in _steps(len(embeddings), self.rows_at_once)]
         self.mean = torch.zeros(embeddings.width, dtype=torch.float64, device=device)
         for rows in chunks:
             self.mean += self._wide(rows).sum(dim=0) / len(embeddings)
         if not torch.isfinite(self.mean).all():
             raise ValueError(_not_finite(embeddings, chunks))
-        squares = [(self._wide(rows) - self.mean).square().sum(dim=1) for rows in chunks]
-        self.half_squares = torch.cat(squares) / 2
+        self.half_squares = torch.empty(len(embeddings), dtype=torch.float64, device=device)
+        for rows in chunks:
+            squares = (self._wide(rows) - self.mean).square_().sum(dim=1)
+            self.half_squares[rows.start : rows.stop] = squares / 2
         self.largest_norm = float((2 * self.half_squares.max()).sqrt())
         if self.half_squares.max() > torch.finfo(dtype).max:
             raise ValueError(f"embeddings are too large to be compared in {dtype}: scale them down")
         self.items: Tensor | None = None
-        if keep:
-            shape = len(embeddings), embeddings.width + 2
+        shape = len(embeddings), embeddings.width + 2
+        if shape[0] * shape[1] * dtype.itemsize <= memory // 2:
             self.items = torch.empty(shape, dtype=dtype, device=device)
             for rows in chunks:
                 self.items[rows.start : rows.stop] = self._prepare(rows)
@@ -79,7 +86,7 @@ class Points:
     def exact_distances(self, queries: Tensor, items: Tensor) -> Tensor:
         """Squared distances of pairs, in float64 from the embeddings themselves, shape (P,)."""
         found = torch.empty(len(queries), dtype=torch.float64, device=self.device)
-        for start, stop in _steps(len(queries), max(1, 2**23 // self.embeddings.width)):
+        for start, stop in _steps(len(queries), self.rows_at_once):
             difference = self._wide(queries[start:stop])
             difference = difference - self._wide(items[start:stop])
             found[start:stop] = difference.square_().sum(dim=1)

@@ -35,7 +35,7 @@ def scan(
     held = sum(len(lookup.queries) * wanted[n] for n, lookup in lookups.items())
     mirrored = held * BYTES_OF_CANDIDATE <= memory // 2
     every = hull([rows for x in lookups.values() for rows in (x.queries, x.gallery)])
-    side = side_of_tile(memory, points.dtype.itemsize)
+    side = side_of_tile(points, memory)
     blocks = [every[start : start + side] for start in range(0, len(every), side)]
     best: dict[tuple[int, int], BestScores] = {}
 
@@ -65,10 +65,11 @@ def scan(
                 yield n, overlap(lookup.queries, above), best.pop((n, i))
 
 
-def side_of_tile(memory: int, bytes_of_score: int) -> int:
-    """Rows of a square tile that fits, between 64 and 2048."""
-    side = math.isqrt(memory // (COPIES_OF_SCORES * bytes_of_score))
-    return max(SMALLEST_SIDE, min(LARGEST_SIDE, side // SMALLEST_SIDE * SMALLEST_SIDE))
+def side_of_tile(points: Points, memory: int) -> int:
+    """Rows of a square tile that fits, a multiple of 64 up to 2048."""
+    fitting = math.isqrt(memory // (COPIES_OF_SCORES * points.dtype.itemsize))
+    side = min(LARGEST_SIDE, points.rows_at_once, fitting)
+    return max(SMALLEST_SIDE, side // SMALLEST_SIDE * SMALLEST_SIDE)
 
 
 def _uses(

@@ -10,7 +10,7 @@ from torch import Tensor
 from pml_incremental.metrics.match_ranks import NOT_FOUND, MatchRanks, trim
 from pml_incremental.search.class_members import ClassMembers
 from pml_incremental.search.lookup import Lookup, hull, overlap
-from pml_incremental.search.points import ROWS_AT_ONCE, Points
+from pml_incremental.search.points import Points
 from pml_incremental.search.table import COPIES_OF_SCORES
 
 
@@ -53,12 +53,12 @@ def whole_rankings(
 
 
 def _scores(points: Points, queries: range, items: range) -> Tensor:
-    if len(items) <= ROWS_AT_ONCE or points.items is not None:
+    if len(items) <= points.rows_at_once or points.items is not None:
         return points.scores(queries, items)
     shape = len(queries), len(items)
     scores = torch.empty(shape, dtype=points.dtype, device=points.device)
-    for start in range(0, len(items), ROWS_AT_ONCE):
-        part = items[start : start + ROWS_AT_ONCE]
+    for start in range(0, len(items), points.rows_at_once):
+        part = items[start : start + points.rows_at_once]
         scores[:, start : start + len(part)] = points.scores(queries, part)
     return scores
 

@@ -18,6 +18,7 @@ from pml_incremental.testers.evaluation import Evaluation, evaluation_of
 from pml_incremental.testers.evaluation_mode import evaluation_mode
 from pml_incremental.testers.recall_calculator import EXCLUDED_QUERIES, RecallCalculator
 from pml_incremental.testers.retrieval_search import RetrievalSearch
+from pml_incremental.testers.rows_by_batch import RowsByBatch
 from pml_incremental.testers.split_search import query_first, search_references, search_splits
 
 # Split -> embeddings (N, d) and labels (N, levels).
@@ -40,7 +41,10 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
         metrics: names of the metrics: ``recall_at_K``, ``precision_at_K``, ``r_precision``,
             ``mean_average_precision_at_r``, ``mean_average_precision``, ``mean_reciprocal_rank``,
             ``NMI``, ``AMI``. Default: ``recall_at_K`` for all ks and the first two averages.
-        memory_mb: largest size of the table of scores that is held at once, in MiB.
+        memory_mb: what the search may take beside the embeddings, in MiB.
+        embeddings_folder: keep embeddings there, in files mapped into memory, for galleries that
+            do not fit into it. The files are gone when the embeddings are. Default: in memory, on
+            the device.
         index: faiss's factory string for an approximate search, such as ``"IVF1024,Flat"``. Name
             the metrics then, as none may need the whole ranking.
         nprobe: lists that an IVF index looks at.
@@ -63,6 +67,7 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
         ks: Sequence[int] = (1, 2, 4, 8),
         metrics: Sequence[str] | None = None,
         memory_mb: int = 512,
+        embeddings_folder: str | None = None,
         index: str | None = None,
         nprobe: int | None = None,
         progress: bool = False,
@@ -70,10 +75,15 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
     ) -> None:
         self.ks = tuple(ks)
         self.search: RetrievalSearch | None = None
+        self.embeddings_folder = embeddings_folder
         super().__init__(*args, **kwargs)
+        if self.pca and embeddings_folder is not None:
+            raise ValueError("pca needs all embeddings in memory: leave out embeddings_folder")
         if self.search is not None:
             names = self.search.metrics if metrics is None else tuple(metrics)
-            self.search = RetrievalSearch(names, memory_mb, index, nprobe)
+            self.search = RetrievalSearch(
+                names, memory_mb, index, nprobe, torch.device(self.data_device)
+            )
         self.progress = progress
 
     def initialize_accuracy_calculator(self) -> None:
@@ -198,15 +208,25 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
         self, dataloader: DataLoader[Any], trunk_model: nn.Module, embedder_model: nn.Module
     ) -> tuple[Tensor, Tensor]:
         """Embeddings (N, d) and labels (N, levels) of all images, in order."""
-        embeddings, labels = [], []
+        size = len(dataloader.dataset)  # type: ignore[arg-type]  # map-style datasets have one
+        embeddings, labels = RowsByBatch(size, self.embeddings_folder), RowsByBatch(size)
         with torch.no_grad():
             for batch in tqdm(dataloader, desc="embedding", disable=not self.progress):
                 images, label = self.data_and_label_getter(batch)
                 label = c_f.process_label(label, "all", self.label_mapper)
                 embedded = self.get_embeddings_for_eval(trunk_model, embedder_model, images)
-                embeddings.append(embedded.to(self.data_device))
-                labels.append(label.reshape(len(label), -1).to(self.data_device))
-        return torch.cat(embeddings), torch.cat(labels)
+                if self.embeddings_folder is not None:
+                    embedded = super().maybe_normalize(embedded)
+                embeddings.add(embedded.to(self.data_device))
+                labels.add(label.reshape(len(label), -1).to(self.data_device))
+        return embeddings.rows(), labels.rows()
+
+    def maybe_normalize(self, embeddings: Tensor) -> Tensor:
+        """PML's, of all embeddings at once; those in files are normalised on their way there."""
+        if self.embeddings_folder is not None:
+            return embeddings
+        normalized: Tensor = super().maybe_normalize(embeddings)
+        return normalized
 
     def do_knn_and_accuracies(
         self,
