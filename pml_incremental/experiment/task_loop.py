@@ -216,6 +216,9 @@ class TaskLoop:
             seen=[task.name for task in self.scenario][:seen],
         )
         galleries = {"own": evaluation.own, "joint": evaluation.joint}
+        if self.tester.searches_by_index:
+            recall = dict.fromkeys(evaluation.labels, evaluation.recall_of_index)
+            galleries["joint"] = {**evaluation.joint, "recall_of_index": recall}
         return {
             f"{gallery}/{metric}": {
                 task: None if math.isnan(value) else value for task, value in values.items()

@@ -94,6 +94,11 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
             names = self.accuracy_calculator.default_metrics()
             self.search = RetrievalSearch(tuple(n for n in names if n != EXCLUDED_QUERIES))
 
+    @property
+    def searches_by_index(self) -> bool:
+        """Whether the search is approximate."""
+        return self.search is not None and self.search.index is not None
+
     def evaluate(
         self,
         datasets: Mapping[str, Dataset[Any]],
