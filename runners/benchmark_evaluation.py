@@ -16,8 +16,9 @@ from own_process import in_own_process, measured, peak_gb
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from torch import Tensor
 
-from pml_incremental.search import IndexSearch
-from pml_incremental.testers.retrieval_search import Found, RetrievalSearch, search_splits
+from pml_incremental.search import IndexSearch, Lookup
+from pml_incremental.testers.retrieval_search import RetrievalSearch
+from pml_incremental.testers.split_search import Found, search_splits
 
 IMAGES, WIDTH, TASKS = 60_502, 512, 10  # the size of Stanford Online Products' test set
 MILLION, NARROW = 1_000_000, 128
@@ -74,7 +75,7 @@ def million() -> dict[str, Any]:
     points, labels = embeddings(MILLION, NARROW, 10)
     search, built = measured(lambda: IndexSearch(points, labels, "IVF1024,Flat", nprobe=32))
     every, asked = range(MILLION), range(10_000)
-    _, searched = measured(lambda: search.rank_matches(asked, [every], [max(KS)]))
+    _, searched = measured(lambda: search.rank_matches([Lookup(asked, every, max(KS))]))
     return {
         "build_s": built["seconds"],
         "search_10000_queries_s": searched["seconds"],

@@ -37,6 +37,9 @@ def measure(
         seen=[task.name for task in tasks[:seen]],
     )
     galleries = {"own": evaluation.own, "joint": evaluation.joint}
+    if tester.searches_by_index:
+        recall = dict.fromkeys(evaluation.labels, evaluation.recall_of_index)
+        galleries["joint"] = {**evaluation.joint, "recall_of_index": recall}
     return {
         f"{gallery}/{metric}": {
             task: None if math.isnan(value) else value for task, value in values.items()

@@ -16,6 +16,7 @@ from torch import Tensor
 from pml_incremental.gallery.checksum import sha256
 from pml_incremental.gallery.image_files import ImageFiles
 from pml_incremental.search.faiss_index import build_index, import_faiss
+from pml_incremental.search.stacked import Stacked
 
 FORMAT = 1
 MANIFEST, IMAGES = "manifest.json", "images.json"
@@ -63,7 +64,7 @@ class Gallery:
         }
         _write_json(part / IMAGES, images)
         if self.index is not None:
-            index = build_index(self.vectors.numpy(), self.index)
+            index = build_index(Stacked([self.vectors]), self.index)
             import_faiss().write_index(index, str(part / INDEX))
         manifest = {
             "format": FORMAT,

@@ -49,6 +49,8 @@ def problems(path: Path, *overrides: str) -> tuple[str, ...]:
         ["trainer.IncrementalMetricLoss.freeze_trunk_batchnorm=with_teacher"],
         ["trainer.IncrementalMetricLoss.iterations_per_epoch=5"],
         ["tester.IncrementalTester.batch_size=64"],
+        ["tester.IncrementalTester={memory_mb: 64, embeddings_folder: /tmp/e, index: HNSW32}"],
+        ["tester.IncrementalTester={metrics: [recall_at_1, NMI, AMI], ks: [1, 10]}"],
         ["strategies=[finetune, correlation, {correlation: {weight: 1e-2, temperature: 1}}]"],
         ["loss_weights.metric_loss=2", "grad_clip_norm=1", "device=cuda:0", "threads=1"],
         [
