@@ -32,7 +32,8 @@ class ClassIncrementalSplitManager(BaseSplitManager):
         class_order: as there.
         seed: of the splits and a random order.
         test_fraction: as there; for datasets without a ``test_mask``.
-        val_fraction: share of each class's training images that chooses the best epoch.
+        val_fraction: share of each class's training images that chooses the best epoch, at least
+            2; a class with fewer than 4 spares none.
     """
 
     def __init__(

@@ -12,12 +12,13 @@ from pml_incremental.scenarios import (
     ClassIncrementalScenario,
     Task,
     TaskSubset,
-    join_subsets,
     select_images,
 )
 
 #: In ``splits_to_eval``: the held-out images of each task learned so far, a split for each.
 SEEN_TASKS = "seen_tasks"
+#: Images of a class that training and retrieval need.
+LEAST = 2
 
 
 @dataclass(frozen=True)
@@ -78,28 +79,39 @@ def split_tasks(
 
     Args:
         scenario: the tasks, with their training and test images.
-        val_fraction: share of each class's training images to hold out, between 0 and 1.
-        seed: of the random choice.
+        val_fraction: share of each class's training images to hold out, between 0 and 1. A class
+            keeps all that it has if not at least two were left on either side.
+        seed: of the random choice, at least 0.
 
     Raises:
-        ValueError: if a class has too few training images, naming it.
+        ValueError: if the fraction is outside its range or no class of a task can spare images.
     """
-    images = join_subsets([task.train for task in scenario])
-    inner = ClassIncrementalScenario(
-        images,
-        class_groups=[list(task.labels) for task in scenario],
-        seed=seed,
-        test_fraction=val_fraction,
-    )
-    return [
-        TaskSplits(
-            task,
-            select_images(images, part.train.indices),
-            select_images(images, part.test.indices),
-            {seen.name: seen.test for seen in scenario.seen(task.number)},
-        )
-        for task, part in zip(scenario, inner, strict=True)
-    ]
+    if not 0 < val_fraction < 1:
+        raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
+    stages = []
+    for task in scenario:
+        is_val = _choose_val(task, val_fraction, seed)
+        if not is_val.any():
+            raise ValueError(
+                f"no class of {task.name} has the 4 training images that it takes to hold out 2 "
+                "for validation"
+            )
+        train, val = (select_images(task.train, np.flatnonzero(m)) for m in (~is_val, is_val))
+        held_out = {seen.name: seen.test for seen in scenario.seen(task.number)}
+        stages.append(TaskSplits(task, train, val, held_out))
+    return stages
+
+
+def _choose_val(task: Task, fraction: float, seed: int) -> NDArray[np.bool_]:
+    """True for the training images to validate on, shape (n,)."""
+    is_val = np.zeros(len(task.train), dtype=np.bool_)
+    for label in task.labels:
+        images = np.flatnonzero(task.train.labels == label)
+        wanted = max(LEAST, round(fraction * len(images)))
+        if len(images) - wanted >= LEAST:
+            generator = np.random.default_rng([seed, label])
+            is_val[generator.choice(images, wanted, replace=False)] = True
+    return is_val
 
 
 def is_task(split: str) -> bool:
