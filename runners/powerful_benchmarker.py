@@ -1,8 +1,7 @@
 """powerful-benchmarker 0.9.33 with the losses, trainers and datasets of pml-incremental.
 
-    python runners/powerful_benchmarker.py --experiment_name glyphs --config_general [default, fecd]
-
-takes powerful-benchmarker's own command line; see docs/powerful-benchmarker.md.
+It takes powerful-benchmarker's own command line, in which ``--config_general [default, fecd]`` and
+the like also name our files; docs/powerful-benchmarker.md has whole commands.
 """
 
 from __future__ import annotations

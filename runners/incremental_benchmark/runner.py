@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -50,8 +49,7 @@ class IncrementalRunner(SingleExperimentRunner):
         """The file to read where powerful-benchmarker would read one in its own folder."""
         if Path(path).parent.name != category:  # its list of categories, which is not ours
             return path
-        name = os.path.splitext(os.path.basename(path))[0]
-        return str(find_config(category, name, self.config_folders))
+        return str(find_config(category, Path(path).stem, self.config_folders))
 
 
 def register_all(runner: Any) -> None:
@@ -60,7 +58,7 @@ def register_all(runner: Any) -> None:
     Args:
         runner: any of its runners, or anything else with its ``register``.
     """
-    for kind, classes in {**for_this_pml.CLASSES, **COMMON_CLASSES}.items():
+    for kind, classes in (*for_this_pml.CLASSES.items(), *COMMON_CLASSES.items()):
         for one in classes:
             runner.register(kind, one)
 

@@ -47,6 +47,8 @@ def write_task_matrix(parser: Any) -> None:
 
 def recorded(records: Path, table: str, column: str, epoch: int) -> float:
     """The value recorded last for an epoch; NaN if there is none."""
+    if not records.exists():  # training broke off before
+        return math.nan
     query = f"SELECT {column} FROM {table} WHERE epoch = ? ORDER BY id DESC LIMIT 1"
     with closing(sqlite3.connect(records)) as connection:
         try:

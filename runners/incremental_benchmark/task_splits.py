@@ -120,13 +120,9 @@ def is_task(split: str) -> bool:
 
 
 def joint_gallery(query: str, splits: Iterable[str]) -> list[str]:
-    """The splits that a split's queries are searched in together: a task's in those of all tasks.
+    """The splits that a split's queries are searched in together: a task's in all the tasks'.
 
-    Example:
-        >>> joint_gallery("task_2", ["val", "task_1", "task_2"])
-        ['task_2', 'task_1']
-        >>> joint_gallery("val", ["val", "task_1"])
-        ['val']
+    The query's split comes first, as PML needs it to leave out the query.
     """
     others = [split for split in splits if split != query and is_task(split)]
     return [query, *others] if is_task(query) else [query]

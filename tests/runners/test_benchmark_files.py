@@ -43,3 +43,5 @@ def test_the_last_record_of_an_epoch_counts(tmp_path):
     assert math.isnan(recorded(records, "t", "recall", 2))
     assert math.isnan(recorded(records, "t", "precision", 1))
     assert math.isnan(recorded(records, "u", "recall", 1))
+    assert math.isnan(recorded(tmp_path / "none.db", "t", "recall", 1))
+    assert not (tmp_path / "none.db").exists()
