@@ -57,7 +57,7 @@ def chunked_divergence(student: Tensor, targets: Tensor, temperature: float, row
 def _divergence(
     student: Tensor, targets: Tensor, temperature: float, rows: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    outputs = _outputs(student, targets)
+    outputs: tuple[Tensor, Tensor, Tensor, Tensor] = _outputs(student, targets)
     divergence, student_log_sums, target_log_sums, log_sum_ratios = outputs
     with torch.autocast(student.device.type, enabled=False):
         for block in blocks(student.shape[1], rows):

@@ -124,7 +124,9 @@ class FeatureEstimationLoss(CorrelationDistillationLoss):
     @torch.no_grad()
     def prior_embeddings(self, teacher: Tensor) -> Tensor:
         """What the prior models are estimated to embed, normalised, shape (K, N, d)."""
-        return torch.vmap(self.distance.maybe_normalize)(self.bank.estimate(teacher))
+        estimates = self.bank.estimate(teacher)
+        normalized: Tensor = torch.vmap(self.distance.maybe_normalize)(estimates)
+        return normalized
 
 
 def _check_model_weights(weights: str | Sequence[float]) -> None:
