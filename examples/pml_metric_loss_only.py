@@ -34,7 +34,7 @@ class MetricLossWithTeacher(MetricLossOnly):
         """Let PML accept the loss's name."""
         self.schema["loss_funcs"].keys.append("correlation_loss")
 
-    def calculate_loss(self, curr_batch: tuple[Tensor, Tensor]) -> None:
+    def calculate_loss(self, curr_batch: tuple[Tensor, Tensor]) -> None:  # type: ignore[override]
         """Both losses on the same embeddings."""
         images, labels = curr_batch
         embeddings = self.compute_embeddings(images)
@@ -85,7 +85,7 @@ def main() -> None:
     learned, fine_tuned = copy.deepcopy(models), copy.deepcopy(models)
 
     build(MetricLossOnly, fine_tuned, new, {"metric_loss": 1}).train(num_epochs=6)
-    weights = {"metric_loss": 1, "correlation_loss": 10}
+    weights = {"metric_loss": 1.0, "correlation_loss": 10.0}
     trainer = build(MetricLossWithTeacher, models, new, weights)
     assert isinstance(trainer, MetricLossWithTeacher)
     trainer.teacher = Teacher.snapshot(models)
@@ -98,8 +98,8 @@ def main() -> None:
         ("MetricLossOnly on the new", fine_tuned),
         ("the same with a teacher", models),
     ):
-        evaluation = tester.evaluate({"old": old.test, "new": new.test}, **found)
-        recall = evaluation.own["recall_at_1"]
+        images = {"old": old.test, "new": new.test}
+        recall = tester.evaluate(images, found["trunk"], found["embedder"]).own["recall_at_1"]
         print(f"{name:28}{recall['old']:12.1%}{recall['new']:12.1%}")
 
 

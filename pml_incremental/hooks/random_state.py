@@ -46,11 +46,13 @@ class RandomState:
 
 def _read(sampler: Any) -> dict[str, Any]:
     version, python, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    numpy: dict[str, Any] = np.random.get_state(legacy=False)
+    generator = numpy["state"]
     labels = getattr(sampler, "labels", None)
     return {
         "python": [version, list(python), gauss],
-        "numpy": [str(name), torch.tensor(keys.astype(np.int64)), position, has_gauss, cached],
+        # Plain values and tensors: torch.load reads no NumPy arrays without executing code.
+        "numpy": {**numpy, "state": {**generator, "key": torch.tensor(generator["key"].tolist())}},
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "sampler": [int(label) for label in labels] if isinstance(labels, list) else None,
@@ -60,8 +62,9 @@ def _read(sampler: Any) -> dict[str, Any]:
 def _write(state: dict[str, Any], sampler: Any) -> None:
     version, python, gauss = state["python"]
     random.setstate((version, tuple(python), gauss))
-    name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
+    generator = state["numpy"]["state"]
+    key = np.array(generator["key"].tolist(), dtype=np.uint32)
+    np.random.set_state({**state["numpy"], "state": {**generator, "key": key}})
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"]:
         torch.cuda.set_rng_state_all([device.cpu() for device in state["cuda"]])
