@@ -106,5 +106,7 @@ def group_maxima(scores: Tensor) -> Tensor:
     """
     groups = scores.shape[1] // GROUP
     if scores.stride(0) == 1:  # reduced the other way round, this would take many times as long
-        return scores.T.unflatten(0, (GROUP, groups)).amax(dim=0).T
-    return scores.unflatten(1, (GROUP, groups)).amax(dim=1)
+        turned: Tensor = scores.T.unflatten(0, (GROUP, groups))
+        return turned.amax(dim=0).T
+    grouped: Tensor = scores.unflatten(1, (GROUP, groups))
+    return grouped.amax(dim=1)

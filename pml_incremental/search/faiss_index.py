@@ -75,9 +75,9 @@ class SearchedIndex:
         """
         if len(ids) < self.index.ntotal:
             return _search_range(self.index, queries, k, ids)
-        on_gpu = self.copy_on_gpu is not None and k <= LARGEST_K_ON_GPU
-        index = self.copy_on_gpu if on_gpu else self.index
-        return np.asarray(index.search(queries, k)[1])
+        if self.copy_on_gpu is not None and k <= LARGEST_K_ON_GPU:
+            return np.asarray(self.copy_on_gpu.search(queries, k)[1])
+        return np.asarray(self.index.search(queries, k)[1])
 
 
 def _search_range(index: Any, queries: Vectors, k: int, ids: range) -> Ids:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
@@ -31,7 +32,7 @@ class RetrievalSearch:
         device: where to search; default: where the embeddings are.
 
     Raises:
-        ValueError: if a metric is unknown, or memory_mb is below 1.
+        ValueError: if a metric is unknown, faiss is missing for one, or memory_mb is below 1.
     """
 
     metrics: tuple[str, ...]
@@ -42,6 +43,11 @@ class RetrievalSearch:
 
     def __post_init__(self) -> None:
         self.ranked()
+        if set(self.metrics) & set(CLUSTERING) and find_spec("faiss") is None:
+            raise ValueError(
+                "NMI and AMI cluster by faiss's k-means: pip install 'pml-incremental[cpu]', or "
+                "leave them out of the metrics"
+            )
         if self.memory_mb < 1:
             raise ValueError(f"memory_mb must be at least 1, got {self.memory_mb}")
         if self.nprobe is not None and self.index is None:

@@ -85,6 +85,12 @@ def test_metrics_of_ones_choice():
         new_tester(nprobe=3)
 
 
+def test_clustering_without_faiss_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ValueError, match="NMI and AMI cluster by faiss"):
+        new_tester(metrics=["recall_at_1", "AMI"])
+
+
 def test_clusters_of_classes_that_lie_apart_are_found():
     labels = torch.arange(60) % 3
     generator = torch.Generator().manual_seed(0)

@@ -54,7 +54,7 @@ def classes_section(details: Mapping[str, Details]) -> str:
 
 def queries_section(details: Mapping[str, Details]) -> str:
     """Queries that were answered once and are no longer."""
-    blocks = []
+    blocks: list[str] = []
     for name, found in details.items():
         shown = [_query(c, "when learned", "at the end") for c in found.queries]
         note = "" if shown else "<p class=note>No query was forgotten.</p>"
@@ -69,7 +69,7 @@ def queries_section(details: Mapping[str, Details]) -> str:
 
 def lessons_section(details: Mapping[str, Details]) -> str:
     """What each task taught."""
-    blocks = []
+    blocks: list[str] = []
     for name, found in details.items():
         shown = [_query(c, "before the task", "after the task") for c in found.lessons]
         blocks.append(folded(name, "".join(shown), is_open=not blocks))
