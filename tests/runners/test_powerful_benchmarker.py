@@ -101,7 +101,7 @@ def test_the_first_task_is_learned_without_a_teacher(fecd):
         assert set(column(fecd, "task_1", "loss_histories", name)) == {0}
 
 
-@pytest.mark.parametrize(("before", "task"), pairwise(TASKS))
+@pytest.mark.parametrize(("before", "task"), list(pairwise(TASKS)))
 def test_each_task_starts_from_the_best_model_of_the_one_before(fecd, before, task):
     for model in ("trunk", "embedder"):
         learned = weights(fecd, before, model, best_epoch(fecd, before))
