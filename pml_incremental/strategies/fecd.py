@@ -29,9 +29,9 @@ def fecd(
 ) -> Strategy:
     """Distil the previous model's similarities and those estimated for every model before it.
 
-    Chen et al., IEEE TMM 2022, doi 10.1109/TMM.2021.3073279. The defaults are theirs, but that they
-    add the estimation terms where we take their mean. Estimators that learn a map (linear, MLP) come
-    nearest to the real models with ``sees="trunk", observed_on="new", passes=4``.
+    Chen et al., IEEE TMM 2022, doi 10.1109/TMM.2021.3073279. The defaults are theirs, except that
+    they add the estimation terms where we take their mean. Estimators that learn a map (linear,
+    MLP) come nearest to the real models with ``sees="trunk", observed_on="new", passes=4``.
 
     Args:
         weight: of the correlation loss.
