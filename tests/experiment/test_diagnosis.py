@@ -15,21 +15,19 @@ from pml_incremental.experiment.diagnosis.diagnosis_result import Diagnosis, Est
 from pml_incremental.experiment.diagnosis.stored_run import StoredRun, UnfitRunError
 from pml_incremental.strategies.estimation import Estimation
 
-PASSES = {"passes": 4}
 STRATEGIES = [
     "finetune",
-    {"fecd": PASSES},
-    {"fecd": {"estimator": "LinearEstimator", **PASSES}},
-    {"fecd": {"estimator": "LinearEstimator", "sees": "trunk", **PASSES}},
-    {"fecd": {"estimator": "LinearEstimator", "sees": "trunk", "observed_on": "new", **PASSES}},
+    {"fecd": {"estimator": "AccuracyChangeEstimator", "sees": "embeddings"}},
+    {"fecd": {"observed_on": "finished", "sees": "embeddings"}},
+    {"fecd": {"observed_on": "finished"}},
+    "fecd",
     "frozen",
 ]
-LINEAR = "fecd-estimator_LinearEstimator"
 OWN = {
-    "fecd-passes_4": ("AccuracyChangeEstimator", "finished"),
-    f"{LINEAR}-passes_4": ("LinearEstimator", "finished"),
-    f"{LINEAR}-passes_4-sees_trunk": ("LinearEstimator, trunk", "finished"),
-    f"{LINEAR}-observed_on_new-passes_4-sees_trunk": ("LinearEstimator, trunk", "new"),
+    "fecd-estimator_AccuracyChangeEstimator-sees_embeddings": ("AccuracyChangeEstimator", "new"),
+    "fecd-observed_on_finished-sees_embeddings": ("LinearEstimator", "finished"),
+    "fecd-observed_on_finished": ("LinearEstimator, trunk", "finished"),
+    "fecd": ("LinearEstimator, trunk", "new"),
 }
 REPLAYED = (
     "AccuracyChangeEstimator",
@@ -187,7 +185,7 @@ def test_a_folder_that_is_no_run(tmp_path, capsys):
     [
         "task_1/model.safetensors",
         "finetune/task_4/evaluation.json",
-        "fecd-passes_4/task_2/memory.safetensors",
+        "fecd/task_2/memory.safetensors",
     ],
 )
 def test_an_unfinished_run_names_what_is_missing(copy, capsys, name):

@@ -40,8 +40,7 @@ def same(first, second):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_estimation_changes_what_is_learned_from_the_third_task_on(estimator, four_tasks, tmp_path):
-    options = {"estimator": estimator, "observed_on": "new"}
-    fecd = run(four_tasks(tmp_path / "a", {"fecd": options}), progress=False)
+    fecd = run(four_tasks(tmp_path / "a", {"fecd": {"estimator": estimator}}), progress=False)
     plain = run(four_tasks(tmp_path / "b", "correlation"), progress=False)
     (mine,) = fecd.strategies.values()
     (theirs,) = plain.strategies.values()
@@ -62,9 +61,9 @@ def test_estimation_changes_what_is_learned_from_the_third_task_on(estimator, fo
 @pytest.mark.parametrize(
     "strategy",
     [
+        {"fecd": {"estimator": "AccuracyChangeEstimator"}},
         "fecd",
-        {"fecd": {"estimator": "LinearEstimator"}},
-        {"fecd": {"estimator": "LinearEstimator", "sees": "trunk", "observed_on": "new"}},
+        {"fecd": {"sees": "embeddings", "observed_on": "finished", "passes": 1}},
         {"fecd": {"estimator": {"MLPEstimator": {}}}},
         "fecd-oracle",
     ],

@@ -26,7 +26,6 @@ REPLAYED: tuple[tuple[str, Sees], ...] = (
     ("MLPEstimator", "trunk"),
 )
 OBSERVED_ON: tuple[ObservedOn, ...] = get_args(ObservedOn)
-PASSES = 4
 
 
 def candidates_by_task(
@@ -52,8 +51,8 @@ def candidates_by_task(
 
 
 def estimation_of_fecd(estimator: str, sees: Sees, observed_on: ObservedOn) -> Estimation:
-    """The component that ``fecd`` would have with as many passes as maps learn best from."""
-    strategy = fecd(estimator=estimator, sees=sees, observed_on=observed_on, passes=PASSES)
+    """The component that ``fecd`` would have."""
+    strategy = fecd(estimator=estimator, sees=sees, observed_on=observed_on)
     (component,) = (part for part in strategy.components if isinstance(part, Estimation))
     return component
 
