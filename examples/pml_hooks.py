@@ -4,7 +4,6 @@ Writes to the folder given as the argument, or to runs/pml_hooks; started again,
 Which epoch is best is decided on images held out of the training images, never on test images.
 """
 
-import math
 import shutil
 import sys
 from pathlib import Path
@@ -105,8 +104,8 @@ def main(folder: Path) -> None:
 
     query = "SELECT own_recall_at_1_last AS last, own_recall_at_1_forgetting AS lost FROM summary"
     for number, row in enumerate(summary.keeper.query(query), 1):
-        lost = math.nan if row["lost"] is None else row["lost"]
-        print(f"after task {number}: Recall@1 {row['last']:.1%}, forgetting {lost:.1%}")
+        lost = "" if row["lost"] is None else f", forgetting {row['lost']:.1%}"
+        print(f"after task {number}: Recall@1 {row['last']:.1%}{lost}")
 
 
 if __name__ == "__main__":
