@@ -18,6 +18,11 @@ def drop_nulls(value: Any) -> Any:
     return value
 
 
+def empty_if_null(value: Any) -> Any:
+    """An empty section has its defaults; null for one of its keys keeps its meaning."""
+    return {} if value is None else value
+
+
 def check_epochs(value: Any) -> Any:
     """Numbers of epochs that mean something."""
     entries = value if isinstance(value, list | tuple) else [value]

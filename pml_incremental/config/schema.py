@@ -27,6 +27,7 @@ from pml_incremental.config.fields import (
     Strategies,
     Transforms,
     drop_nulls,
+    empty_if_null,
 )
 from pml_incremental.config.layout import canonical
 from pml_incremental.config.merge import Origins
@@ -66,6 +67,23 @@ class ModelSpecs(_Section):
     channels_last: StrictBool = False
 
 
+class CheckpointSpecs(_Section):
+    """When the state of a task in progress is saved: whenever one of these has passed.
+
+    It is also saved when a task has been trained, when training fails, and when it is asked to
+    stop.
+
+    Args:
+        epochs: whole number of at least 1; default: no limit.
+        iterations: whole number of at least 1; default: no limit.
+        minutes: more than 0; null: no limit.
+    """
+
+    epochs: PositiveInt | None = None
+    iterations: PositiveInt | None = None
+    minutes: Annotated[FiniteNumber, Field(gt=0)] | None = 10
+
+
 class ExperimentConfig(_Section):
     """Everything that decides a run.
 
@@ -76,6 +94,8 @@ class ExperimentConfig(_Section):
         output: the folder in which runs have their folders.
         device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:<index>``.
         threads: of torch on the CPU; default: torch's choice.
+        deterministic: use only kernels whose results do not change from run to run; slower on a
+            GPU, and an error where there is none. On a CPU results do not change anyway.
         dataset: labelled images.
         scenario: how they are split into tasks.
         transforms: of the images.
@@ -90,6 +110,7 @@ class ExperimentConfig(_Section):
         trainer: how a task is learned.
         num_epochs: of each task, or one number per task, the last of which repeats.
         tester: how a model is evaluated.
+        checkpoint: how often a task in progress is saved; default: every 10 minutes.
         strategies: methods against forgetting, each of which learns all tasks.
 
     Raises:
@@ -103,6 +124,7 @@ class ExperimentConfig(_Section):
     output: Path = Path("runs")
     device: Annotated[StrictStr, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     threads: PositiveInt | None = None
+    deterministic: StrictBool = False
     dataset: Object
     scenario: Object
     transforms: Annotated[TransformSpecs, BeforeValidator(drop_nulls)] = TransformSpecs()
@@ -117,6 +139,7 @@ class ExperimentConfig(_Section):
     trainer: Object
     num_epochs: Epochs
     tester: Object = ObjectSpec(class_name="IncrementalTester")
+    checkpoint: Annotated[CheckpointSpecs, BeforeValidator(empty_if_null)] = CheckpointSpecs()
     strategies: Strategies = (
         ObjectSpec(class_name="finetune"),
         ObjectSpec(class_name="correlation"),

@@ -18,11 +18,14 @@ from pml_incremental.experiment.stage import Stage
 from pml_incremental.experiment.stage_training import Priors, train_stage
 from pml_incremental.experiment.strategy_memory import load_memory, pack_memory
 from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
+from pml_incremental.experiment.stop_signals import StopRequest
 from pml_incremental.experiment.student import Student
+from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
 from pml_incremental.experiment.trained import trained_model
 from pml_incremental.experiment.training_images import training_images
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.scenarios import ClassIncrementalScenario
+from pml_incremental.storage import remove_generations
 from pml_incremental.strategies import FinishedTask, Strategy
 from pml_incremental.testers import IncrementalTester
 from pml_incremental.trainers import Teacher
@@ -38,11 +41,12 @@ class TaskLoop:
     tester: IncrementalTester
     device: torch.device
     progress: bool
+    stop: StopRequest
     draws: bool = True
 
     @classmethod
-    def set_up(cls, config: ExperimentConfig, progress: bool) -> TaskLoop:
-        """Build the data and claim the folder."""
+    def set_up(cls, config: ExperimentConfig, progress: bool, stop: StopRequest) -> TaskLoop:
+        """Build the data and the folder."""
         for spec in config.strategies:
             build_strategy(config, spec)  # to find what does not fit before anything is learned
         device = choose_device(config.device)
@@ -51,7 +55,7 @@ class TaskLoop:
         folder = RunFolder(Path(config.output) / config.name, config.to_yaml_dict())
         folder.write_json("environment.json", describe_environment(device))
         tester = config.tester.build("tester", data_device=device, dataloader_num_workers=0)
-        return cls(config, scenario, folder, tester, device, progress)
+        return cls(config, scenario, folder, tester, device, progress, stop)
 
     def learn_strategy(self, spec: ObjectSpec) -> dict[str, TaskMatrix]:
         """All tasks with one strategy."""
@@ -67,6 +71,7 @@ class TaskLoop:
             self.remember(
                 stage, FinishedTask(task, prior.teacher, frozen, self.device, rows), student
             )
+            remove_generations(self.folder.file(stage.checkpoint_file))
             prior = Priors(teacher=frozen, previous=prior.teacher)
         if self.draws:
             picture = self.folder.file(f"pictures/retrieval_{label}.png")
@@ -77,7 +82,9 @@ class TaskLoop:
         """What strategies share: the evaluation before any task, and the first task."""
         student = self.new_student()
         self.evaluate_before(student)
-        self.learn_stage(Stage("", Strategy(), self.scenario[0]), student, Priors())
+        stage = Stage("", Strategy(), self.scenario[0])
+        self.learn_stage(stage, student, Priors())
+        remove_generations(self.folder.file(stage.checkpoint_file))
 
     def new_student(self) -> Student:
         """The student before any task; always the same."""
@@ -90,7 +97,7 @@ class TaskLoop:
         found: Measurements | None = self.folder.read_json(name)
         if found is None:
             found = self.evaluate(student, seen=0)
-            self.folder.write_json(name, found)
+            self.folder.write_checked_json(name, found)
         return found
 
     def learn_stage(self, stage: Stage, student: Student, prior: Priors) -> Measurements:
@@ -104,13 +111,26 @@ class TaskLoop:
         if found is not None and has_seen:
             student.load(self.folder.read_tensors(stage.weights_file))
             return found
+        if not stage.is_shared:
+            return self.learn_and_measure(stage, student, prior)
+        with self.folder.lock(stage.folder):
+            return self.learn_and_measure(stage, student, prior)
+
+    def learn_and_measure(self, stage: Stage, student: Student, prior: Priors) -> Measurements:
+        """Learn and evaluate a task, or what is missing of that."""
+        number = stage.task.number
         who = "all strategies" if stage.is_shared else stage.label
-        description = f"{who} · task {task.number}/{len(self.scenario)}"
-        seen = self.scenario.seen(task.number)
-        train_stage(self.config, stage, seen, student, prior, description, self.progress)
+        description = f"{who} · task {number}/{len(self.scenario)}"
+        checkpoint = TaskCheckpoint(
+            self.folder.file(stage.checkpoint_file), self.config.checkpoint, self.stop
+        )
+        seen = self.scenario.seen(number)
+        train_stage(
+            self.config, stage, seen, student, prior, checkpoint, description, self.progress
+        )
         self.folder.write_tensors(stage.weights_file, student.tensors())
-        found = self.evaluate(student, seen=task.number)
-        self.folder.write_json(stage.evaluation_file, found)
+        found = self.evaluate(student, seen=number)
+        self.folder.write_checked_json(stage.evaluation_file, found)
         return found
 
     def remember(self, stage: Stage, finished: FinishedTask, student: Student) -> None:
