@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ class RunFolder:
             raise ValueError(
                 f"{path} exists and is not a run's folder: choose another name or output"
             )
-        path.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
         self.write_text("config.yaml", dump_yaml(dict(config)))
 
     def file(self, name: str) -> Path:
@@ -75,18 +74,9 @@ class RunFolder:
         """Whether there is such a file."""
         return (self.path / name).exists()
 
-    @contextmanager
-    def lock(self, part: str) -> Iterator[None]:
-        """Claim a folder in it, such as a strategy's, for this process.
-
-        What a killed process left unfinished there is removed.
-
-        Raises:
-            InUseError: if another process has it.
-        """
-        with FolderLock(self.path / "locks" / f"{part}.lock", f"{part} in {self.path}"):
-            remove_leftovers(self.path / part)
-            yield
+    def lock(self, part: str) -> FolderLock:
+        """A lock on a folder in it, such as a strategy's, that one process at a time may fill."""
+        return FolderLock(self.path / "locks" / f"{part}.lock", f"{part} in {self.path}")
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a file whole or not at all."""

@@ -14,7 +14,7 @@ from types import FrameType
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class RunInterrupted(KeyboardInterrupt):  # noqa: N818  # a request, and no error
+class RunInterrupted(KeyboardInterrupt):  # a request, and no error
     """A run was asked to stop, and did when its state was saved.
 
     Args:

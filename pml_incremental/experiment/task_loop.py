@@ -16,9 +16,9 @@ from pml_incremental.experiment.run_folder import RunFolder
 from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.experiment.stage import Stage
 from pml_incremental.experiment.stage_training import Priors, train_stage
+from pml_incremental.experiment.stop_signals import StopRequest
 from pml_incremental.experiment.strategy_memory import load_memory, pack_memory
 from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
-from pml_incremental.experiment.stop_signals import StopRequest
 from pml_incremental.experiment.student import Student
 from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
 from pml_incremental.experiment.trained import trained_model

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, that notice damage, and that one process writes at a time."""
+"""Files that are whole or not there, that notice damage, and that one process writes."""
 
 from pml_incremental.storage.checked_json import read_checked_json, write_checked_json
 from pml_incremental.storage.errors import DamagedFileError, InUseError, StorageError

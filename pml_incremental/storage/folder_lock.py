@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pml_incremental.storage.errors import InUseError, StorageError
+from pml_incremental.storage.processes import host, is_alive
 from pml_incremental.storage.whole_file import explain_failure
 
 # A killed process's data loading workers hold its lock until they notice, within 5 seconds.
@@ -96,22 +96,10 @@ def read_owner(path: Path) -> dict[str, Any]:
 
 def _patience(owner: dict[str, Any]) -> float:
     """How long to wait: not at all, but for the last helpers of a process that is gone."""
-    is_here = owner.get("host") == socket.gethostname()
-    return _PATIENCE if is_here and not _is_alive(owner["pid"]) else 0.0
-
-
-def _is_alive(pid: int) -> bool:
-    if os.name == "nt":  # where os.kill with 0 does not ask but interrupt
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
+    is_here = owner.get("host") == host()
+    return _PATIENCE if is_here and not is_alive(owner["pid"]) else 0.0
 
 
 def _this_process() -> dict[str, Any]:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+    return {"pid": os.getpid(), "host": host(), "since": since}

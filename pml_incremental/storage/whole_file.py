@@ -12,8 +12,10 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from pml_incremental.storage.errors import StorageError
+from pml_incremental.storage.processes import host, is_alive
 
 _SUFFIX = ".part"
+_LEFTOVER = re.compile(rf"\.(?P<host>[^.]+)\.(?P<pid>\d+){re.escape(_SUFFIX)}$")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -39,7 +41,7 @@ def write_whole(target: Path, write: Callable[[Path], object]) -> None:
         ('done', ['file.txt'])
     """
     # A temporary file of this process's own: others may be writing to the same folder.
-    part = target.with_name(f"{target.name}.{os.getpid()}{_SUFFIX}")
+    part = target.with_name(f"{target.name}.{host()}.{os.getpid()}{_SUFFIX}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write(part)
@@ -70,20 +72,21 @@ def sync(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the unfinished files of processes that were killed.
+    """Remove what processes of this machine, which were killed, had not finished writing.
 
     Args:
-        folder: looked at with all folders in it; no other process may be writing there.
+        folder: looked at with all folders in it.
     """
-    for part in folder.rglob("*"):
-        if is_leftover(part):
+    for path in folder.rglob(f"*{_SUFFIX}"):
+        found = _LEFTOVER.search(path.name)
+        if found is not None and found["host"] == host() and not is_alive(int(found["pid"])):
             with suppress(OSError):
-                part.unlink()
+                path.unlink()
 
 
 def is_leftover(path: Path) -> bool:
     """Whether a file was being written by :func:`write_whole`."""
-    return re.search(rf"\.\d+{re.escape(_SUFFIX)}$", path.name) is not None
+    return _LEFTOVER.search(path.name) is not None
 
 
 def explain_failure(target: Path, error: Exception) -> str:
