@@ -77,9 +77,6 @@ def serve(request: dict) -> tuple[int, int]:
     except (ValueError, OSError, RuntimeError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1, events.count
-    except BaseException:  # which must not go on with the server's loop
-        traceback.print_exc()
-        return 99, events.count
     return 0, events.count
 
 
@@ -90,11 +87,16 @@ def main() -> None:
             if child == 0:
                 os.dup2(text.fileno(), 2)
                 os.dup2(text.fileno(), 1)
-                code, events = serve(json.loads(line))
-                counted.write(str(events))
-                counted.flush()
-                sys.stderr.flush()
-                os._exit(code)
+                code = 99
+                try:
+                    code, events = serve(json.loads(line))
+                    counted.write(str(events))
+                    counted.flush()
+                finally:  # this process must not go on with the server's loop
+                    if code == 99:
+                        traceback.print_exc()
+                    sys.stderr.flush()
+                    os._exit(code)
             print(child, flush=True)
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             counted.seek(0)
