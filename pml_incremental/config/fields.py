@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
 
 from pml_incremental.config.objects import ObjectSpec
 
@@ -45,6 +45,7 @@ def check_distinct(specs: tuple[ObjectSpec, ...]) -> tuple[ObjectSpec, ...]:
     return specs
 
 
+ModuleName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
 PositiveInt = Annotated[StrictInt, Field(ge=1)]
 FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Object = Annotated[ObjectSpec, BeforeValidator(ObjectSpec.parse)]

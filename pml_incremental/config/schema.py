@@ -15,12 +15,14 @@ from pydantic import (
     StrictInt,
     StrictStr,
     field_serializer,
+    model_validator,
 )
 
 from pml_incremental.config.fields import (
     Epochs,
     FiniteNumber,
     LossWeights,
+    ModuleName,
     Object,
     ObjectsByName,
     PositiveInt,
@@ -29,6 +31,7 @@ from pml_incremental.config.fields import (
     drop_nulls,
     empty_if_null,
 )
+from pml_incremental.config.import_checks import find_import_problems
 from pml_incremental.config.layout import canonical
 from pml_incremental.config.merge import Origins
 from pml_incremental.config.objects import ObjectSpec
@@ -96,6 +99,9 @@ class ExperimentConfig(_Section):
         threads: of torch on the CPU; default: torch's choice.
         deterministic: use only kernels whose results do not change from run to run; slower on a
             GPU, and an error where there is none. On a CPU results do not change anyway.
+        allow_imports: packages or modules of one's own whose classes the config may name as
+            ``module:Class``; importing them runs their code. Those of torch, torchvision, PML and
+            this package need no mention.
         dataset: labelled images.
         scenario: how they are split into tasks.
         transforms: of the images.
@@ -125,6 +131,7 @@ class ExperimentConfig(_Section):
     device: Annotated[StrictStr, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     threads: PositiveInt | None = None
     deterministic: StrictBool = False
+    allow_imports: tuple[ModuleName, ...] = ()
     dataset: Object
     scenario: Object
     transforms: Annotated[TransformSpecs, BeforeValidator(drop_nulls)] = TransformSpecs()
@@ -144,6 +151,16 @@ class ExperimentConfig(_Section):
         ObjectSpec(class_name="finetune"),
         ObjectSpec(class_name="correlation"),
     )
+
+    @model_validator(mode="after")
+    def _imports_only_what_it_allows(self) -> ExperimentConfig:
+        problems = [
+            f"{'.'.join(map(str, path))}: {message}"
+            for path, message in find_import_problems(self.to_yaml_dict())
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
     _origins: Origins = PrivateAttr(default_factory=Origins)
 

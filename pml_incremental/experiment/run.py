@@ -39,10 +39,7 @@ def run(config: ExperimentConfig, *, progress: bool = True) -> Result:
         loop = TaskLoop.set_up(config, progress, stop)
         for spec in config.strategies:
             locks.enter_context(loop.folder.lock(spec_label(spec)))
-        result = Result(
-            name=config.name,
-            folder=loop.folder.path,
-            strategies={spec_label(spec): loop.learn_strategy(spec) for spec in config.strategies},
-        )
+        matrices = {spec_label(spec): loop.learn_strategy(spec) for spec in config.strategies}
+        result = Result(config.name, loop.folder.path, matrices, tuple(loop.learned))
         write_outputs(result, loop.folder)
     return result

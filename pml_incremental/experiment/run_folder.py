@@ -22,7 +22,7 @@ from pml_incremental.storage import (
 )
 
 # These may change between two starts of one run: they decide neither data nor training.
-_FREE_KEYS = ("output", "strategies", "threads", "checkpoint")
+_FREE_KEYS = ("output", "strategies", "threads", "checkpoint", "allow_imports")
 # Keys that runs of earlier versions lack, with what they did.
 _FORMER = {"deterministic": False}
 

@@ -86,7 +86,8 @@ class StopRequest:
 def stop_signals() -> Iterator[StopRequest]:
     """Let SIGINT and SIGTERM ask for a stop within a block.
 
-    In other threads than the main one, where Python handles no signals, nothing is changed.
+    In other threads than the main one, where Python handles no signals, nothing is changed; a
+    signal that is ignored stays so.
 
     Example:
         >>> with stop_signals() as stop, stop.waiting():
@@ -96,7 +97,8 @@ def stop_signals() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, stop.ask) for number in _SIGNALS}
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop.ask) for number in heeded}
     try:
         yield stop
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -43,6 +43,7 @@ class TaskLoop:
     progress: bool
     stop: StopRequest
     draws: bool = True
+    learned: list[str] = field(default_factory=list)
 
     @classmethod
     def set_up(cls, config: ExperimentConfig, progress: bool, stop: StopRequest) -> TaskLoop:
@@ -131,6 +132,7 @@ class TaskLoop:
         self.folder.write_tensors(stage.weights_file, student.tensors())
         found = self.evaluate(student, seen=number)
         self.folder.write_checked_json(stage.evaluation_file, found)
+        self.learned.append(stage.folder)
         return found
 
     def remember(self, stage: Stage, finished: FinishedTask, student: Student) -> None:

@@ -41,7 +41,7 @@ class NonFiniteLossError(ValueError):
     """A loss or gradient became NaN or infinite; the weights are those of before the iteration."""
 
 
-class DataLoadingError(RuntimeError):
+class DataLoadingError(ChildProcessError):
     """A process that loads images is gone; the weights are those of before the iteration."""
 
 

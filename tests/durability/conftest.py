@@ -120,9 +120,12 @@ class RunServer:
         return self.wait()
 
 
-@pytest.fixture(scope="session")
-def server():
+def _served():
     started = RunServer()
     yield started
     started.process.stdin.close()
     started.process.wait()
+
+
+server = pytest.fixture(scope="session")(_served)
+new_server = pytest.fixture(_served)
