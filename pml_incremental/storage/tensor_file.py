@@ -80,9 +80,9 @@ def read_tensor_file(path: Path, remedy: str) -> TensorFile:
         raise DamagedFileError(f"{path} is damaged: {error}; {remedy}") from error
     if metadata is None:
         return TensorFile(tensors, None)
-    if metadata.get(_FORMAT_KEY) not in (FORMAT, None):
+    if metadata.get(_FORMAT_KEY) != FORMAT:
         raise DamagedFileError(
-            f"{path} has format {metadata[_FORMAT_KEY]!r}, and this version reads {FORMAT}: it was "
+            f"{path} has format {metadata.get(_FORMAT_KEY)!r}, and this version reads {FORMAT}: it was "
             f"written by a newer version, or is damaged; {remedy}"
         )
     text = metadata.get(_STATE_KEY, "")

@@ -77,7 +77,11 @@ def check(path: Path, override: str, key: str, *said: str) -> None:
         ("models.trunk=resnet81", ".resnet81", "resnet18"),
         (f"{LOSS}={{TripletMargin: }}", ".TripletMargin", "TripletMarginLoss"),
         (f"{TRIPLET}.distance=CosineSimilarty", ".CosineSimilarty", "CosineSimilarity"),
-        ("sampler=torch.utils.data:RandomSampler2", ".torch.utils.data:R", "RandomSampler"),
+        (
+            "sampler=torch.utils.data:RandomSampler2",
+            ".torch.utils.data:RandomSampler2",
+            "RandomSampler",
+        ),
         ("strategies=[finetun]", ".0.finetun", "finetune"),
     ],
 )
