@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the program's name; default: those of this process.
 
     Returns:
-        The exit code: 0, 1 if a run failed, 2 if the config or the command is wrong.
+        The exit code: 0, 1 if a run failed, 2 if the config or the command is wrong, 130 or 143 if
+        SIGINT or SIGTERM stopped it.
 
     Example:
         >>> main(["--version"])
@@ -75,7 +76,10 @@ def run(
         from pml_incremental.experiment import run as run_experiment
         from pml_incremental.report import print_summary
 
-        print_summary(run_experiment(config, progress=not quiet))
+        result = run_experiment(config, progress=not quiet)
+        print_summary(result)
+        if not result.learned:
+            typer.echo(f"{result.folder} was finished already: nothing was left to learn")
 
 
 @app.command(epilog="Example: pml-incremental validate configs/glyphs.yaml num_epochs=2")

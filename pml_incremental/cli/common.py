@@ -74,6 +74,9 @@ def clean_errors(traceback: bool = False, hint: str = "") -> Iterator[None]:
 
     try:
         yield
+    except KeyboardInterrupt as stop:
+        typer.echo(str(stop) or "stopped", err=True)
+        raise typer.Exit(getattr(stop, "exit_code", 130)) from stop
     except ConfigError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error

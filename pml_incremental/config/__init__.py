@@ -5,13 +5,20 @@ from pml_incremental.config.listing import available
 from pml_incremental.config.loading import load_config
 from pml_incremental.config.objects import ObjectSpec
 from pml_incremental.config.registry import CATEGORIES, PLURALS, resolve
-from pml_incremental.config.schema import ExperimentConfig, ModelSpecs, RecordSpecs, TransformSpecs
+from pml_incremental.config.schema import (
+    CheckpointSpecs,
+    ExperimentConfig,
+    ModelSpecs,
+    RecordSpecs,
+    TransformSpecs,
+)
 from pml_incremental.config.validation import validate
 from pml_incremental.config.yaml_files import dump_yaml, parse_yaml, read_yaml
 
 __all__ = [
     "CATEGORIES",
     "PLURALS",
+    "CheckpointSpecs",
     "ConfigError",
     "ExperimentConfig",
     "ModelSpecs",

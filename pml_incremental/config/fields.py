@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
 
 from pml_incremental.config.objects import ObjectSpec
 
@@ -16,6 +16,11 @@ def drop_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: item for key, item in value.items() if item is not None}
     return value
+
+
+def empty_if_null(value: Any) -> Any:
+    """An empty section has its defaults; null for one of its keys keeps its meaning."""
+    return {} if value is None else value
 
 
 def check_epochs(value: Any) -> Any:
@@ -40,6 +45,7 @@ def check_distinct(specs: tuple[ObjectSpec, ...]) -> tuple[ObjectSpec, ...]:
     return specs
 
 
+ModuleName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
 PositiveInt = Annotated[StrictInt, Field(ge=1)]
 FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Object = Annotated[ObjectSpec, BeforeValidator(ObjectSpec.parse)]

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pml_incremental.config.errors import ConfigError
+from pml_incremental.config.import_checks import find_import_problems
 from pml_incremental.config.layout import canonical
 from pml_incremental.config.merge import Origins, merge
 from pml_incremental.config.overrides import COMMAND_LINE, apply_override
@@ -39,6 +40,9 @@ def load_config(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Experim
     if not paths:
         raise ConfigError(["no config file is given; name at least one .yaml file"])
     config, origins = _lay_over([Path(path) for path in paths], overrides)
+    forbidden = list(find_import_problems(config))
+    if forbidden:
+        raise report(forbidden, origins)
     try:
         return ExperimentConfig.model_validate(config).with_origins(origins)
     except ValidationError as error:

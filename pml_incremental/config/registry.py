@@ -127,6 +127,14 @@ def members(category: str) -> Iterator[tuple[str, str, Any]]:
                 yield name, package, member
 
 
+def offers(category: str, name: str, member: Any) -> bool:
+    """Whether a category's modules could offer a member under a name, wherever it was found."""
+    return any(
+        _is_member(name, member, _import(source.base), source.module.split(".")[0])
+        for source in CATEGORIES[category]
+    )
+
+
 def _is_member(name: str, member: Any, base: type, package: str) -> bool:
     if name.startswith(("_", "Base")) or name.endswith("Mixin") or name in _LEFT_OUT:
         return False

@@ -15,19 +15,23 @@ from pydantic import (
     StrictInt,
     StrictStr,
     field_serializer,
+    model_validator,
 )
 
 from pml_incremental.config.fields import (
     Epochs,
     FiniteNumber,
     LossWeights,
+    ModuleName,
     Object,
     Objects,
     ObjectsByName,
     PositiveInt,
     Strategies,
     drop_nulls,
+    empty_if_null,
 )
+from pml_incremental.config.import_checks import find_import_problems
 from pml_incremental.config.layout import canonical
 from pml_incremental.config.merge import Origins
 from pml_incremental.config.objects import ObjectSpec
@@ -78,6 +82,23 @@ class RecordSpecs(_Section):
     writers: Objects = ()
 
 
+class CheckpointSpecs(_Section):
+    """When the state of a task in progress is saved: whenever one of these has passed.
+
+    It is also saved when a task has been trained, when training fails, and when it is asked to
+    stop.
+
+    Args:
+        epochs: whole number of at least 1; default: no limit.
+        iterations: whole number of at least 1; default: no limit.
+        minutes: more than 0; null: no limit.
+    """
+
+    epochs: PositiveInt | None = None
+    iterations: PositiveInt | None = None
+    minutes: Annotated[FiniteNumber, Field(gt=0)] | None = 10
+
+
 class ExperimentConfig(_Section):
     """Everything that decides a run.
 
@@ -88,6 +109,11 @@ class ExperimentConfig(_Section):
         output: the folder in which runs have their folders.
         device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:<index>``.
         threads: of torch on the CPU; default: torch's choice.
+        deterministic: use only kernels whose results do not change from run to run; slower on a
+            GPU, and an error where there is none. On a CPU results do not change anyway.
+        allow_imports: packages or modules of one's own whose classes the config may name as
+            ``module:Class``; importing them runs their code. Those of torch, torchvision, PML and
+            this package need no mention.
         dataset: labelled images.
         scenario: how they are split into tasks.
         transforms: of the images.
@@ -104,6 +130,7 @@ class ExperimentConfig(_Section):
         tester: how a model is evaluated.
         records: where losses, values and pictures are recorded; default: nowhere, beyond what
             every run writes.
+        checkpoint: how often a task in progress is saved; default: every 10 minutes.
         strategies: methods against forgetting, each of which learns all tasks.
 
     Raises:
@@ -117,6 +144,8 @@ class ExperimentConfig(_Section):
     output: Path = Path("runs")
     device: Annotated[StrictStr, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     threads: PositiveInt | None = None
+    deterministic: StrictBool = False
+    allow_imports: tuple[ModuleName, ...] = ()
     dataset: Object
     scenario: Object
     transforms: Annotated[TransformSpecs, BeforeValidator(drop_nulls)] = TransformSpecs()
@@ -132,10 +161,21 @@ class ExperimentConfig(_Section):
     num_epochs: Epochs
     tester: Object = ObjectSpec(class_name="IncrementalTester")
     records: Annotated[RecordSpecs, BeforeValidator(drop_nulls)] = RecordSpecs()
+    checkpoint: Annotated[CheckpointSpecs, BeforeValidator(empty_if_null)] = CheckpointSpecs()
     strategies: Strategies = (
         ObjectSpec(class_name="finetune"),
         ObjectSpec(class_name="correlation"),
     )
+
+    @model_validator(mode="after")
+    def _imports_only_what_it_allows(self) -> ExperimentConfig:
+        problems = [
+            f"{'.'.join(map(str, path))}: {message}"
+            for path, message in find_import_problems(self.to_yaml_dict())
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
     _origins: Origins = PrivateAttr(default_factory=Origins)
 

@@ -9,12 +9,18 @@ from pydantic_core import ErrorDetails
 
 from pml_incremental.config.errors import suggest
 from pml_incremental.config.layout import KeyPath
-from pml_incremental.config.schema import ExperimentConfig, ModelSpecs, TransformSpecs
+from pml_incremental.config.schema import (
+    CheckpointSpecs,
+    ExperimentConfig,
+    ModelSpecs,
+    TransformSpecs,
+)
 
 _SECTIONS: dict[KeyPath, type[BaseModel]] = {
     (): ExperimentConfig,
     ("models",): ModelSpecs,
     ("transforms",): TransformSpecs,
+    ("checkpoint",): CheckpointSpecs,
 }
 
 

@@ -54,6 +54,7 @@ SUPPLIED: dict[str, dict[str, str]] = {
         "compares": "set by the strategy",
         "penalties": "set by the strategy",
         "observers": "set by the strategy",
+        "checkpointer": _BY_KEY.format("checkpoint"),
         "description": _LOOP,
         "progress": "switched off by --quiet",
     },

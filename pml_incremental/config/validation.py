@@ -7,6 +7,7 @@ from typing import Any
 
 from pml_incremental.config.argument_checks import find_argument_problems
 from pml_incremental.config.errors import ConfigError
+from pml_incremental.config.import_checks import find_import_problems
 from pml_incremental.config.key_checks import find_key_problems
 from pml_incremental.config.layout import KeyPath, find_objects
 from pml_incremental.config.merge import Origins
@@ -36,6 +37,10 @@ def validate(config: ExperimentConfig) -> None:
 
 def find_problems(config: dict[str, Any]) -> Iterator[Problem]:
     """Path and description of each problem in a canonical config."""
+    forbidden = list(find_import_problems(config))
+    if forbidden:  # and nothing may be looked up that would import it
+        yield from forbidden
+        return
     yield from find_key_problems(config)
     flawed: list[KeyPath] = []
     objects = list(find_objects(config))

@@ -20,6 +20,7 @@ _FLOAT = re.compile(
     r"|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
 )
 _LINE_BREAKS = re.compile("[\x85\u2028\u2029]")
+_LARGEST = 100_000
 _PLAIN_TAGS = {_TAG + kind for kind in ("null", "bool", "int", "float", "str", "seq", "map")}
 
 
@@ -44,6 +45,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_document(self, node: yaml.Node) -> Any:
         """Construct depth first, which refuses a node that holds itself."""
+        _check_size(node)
         return self.construct_object(node, deep=True)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -56,6 +58,24 @@ class _Loader(yaml.SafeLoader):
                 raise ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _check_size(root: yaml.Node) -> None:
+    """Refuse aliases of aliases of aliases, which a few lines make larger than any memory."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = 1  # a node that holds itself is refused elsewhere
+            pairs = node.value if isinstance(node, yaml.CollectionNode) else ()
+            inner = [part for item in pairs for part in (item if type(item) is tuple else (item,))]
+            sizes[id(node)] = 1 + sum(map(size, inner))
+        return sizes[id(node)]
+
+    if size(root) > _LARGEST:
+        raise ConstructorError(
+            None, None, f"holds more than {_LARGEST} values, by aliases or not", root.start_mark
+        )
 
 
 class _Dumper(yaml.SafeDumper):
@@ -89,6 +109,8 @@ def parse_yaml(text: str) -> Any:
         raise ConfigError([f"{place}{error.problem or error.context}; correct the YAML"]) from error
     except yaml.YAMLError as error:
         raise ConfigError([f"not readable as YAML: {error}".replace("\n", " ")]) from error
+    except RecursionError as error:
+        raise ConfigError(["nested too deeply; a config needs some ten levels"]) from error
     except (ValueError, KeyError) as error:  # such as "!!int x" and "!!bool x"
         raise ConfigError([f"a tagged value cannot be read: {error}; drop the tag"]) from error
 

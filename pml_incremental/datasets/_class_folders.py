@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+from pml_incremental.datasets._image_files import SUFFIXES
+
+IMAGE_SUFFIXES = tuple(SUFFIXES)
 SPLITS = ("train", "test")
 LAYOUTS = "root/class/image or root/train/class/image and root/test/class/image"
 

@@ -10,12 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, get_args
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
 OnBadImage = Literal["raise", "skip"]
+SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+# Files of other formats are not given to Pillow's readers of those, whatever their names say.
+FORMATS = ("JPEG", "PNG", "WEBP")
 MANY_IMAGES = 500  # fewer are checked too quickly for a progress bar
 
 # What Pillow's readers of pixels and of EXIF raise on randomly damaged files.
@@ -36,10 +39,27 @@ def read_rgb(path: Path) -> Image.Image:
         ValueError: if the file is not a whole image; names the file and what is wrong with it.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
+            _check(image, path)
             return ImageOps.exif_transpose(image).convert("RGB")
+    except UnidentifiedImageError as error:
+        what = "is empty" if path.stat().st_size == 0 else f"holds no {', '.join(FORMATS)}"
+        raise ValueError(f"cannot read the image {path}: it {what}") from error
     except UNREADABLE as error:
         raise ValueError(f"cannot read the image {path}: {error}") from error
+
+
+def _check(image: Image.Image, path: Path) -> None:
+    """Refuse, before its pixels are read, what is too large or not what its name says."""
+    largest = Image.MAX_IMAGE_PIXELS
+    if largest is not None and image.width * image.height > largest:
+        raise ValueError(
+            f"it would have {image.width} x {image.height} pixels, more than {largest} "
+            "(PIL.Image.MAX_IMAGE_PIXELS): a decompression bomb?"
+        )
+    kind = "JPEG" if image.format == "MPO" else image.format  # as some phones write JPEG
+    if kind != SUFFIXES.get(path.suffix.lower()):
+        raise ValueError(f"it holds a {image.format} and not what its name says; rename it")
 
 
 def find_bad_images(paths: Sequence[Path], on_bad_image: OnBadImage) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+# What NumPy and zipfile raise on damaged files; MemoryError for sizes that no file has.
+UNREADABLE = (ValueError, BadZipFile, EOFError, MemoryError, NotImplementedError, zlib.error)
+
 
 def read_arrays(path: Path, needed: Sequence[str], optional: str | None) -> dict[str, NDArray[Any]]:
     """The named arrays of a file; the optional one only if it is there."""
     try:
         file = np.load(path, allow_pickle=False)
-    except (ValueError, BadZipFile, EOFError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path} is not a whole npz file: {error}") from error
     if isinstance(file, np.ndarray):
         raise ValueError(
@@ -94,7 +98,7 @@ def select_test(
 def _read_array(file: Any, name: str) -> NDArray[Any]:
     try:
         array: NDArray[Any] = file[name]
-    except (ValueError, BadZipFile, EOFError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"the array {name!r} cannot be read: {error}") from error
     return array
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from pml_incremental.estimators._checks import SIZES, Sizes, model_names
+from pml_incremental.storage import write_whole
 
 _KEY = "pml_incremental.estimator_bank"
 
@@ -27,9 +28,8 @@ def write_bank(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
     """
     path = Path(path)
     plain = {name: value for name, value in state.items() if name != "tensors"}
-    unfinished = path.with_name(path.name + ".unfinished")
-    save_file(state["tensors"], unfinished, metadata={_KEY: json.dumps(plain)})
-    unfinished.replace(path)
+    metadata = {_KEY: json.dumps(plain)}
+    write_whole(path, lambda part: save_file(state["tensors"], part, metadata=metadata))
 
 
 def read_bank(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pml_incremental.config import ExperimentConfig, load_config
@@ -14,6 +13,7 @@ from pml_incremental.experiment.assembly import build_models, build_scenario, ch
 from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import ClassIncrementalScenario
+from pml_incremental.storage import read_tensor_file
 from pml_incremental.testers import IncrementalTester
 
 
@@ -66,7 +66,8 @@ class FinishedRun:
 
     def models(self, strategy: str, task: int) -> dict[str, nn.Module]:
         """Trunk and embedder of a strategy after a task; raises as :meth:`weights`."""
-        tensors = load_file(self.weights(strategy, task))
+        file = self.weights(strategy, task)
+        tensors = read_tensor_file(file, f"delete {file.parent} and start the run again").tensors
         models = build_models(self.config, self.scenario[0], self.device)
         for name in ("trunk", "embedder"):
             models[name].load_state_dict(tensors_under(f"{name}.", tensors))

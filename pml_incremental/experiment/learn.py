@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,9 +12,12 @@ from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment.assembly import batch_size, build_optimizers, build_sampler
 from pml_incremental.experiment.loss_terms import loss_terms
 from pml_incremental.experiment.student import Student
+from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies import Component
 from pml_incremental.trainers import Teacher
+
+logger = logging.getLogger(__name__)
 
 
 def learn_task(
@@ -23,6 +27,7 @@ def learn_task(
     student: Student,
     teacher: Teacher | None,
     components: Sequence[Component],
+    checkpoint: TaskCheckpoint,
     description: str,
     progress: bool,
     record: Callable[[Any], None] | None = None,
@@ -36,6 +41,7 @@ def learn_task(
         student: the models as the previous task left them, grown for the task's classes.
         teacher: a frozen copy of them, or None where there is nothing to compare with.
         components: what the strategy adds; without a teacher they only observe.
+        checkpoint: saves the training, and is gone on with if there is one.
         description: text before the progress bar.
         progress: whether to show the bar.
         record: called with the trainer after each iteration.
@@ -63,11 +69,18 @@ def learn_task(
         gradient_clippers=_gradient_clippers(config, student),
         data_device=student.device,
         teacher=teacher,
+        checkpointer=checkpoint,
         description=description,
         progress=progress,
         end_of_iteration_hook=record,
     )
-    trainer.train(num_epochs=epochs_of(config, task.number))
+    num_epochs = epochs_of(config, task.number)
+    moving = teacher if any(component.moves_teacher for component in components) else None
+    state = checkpoint.resume(components, moving, num_epochs)
+    with checkpoint.stop.waiting():
+        trainer.train(num_epochs=num_epochs, state=state)
+    if trainer.skipped_batches:
+        logger.warning("%s: %d batches skipped in all", description, trainer.skipped_batches)
 
 
 def epochs_of(config: ExperimentConfig, task_number: int) -> int:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+import torch
 from torch import nn
 
 from pml_incremental.metrics import TaskMatrix
+from pml_incremental.metrics.collapse import COLLAPSED_FROM, has_collapsed
 from pml_incremental.scenarios import Task
 from pml_incremental.testers import IncrementalTester
+
+logger = logging.getLogger(__name__)
 
 #: {"own/recall_at_1": {"task_1": 0.9, ...}, "joint/recall_at_1": {...}, ...}; None: not measured.
 Measurements: TypeAlias = dict[str, dict[str, float | None]]
@@ -36,6 +41,13 @@ def measure(
         models["embedder"],
         seen=[task.name for task in tasks[:seen]],
     )
+    if seen and has_collapsed(torch.cat(list(evaluation.embeddings.values()))):
+        logger.warning(
+            "after %s the embeddings of all images are nearly the same (cosine above %s): the "
+            "model has collapsed; lower the learning rate, or choose another loss or miner",
+            tasks[seen - 1].name,
+            COLLAPSED_FROM,
+        )
     galleries = {"own": evaluation.own, "joint": evaluation.joint}
     if tester.searches_by_index:
         recall = dict.fromkeys(evaluation.labels, evaluation.recall_of_index)

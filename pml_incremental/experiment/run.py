@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from contextlib import ExitStack
 
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment.outputs import write_outputs
 from pml_incremental.experiment.result import Result
+from pml_incremental.experiment.stop_signals import stop_signals
 from pml_incremental.experiment.strategy_specs import spec_label
 from pml_incremental.experiment.task_loop import TaskLoop
+from pml_incremental.experiment.torch_settings import apply_torch_settings
 
 
 def run(config: ExperimentConfig, *, progress: bool = True) -> Result:
@@ -16,7 +18,8 @@ def run(config: ExperimentConfig, *, progress: bool = True) -> Result:
 
     The first task has no teacher and is the same for all strategies, so it is learned once. A
     stage (a strategy's model after a task) that the run's folder already holds is not learned
-    again: the same call continues a run that was killed.
+    again, and one that it holds in part is gone on with: the same call continues a run that was
+    killed, and ends as one that was not. SIGINT and SIGTERM end the iteration, save and stop.
 
     Args:
         config: a validated config; see ``load_config``.
@@ -26,15 +29,17 @@ def run(config: ExperimentConfig, *, progress: bool = True) -> Result:
         A task matrix per strategy and metric, as also written to ``metrics.json``.
 
     Raises:
-        ValueError: if the data do not fit the config, or the folder holds another run.
+        ValueError: if the data do not fit the config, the folder holds another run, a file in it
+            is damaged, or another process is at work in it.
+        StorageError: if a file cannot be written.
+        RunInterrupted: if a signal asked to stop.
     """
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    loop = TaskLoop.set_up(config, progress)
-    result = Result(
-        name=config.name,
-        folder=loop.folder.path,
-        strategies={spec_label(spec): loop.learn_strategy(spec) for spec in config.strategies},
-    )
-    write_outputs(result, loop.folder)
+    apply_torch_settings(config)
+    with stop_signals() as stop, ExitStack() as locks:
+        loop = TaskLoop.set_up(config, progress, stop)
+        for spec in config.strategies:
+            locks.enter_context(loop.folder.lock(spec_label(spec)))
+        matrices = {spec_label(spec): loop.learn_strategy(spec) for spec in config.strategies}
+        result = Result(config.name, loop.folder.path, matrices, tuple(loop.learned))
+        write_outputs(result, loop.folder)
     return result

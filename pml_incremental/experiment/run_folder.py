@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pml_incremental.config import dump_yaml, read_yaml
+from pml_incremental.storage import (
+    FolderLock,
+    is_leftover,
+    read_checked_json,
+    read_tensor_file,
+    remove_leftovers,
+    write_checked_json,
+    write_tensor_file,
+    write_text_whole,
+)
 
 # These may change between two starts of one run: they decide neither data nor training.
-_FREE_KEYS = ("output", "records", "strategies", "threads")
+_FREE_KEYS = ("output", "strategies", "threads", "checkpoint", "allow_imports", "records")
+# Keys that runs of earlier versions lack, with what they did.
+_FORMER = {"deterministic": False}
 
 
 class RunFolder:
@@ -30,8 +40,10 @@ class RunFolder:
             task_2/  evaluation.json  model.safetensors  memory.safetensors
             own_recall_at_1.csv ...
         records/     of the scopes task_1, <strategy>/task_2, <strategy>/summary, if asked for
+        locks/       one for each strategy
 
-    ``evaluation.json`` is written last, so a stage that has one is whole.
+    ``evaluation.json`` is written last, so a stage that has one is whole. While a task is learned,
+    its folder also holds ``checkpoint.safetensors``.
 
     Args:
         path: the folder; made if missing.
@@ -46,11 +58,11 @@ class RunFolder:
         stored = path / "config.yaml"
         if stored.exists():
             _check_same_run(path, read_yaml(stored), config)
-        elif path.exists() and any(path.iterdir()):
+        elif _holds_files(path):
             raise ValueError(
                 f"{path} exists and is not a run's folder: choose another name or output"
             )
-        path.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
         self.write_text("config.yaml", dump_yaml(dict(config)))
 
     def file(self, name: str) -> Path:
@@ -63,48 +75,60 @@ class RunFolder:
         """Whether there is such a file."""
         return (self.path / name).exists()
 
+    def lock(self, part: str) -> FolderLock:
+        """A lock on a folder in it, such as a strategy's, that one process at a time may fill."""
+        return FolderLock(self.path / "locks" / f"{part}.lock", f"{part} in {self.path}")
+
     def write_text(self, name: str, text: str) -> Path:
         """Write a file whole or not at all."""
-        target = self.file(name)
-        temporary = _beside(target)
-        temporary.write_text(text)
-        os.replace(temporary, target)
-        return target
+        write_text_whole(self.path / name, text)
+        return self.path / name
 
     def write_json(self, name: str, values: Any) -> Path:
-        """Write plain values as JSON."""
+        """Write plain values as JSON, for people and other programs."""
         return self.write_text(name, json.dumps(values, indent=2) + "\n")
 
+    def write_checked_json(self, name: str, values: Any) -> None:
+        """Write plain values that the run goes on from, with a checksum."""
+        write_checked_json(self.path / name, values)
+
     def read_json(self, name: str) -> Any:
-        """Read what :meth:`write_json` wrote; None if there is no such file."""
+        """Read what either of them wrote; None if there is no such file."""
         target = self.path / name
-        return json.loads(target.read_text()) if target.exists() else None
+        return read_checked_json(target, _remedy(target)) if target.exists() else None
 
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Write tensors as safetensors, whole or not at all."""
-        target = self.file(name)
-        temporary = _beside(target)
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary)
-        os.replace(temporary, target)
+        """Write tensors as safetensors with a checksum, whole or not at all."""
+        write_tensor_file(self.path / name, tensors)
 
     def read_tensors(self, name: str) -> dict[str, Tensor]:
         """Read what :meth:`write_tensors` wrote."""
-        return load_file(self.path / name)
+        target = self.path / name
+        return read_tensor_file(target, _remedy(target)).tensors
 
 
-def _beside(target: Path) -> Path:
-    """A temporary file of this process's own: others may be writing to the same run."""
-    return target.with_name(f"{target.name}.{os.getpid()}.part")
+def _holds_files(path: Path) -> bool:
+    """Whether a folder has anything but what a process left that was killed as it began."""
+    return path.exists() and any(not is_leftover(child) for child in path.iterdir())
+
+
+def _remedy(target: Path) -> str:
+    what = f"the folder {target.parent}" if target.name == "model.safetensors" else "that file"
+    return f"delete {what} and start the run again, which makes it anew"
 
 
 def _check_same_run(path: Path, stored: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     keys = [key for key in {**stored, **config} if key not in _FREE_KEYS]
-    changed = [key for key in keys if stored.get(key) != config.get(key)]
+    changed = [key for key in keys if _value(stored, key) != _value(config, key)]
     if changed:
         lines = "\n".join(
-            f"  {key}: {stored.get(key)} there, {config.get(key)} now" for key in changed
+            f"  {key}: {_value(stored, key)} there, {_value(config, key)} now" for key in changed
         )
         raise ValueError(
             f"{path} holds a run with another config:\n{lines}\n"
             "Give this run a new name, or delete that folder"
         )
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    return config.get(key, _FORMER.get(key))

@@ -43,6 +43,11 @@ class Stage:
         return f"{self.folder}/evaluation.json"
 
     @property
+    def checkpoint_file(self) -> str:
+        """The state of training until all other files are written."""
+        return f"{self.folder}/checkpoint.safetensors"
+
+    @property
     def memory_file(self) -> str:
         """What the strategy remembers after the task."""
         return f"{self._own_folder}/memory.safetensors"

@@ -11,6 +11,7 @@ from pml_incremental.experiment.learn import learn_task
 from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.experiment.stage import Stage
 from pml_incremental.experiment.student import Student
+from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
 from pml_incremental.experiment.trained import trained_model
 from pml_incremental.experiment.training_images import training_images
 from pml_incremental.scenarios import Task
@@ -31,6 +32,7 @@ def train_stage(
     seen: Sequence[Task],
     student: Student,
     prior: Priors,
+    checkpoint: TaskCheckpoint,
     description: str,
     progress: bool,
     record: Callable[[Any], None] | None = None,
@@ -43,6 +45,7 @@ def train_stage(
         seen: the tasks so far, the stage's last.
         student: the models as the previous task left them, grown for the task's classes.
         prior: the models before it.
+        checkpoint: saves the training, and is gone on with if there is one.
         description: text before the progress bar.
         progress: whether to show the bar.
         record: called with the trainer after each iteration.
@@ -55,7 +58,18 @@ def train_stage(
     if task.number == 1 and not strategy.observes_training:
         components = ()
     beside = begin_task(config.seed, stage, prior)
-    learn_task(config, task, images, student, beside, components, description, progress, record)
+    learn_task(
+        config,
+        task,
+        images,
+        student,
+        beside,
+        components,
+        checkpoint,
+        description,
+        progress,
+        record,
+    )
     if prior.teacher is not None:
         trained = trained_model(config, student, images)
         for component in components:

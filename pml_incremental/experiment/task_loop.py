@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,18 @@ from pml_incremental.experiment.run_records import RunRecords
 from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.experiment.stage import Stage
 from pml_incremental.experiment.stage_training import Priors, train_stage
+from pml_incremental.experiment.stop_signals import StopRequest
 from pml_incremental.experiment.strategy_memory import load_memory, pack_memory
 from pml_incremental.experiment.strategy_records import record_finished_task, record_pictures
 from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
 from pml_incremental.experiment.student import Student
+from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
 from pml_incremental.experiment.trained import trained_model
 from pml_incremental.experiment.training_images import training_images
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.records import RecordWriter
 from pml_incremental.scenarios import ClassIncrementalScenario
+from pml_incremental.storage import remove_generations
 from pml_incremental.strategies import FinishedTask, Strategy
 from pml_incremental.testers import IncrementalTester
 from pml_incremental.trainers import Teacher
@@ -45,11 +48,13 @@ class TaskLoop:
     device: torch.device
     records: RunRecords
     progress: bool
+    stop: StopRequest
     draws: bool = True
+    learned: list[str] = field(default_factory=list)
 
     @classmethod
-    def set_up(cls, config: ExperimentConfig, progress: bool) -> TaskLoop:
-        """Build the data and claim the folder."""
+    def set_up(cls, config: ExperimentConfig, progress: bool, stop: StopRequest) -> TaskLoop:
+        """Build the data and the folder."""
         for spec in config.strategies:
             build_strategy(config, spec)  # to find what does not fit before anything is learned
         device = choose_device(config.device)
@@ -59,7 +64,7 @@ class TaskLoop:
         folder.write_json("environment.json", describe_environment(device))
         tester = config.tester.build("tester", data_device=device, dataloader_num_workers=0)
         records = RunRecords(config, folder.path / "records")
-        return cls(config, scenario, folder, tester, device, records, progress)
+        return cls(config, scenario, folder, tester, device, records, progress, stop)
 
     def learn_strategy(self, spec: ObjectSpec) -> dict[str, TaskMatrix]:
         """All tasks with one strategy."""
@@ -80,6 +85,7 @@ class TaskLoop:
             frozen = Teacher.snapshot(student.models)
             finished = FinishedTask(task, prior.teacher, frozen, self.device, rows)
             self.remember(stage, finished, student)
+            remove_generations(self.folder.file(stage.checkpoint_file))
             prior = Priors(teacher=frozen, previous=prior.teacher)
             matrices = task_matrices(rows, list(self.scenario))
             memory = self.folder.read_json(stage.report_file)
@@ -102,7 +108,9 @@ class TaskLoop:
         """What strategies share: the evaluation before any task, and the first task."""
         student = self.new_student()
         self.evaluate_before(student)
-        self.learn_stage(Stage("", Strategy(), self.scenario[0]), student, Priors())
+        stage = Stage("", Strategy(), self.scenario[0])
+        self.learn_stage(stage, student, Priors())
+        remove_generations(self.folder.file(stage.checkpoint_file))
 
     def new_student(self) -> Student:
         """The student before any task; always the same."""
@@ -115,7 +123,7 @@ class TaskLoop:
         found: Measurements | None = self.folder.read_json(name)
         if found is None:
             found = self.evaluate(student, seen=0)
-            self.folder.write_json(name, found)
+            self.folder.write_checked_json(name, found)
         return found
 
     def learn_stage(self, stage: Stage, student: Student, prior: Priors) -> Measurements:
@@ -128,11 +136,20 @@ class TaskLoop:
             student.grow(task.labels.stop)
             student.load(self.folder.read_tensors(stage.weights_file))
             return found
+        if not stage.is_shared:
+            return self.learn_and_measure(stage, student, prior)
+        with self.folder.lock(stage.folder):
+            return self.learn_and_measure(stage, student, prior)
+
+    def learn_and_measure(self, stage: Stage, student: Student, prior: Priors) -> Measurements:
+        """Learn and evaluate a task, or what is missing of that."""
+        number = stage.task.number
         with self.records.open(stage.folder) as writer:
             self.train(stage, student, prior, self.records.losses_hook(writer))
         self.folder.write_tensors(stage.weights_file, student.tensors())
-        found = self.evaluate(student, seen=task.number)
-        self.folder.write_json(stage.evaluation_file, found)
+        found = self.evaluate(student, seen=number)
+        self.folder.write_checked_json(stage.evaluation_file, found)
+        self.learned.append(stage.folder)
         return found
 
     def train(
@@ -148,8 +165,20 @@ class TaskLoop:
         student.grow(task.labels.stop)
         who = "all strategies" if stage.is_shared else stage.label
         description = f"{who} · task {task.number}/{len(self.scenario)}"
-        seen = self.scenario.seen(task.number)
-        train_stage(self.config, stage, seen, student, prior, description, self.progress, record)
+        checkpoint = TaskCheckpoint(
+            self.folder.file(stage.checkpoint_file), self.config.checkpoint, self.stop
+        )
+        train_stage(
+            self.config,
+            stage,
+            self.scenario.seen(task.number),
+            student,
+            prior,
+            checkpoint,
+            description,
+            self.progress,
+            record,
+        )
 
     def remember(self, stage: Stage, finished: FinishedTask, student: Student) -> None:
         """Let the strategy's components see the finished task, or take what they kept of it."""

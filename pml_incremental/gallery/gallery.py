@@ -10,17 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pml_incremental.gallery.checksum import sha256
 from pml_incremental.gallery.image_files import ImageFiles
+from pml_incremental.gallery.manifest import (
+    FORMAT,
+    IMAGES,
+    INDEX,
+    MANIFEST,
+    VECTORS,
+    read_image_list,
+    read_manifest,
+)
 from pml_incremental.search.faiss_index import build_index, import_faiss
 from pml_incremental.search.stacked import Stacked
-
-FORMAT = 1
-MANIFEST, IMAGES = "manifest.json", "images.json"
-VECTORS, INDEX = "vectors.safetensors", "index.faiss"
+from pml_incremental.storage.whole_file import sync
 
 
 @dataclass(frozen=True)
@@ -76,26 +83,32 @@ class Gallery:
             "sha256": {path.name: sha256(path) for path in sorted(part.iterdir())},
         }
         _write_json(part / MANIFEST, manifest)
+        for file in part.iterdir():
+            sync(file)
+        sync(part)
         os.replace(part, folder)
+        sync(folder.parent)
 
     @classmethod
     def load(cls, folder: Path) -> Gallery:
         """Read a directory and check it against its manifest.
 
         Raises:
-            ValueError: if a file is missing or damaged; it is named.
+            ValueError: if a file is missing, damaged, or not as a gallery writes it; it is named.
         """
-        manifest = _read_manifest(folder)
-        for name, checksum in manifest["sha256"].items():
+        manifest = read_manifest(folder)
+        for name, checksum in manifest.sha256.items():
             if not (folder / name).is_file():
                 raise ValueError(f"{folder / name} is missing: the gallery is damaged")
             if sha256(folder / name) != checksum:
                 raise ValueError(f"{folder / name} is not what the manifest says: it was changed")
-        images = json.loads((folder / IMAGES).read_text(encoding="utf-8"))
-        files = ImageFiles(Path(images["root"]), tuple(images["ids"]), tuple(images["labels"]))
-        vectors = load_file(folder / VECTORS)["vectors"]
-        history = tuple(manifest["history"])
-        return cls(vectors, files, manifest["model"], manifest["index"], history)
+        images = read_image_list(folder)
+        files = ImageFiles(Path(images.root), tuple(images.ids), tuple(images.labels))
+        vectors = _read_vectors(folder / VECTORS, (manifest.images, manifest.width))
+        model = manifest.model.model_dump()
+        return cls(
+            check_vectors(vectors, files), files, model, manifest.index, tuple(manifest.history)
+        )
 
     @staticmethod
     def read_index(folder: Path) -> Any:
@@ -110,18 +123,18 @@ def check_vectors(vectors: Tensor, files: ImageFiles) -> Tensor:
     return vectors
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise ValueError(f"{folder} is not a gallery: it has no {MANIFEST}; build one first")
+def _read_vectors(path: Path, shape: tuple[int, int]) -> Tensor:
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        written = manifest["format"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a gallery's manifest: {error!r}") from error
-    if written != FORMAT:
-        raise ValueError(f"{path} has format {written}, and this version reads {FORMAT}")
-    return manifest
+        found = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}; build the gallery anew") from error
+    vectors = found.get("vectors", torch.empty(0))
+    if vectors.dtype != torch.float32 or tuple(vectors.shape) != shape:
+        raise ValueError(
+            f"{path} must hold float32 vectors of shape {shape}, got {vectors.dtype} of shape "
+            f"{tuple(vectors.shape)}; build the gallery anew"
+        )
+    return vectors
 
 
 def _write_json(path: Path, values: Any) -> None:

@@ -166,3 +166,19 @@ class Component:
         Args:
             state: tensors on the CPU.
         """
+
+    def training_state(self) -> dict[str, Tensor]:
+        """What may have changed since :meth:`begin_task`, so that training can go on from here.
+
+        By default all of ``state_dict``. A component that gathers something else while a task is
+        learned must override this.
+        """
+        return self.state_dict()
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what :meth:`training_state` gave, after :meth:`begin_task` was called again.
+
+        Args:
+            state: tensors on the CPU.
+        """
+        self.load_state_dict(state)

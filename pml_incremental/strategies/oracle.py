@@ -95,6 +95,13 @@ class Oracle(Component):
         self.priors.clear()
         self.stored = dict(state)
 
+    def training_state(self) -> dict[str, Tensor]:
+        """Nothing: prior models do not change while a task is learned."""
+        return {}
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Nothing: ``begin_task`` brought the prior models."""
+
     def _restore(self, like: Teacher) -> None:
         count = len({key.split(".")[0] for key in self.stored})
         for k in range(count):

@@ -1,8 +1,10 @@
 """PML trainers that learn beside a teacher."""
 
+from pml_incremental.trainers.checkpointer import Checkpointer
 from pml_incremental.trainers.incremental_metric_loss import IncrementalMetricLoss
 from pml_incremental.trainers.incremental_mixin import (
     Compared,
+    DataLoadingError,
     IncrementalMixin,
     NonFiniteLossError,
     Penalty,
@@ -14,7 +16,9 @@ from pml_incremental.trainers.step_observer import StepObserver
 from pml_incremental.trainers.teacher import Teacher
 
 __all__ = [
+    "Checkpointer",
     "Compared",
+    "DataLoadingError",
     "IncrementalMetricLoss",
     "IncrementalMixin",
     "IncrementalTrainWithClassifier",

@@ -161,7 +161,10 @@ def test_run_with_the_users_own_loss(capsys: Capture, config: Path) -> None:
         "    '''My own.'''\n"
     )
     own = "loss_funcs.metric_loss={cli_test_losses:Mine: {neg_margin: 0.5}}"
-    assert main(["run", "-q", "tiny.yaml", own, "strategies=[finetune]", "mining_funcs="]) == 0
+    command = ["run", "-q", "tiny.yaml", own, "strategies=[finetune]", "mining_funcs="]
+    assert main(command) == 2
+    assert "allow_imports: [cli_test_losses]" in capsys.readouterr().err
+    assert main([*command, "allow_imports=[cli_test_losses]"]) == 0
     assert "cli_test_losses:Mine" in Path("runs/tiny/config.yaml").read_text()
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pml_incremental.config import (
+    CheckpointSpecs,
     ExperimentConfig,
     ModelSpecs,
     ObjectSpec,
@@ -18,17 +19,19 @@ from pml_incremental.config import (
 )
 
 NAMES = st.text(string.ascii_letters + string.digits + "_-", min_size=1)
-KEYS = st.text(min_size=1)
+# With a colon they would name code to import, which a config must allow.
+TEXT = st.text(st.characters(exclude_characters=":"))
+KEYS = TEXT.filter(bool)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**40), 2**40)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=5,
 )
 ARGUMENTS = st.dictionaries(
-    st.sampled_from(["distance", "reducer", "losses", "transforms"]) | st.text(), JSON, max_size=3
+    st.sampled_from(["distance", "reducer", "losses", "transforms"]) | TEXT, JSON, max_size=3
 )
-OBJECTS = st.builds(ObjectSpec, class_name=st.text(min_size=1), kwargs=ARGUMENTS)
+OBJECTS = st.builds(ObjectSpec, class_name=KEYS, kwargs=ARGUMENTS)
 BY_NAME = st.dictionaries(KEYS, OBJECTS, max_size=2)
 OBJECT_TUPLES = st.lists(OBJECTS, max_size=3).map(tuple)
 CONFIGS = st.builds(
@@ -52,6 +55,13 @@ CONFIGS = st.builds(
     trainer=OBJECTS,
     num_epochs=st.integers(1, 99) | st.lists(st.integers(1, 99), min_size=1).map(tuple),
     tester=OBJECTS,
+    deterministic=st.booleans(),
+    allow_imports=st.lists(st.sampled_from(["mine", "mine.losses"]), max_size=2).map(tuple),
+    checkpoint=st.builds(
+        CheckpointSpecs,
+        epochs=st.none() | st.integers(1, 99),
+        minutes=st.none() | st.floats(1e-9, 1e9),
+    ),
     strategies=st.lists(OBJECTS, min_size=1, max_size=3, unique_by=repr).map(tuple),
 )
 

@@ -83,7 +83,11 @@ def check(path: Path, override: str, key: str, *said: str) -> None:
         ("models.trunk=resnet81", ".resnet81", "resnet18"),
         (f"{LOSS}={{TripletMargin: }}", ".TripletMargin", "TripletMarginLoss"),
         (f"{TRIPLET}.distance=CosineSimilarty", ".CosineSimilarty", "CosineSimilarity"),
-        ("sampler=collections:OrderdDict", ".collections:OrderdDict", "OrderedDict"),
+        (
+            "sampler=torch.utils.data:RandomSampler2",
+            ".torch.utils.data:RandomSampler2",
+            "RandomSampler",
+        ),
         ("strategies=[finetun]", ".0.finetun", "finetune"),
     ],
 )
@@ -288,7 +292,8 @@ def test_own_classes_are_checked_like_others(
     )
     monkeypatch.syspath_prepend(tmp_path)
     mine = f"{LOSS}={{validation_test_losses:MyLoss: %s}}"
-    validate(load_config([example], [mine % "{power: 2, margin: 0.2}"]))
+    allowed = "allow_imports=[validation_test_losses]"
+    validate(load_config([example], [mine % "{power: 2, margin: 0.2}", allowed]))
     key = f"command line: {LOSS}.validation_test_losses:MyLoss"
     cases = {
         "{}": f"{key}: has no 'power'; write validation_test_losses:MyLoss: {{power: ...}}",
@@ -298,13 +303,13 @@ def test_own_classes_are_checked_like_others(
         "{power: -1}": f"{key}: cannot be built: power must be positive",
     }
     for kwargs, line in cases.items():
-        assert problems(example, mine % kwargs) == (line,)
+        assert problems(example, mine % kwargs, allowed) == (line,)
 
 
 def test_functions_that_take_anything_are_trusted(example: Path) -> None:
     pytest.importorskip("timm")
     made = "models.trunk={timm:create_model: {model_name: resnet18, features_only: false}}"
-    validate(load_config([example], [made]))
+    validate(load_config([example], [made, "allow_imports=[timm]"]))
 
 
 def test_configs_made_in_code_are_checked_too(example: Path) -> None:

@@ -13,6 +13,7 @@ from pml_incremental.experiment.comparison.share import Share, do_share, read_sh
 from pml_incremental.experiment.outputs import write_outputs
 from pml_incremental.experiment.result import Result
 from pml_incremental.experiment.run_folder import RunFolder
+from pml_incremental.experiment.stop_signals import stop_signals
 from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
 
 
@@ -53,8 +54,9 @@ def compare(
         for seed in seeds
         if read_share(folders[seed], spec) is None
     ]
-    engine.run(do_share, shared_starts(missing))
-    engine.run(do_share, missing)
+    with stop_signals():
+        engine.run(do_share, shared_starts(missing))
+        engine.run(do_share, missing)
     comparison = Comparison(
         name=config.name,
         folder=Path(config.output) / config.name,

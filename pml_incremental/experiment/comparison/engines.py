@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -58,20 +59,28 @@ class LocalProcesses:
             raise ValueError(f"jobs must be at least 1, got {self.jobs}")
 
     def run(self, function: Callable[[Item], None], items: Sequence[Item]) -> None:
-        """See :class:`Engine`. After an error nothing new is started."""
+        """See :class:`Engine`.
+
+        After an error nothing new is started. When this process is interrupted, it asks the others
+        to stop, which then save what they are learning.
+        """
+        others = set(multiprocessing.active_children())
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
         with ProcessPoolExecutor(
             max_workers=min(self.jobs, max(1, len(items))),
             mp_context=multiprocessing.get_context("spawn"),  # a fork has no working CUDA
-            initializer=_set_threads,
+            initializer=_begin_process,
             initargs=(threads,),
         ) as pool:
             futures = [pool.submit(function, item) for item in items]
             try:
                 for future in as_completed(futures):
                     future.result()
-            except BaseException:
+            except BaseException as error:
                 pool.shutdown(wait=False, cancel_futures=True)
+                if isinstance(error, KeyboardInterrupt):
+                    for process in set(multiprocessing.active_children()) - others:
+                        process.terminate()
                 raise
 
 
@@ -110,7 +119,8 @@ class Submitit:
             job.result()
 
 
-def _set_threads(threads: int) -> None:
+def _begin_process(threads: int) -> None:
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one hears it too
     torch.set_num_threads(threads)

@@ -8,12 +8,12 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from pml_incremental.config import ExperimentConfig, ObjectSpec
 from pml_incremental.experiment.run_folder import RunFolder
+from pml_incremental.experiment.stop_signals import stop_signals
 from pml_incremental.experiment.strategy_specs import spec_label
 from pml_incremental.experiment.task_loop import TaskLoop
+from pml_incremental.experiment.torch_settings import apply_torch_settings
 from pml_incremental.metrics import TaskMatrix
 
 
@@ -41,17 +41,18 @@ def do_share(share: Share) -> None:
     Raises:
         ValueError: as :func:`pml_incremental.experiment.run` does.
     """
-    if share.config.threads is not None:
-        torch.set_num_threads(share.config.threads)
+    apply_torch_settings(share.config)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # as the command line does, in processes that it started
-    loop = TaskLoop.set_up(share.config, share.progress)
-    if share.spec is None:
-        loop.learn_start()
-        return
-    matrices = loop.learn_strategy(share.spec)
-    stored = {metric: matrix.to_dict()["values"] for metric, matrix in matrices.items()}
-    loop.folder.write_json(_file(share.spec), stored)
+    with stop_signals() as stop:
+        loop = TaskLoop.set_up(share.config, share.progress, stop)
+        if share.spec is None:
+            loop.learn_start()
+            return
+        with loop.folder.lock(spec_label(share.spec)):
+            matrices = loop.learn_strategy(share.spec)
+            stored = {metric: matrix.to_dict()["values"] for metric, matrix in matrices.items()}
+            loop.folder.write_checked_json(_file(share.spec), stored)
 
 
 def read_share(folder: RunFolder, spec: ObjectSpec) -> dict[str, TaskMatrix] | None:

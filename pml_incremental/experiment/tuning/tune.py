@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from pml_incremental.config import ExperimentConfig, ObjectSpec, RecordSpecs, dump_yaml
 from pml_incremental.experiment.assembly import batch_size
 from pml_incremental.experiment.run_folder import RunFolder
+from pml_incremental.experiment.stop_signals import StopRequest, stop_signals
 from pml_incremental.experiment.strategy_specs import spec_label
 from pml_incremental.experiment.task_loop import TaskLoop
-from pml_incremental.experiment.tuning.search_space import search_space, with_values
+from pml_incremental.experiment.torch_settings import apply_torch_settings
+from pml_incremental.experiment.tuning.search_space import Range, search_space, with_values
 from pml_incremental.experiment.tuning.validation_scenario import validation_scenario
 from pml_incremental.trainers import NonFiniteLossError
 
@@ -80,7 +82,19 @@ def tune(
         raise ValueError(f"trials must be at least 1, got {trials}")
     _require_optuna()
     space = search_space(spec)
-    loop = _set_up(config, spec, validation_fraction, progress)
+    with stop_signals() as stop:
+        loop = _set_up(config, spec, validation_fraction, progress, stop)
+        with loop.folder.lock(spec_label(spec)):
+            return _search(loop, config, spec, space, trials)
+
+
+def _search(
+    loop: TaskLoop,
+    config: ExperimentConfig,
+    spec: ObjectSpec,
+    space: Mapping[str, Range],
+    trials: int,
+) -> Tuned:
     study = _open_study(loop.folder, spec)
     while (done := len(_completed(study))) < trials:
         study.sampler = _sampler(config.seed, done)
@@ -97,15 +111,19 @@ def tune(
 
 
 def _set_up(
-    config: ExperimentConfig, spec: ObjectSpec, validation_fraction: float, progress: bool
+    config: ExperimentConfig,
+    spec: ObjectSpec,
+    validation_fraction: float,
+    progress: bool,
+    stop: StopRequest,
 ) -> TaskLoop:
     """The loop over the first two tasks and their validation images."""
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    apply_torch_settings(config)
     name = f"{config.name}_tune"
     loop = TaskLoop.set_up(
         config.model_copy(update={"name": name, "strategies": (spec,), "records": RecordSpecs()}),
         progress,
+        stop,
     )
     before = loop.folder.read_json("tuning.json")
     now = {"validation_fraction": validation_fraction}

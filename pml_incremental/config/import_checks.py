@@ -1,0 +1,87 @@
+"""Which code a config may have imported: what it names in ``allow_imports``, and no other."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pml_incremental.config.layout import KeyPath, find_objects
+from pml_incremental.config.registry import offers
+from pml_incremental.config.strategy_sums import is_sum
+
+TRUSTED = ("pml_incremental", "pytorch_metric_learning", "torch", "torchvision")
+
+
+def find_import_problems(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """Class paths (``module:Class``) that the config does not say may be imported.
+
+    Nothing is imported to find out but modules of torch, torchvision, PML and this package, whose
+    classes need no permission where they are of the kind that is looked for.
+
+    Args:
+        config: canonical.
+
+    Yields:
+        Path and description of each problem.
+
+    Example:
+        >>> config = {"sampler": {"my_module:MySampler": {}}, "allow_imports": []}
+        >>> [path for path, _ in find_import_problems(config)]
+        [('sampler', 'my_module:MySampler')]
+        >>> list(find_import_problems({**config, "allow_imports": ["my_module"]}))
+        []
+    """
+    listed = config.get("allow_imports")
+    allowed = [name for name in listed if isinstance(name, str)] if _is_list(listed) else []
+    for path, category, name in _class_paths(config):
+        module = name.partition(":")[0]
+        if not _is_allowed(module, allowed) and not _is_offered(category, name):
+            yield (
+                (*path, name),
+                f"imports {module}, which is code that could do anything: write "
+                f"'allow_imports: [{module.split('.')[0]}]' if you trust it",
+            )
+
+
+def _class_paths(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str, str]]:
+    """Place, category and ``module:Class`` of each object of a class that is named so."""
+    for path, category, name, kwargs in find_objects(config):
+        for part in name.split("+") if is_sum(category, name) else [name]:
+            if ":" in part:
+                yield path, category, part.strip()
+        if category == "strategy":
+            for estimator in _estimators(kwargs):
+                yield (*path, name), "estimator", estimator
+
+
+def _estimators(options: Any) -> Iterator[str]:
+    """Class paths of estimators among a strategy's options, or those of a part of a sum."""
+    for key, value in options.items() if isinstance(options, dict) else ():
+        if key == "estimator":
+            names = [value] if isinstance(value, str) else value if isinstance(value, dict) else ()
+            yield from (name for name in names if ":" in name)
+        else:
+            yield from _estimators(value)
+
+
+def _is_allowed(module: str, allowed: Sequence[str]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in allowed)
+
+
+def _is_offered(category: str, name: str) -> bool:
+    """Whether a class could be named without its module too, or is at least of the same kind."""
+    module_name, _, attribute = name.partition(":")
+    if module_name.split(".")[0] not in TRUSTED:
+        return False
+    try:
+        member = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError):
+        return True  # said where the class is looked up
+    if category == "estimator":
+        return str(getattr(member, "__module__", "")).startswith("pml_incremental.estimators.")
+    return offers(category, attribute, member)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))

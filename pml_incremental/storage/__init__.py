@@ -1,0 +1,38 @@
+"""Files that are whole or not there, that notice damage, and that one process writes."""
+
+from pml_incremental.storage.checked_json import read_checked_json, write_checked_json
+from pml_incremental.storage.errors import DamagedFileError, InUseError, StorageError
+from pml_incremental.storage.folder_lock import FolderLock
+from pml_incremental.storage.generations import (
+    newest_readable,
+    remove_generations,
+    write_generation,
+)
+from pml_incremental.storage.plain_state import pack_state, unpack_state
+from pml_incremental.storage.tensor_file import read_tensor_file, write_tensor_file
+from pml_incremental.storage.whole_file import (
+    is_leftover,
+    remove_leftovers,
+    write_text_whole,
+    write_whole,
+)
+
+__all__ = [
+    "DamagedFileError",
+    "FolderLock",
+    "InUseError",
+    "StorageError",
+    "is_leftover",
+    "newest_readable",
+    "pack_state",
+    "read_checked_json",
+    "read_tensor_file",
+    "remove_generations",
+    "remove_leftovers",
+    "unpack_state",
+    "write_checked_json",
+    "write_generation",
+    "write_tensor_file",
+    "write_text_whole",
+    "write_whole",
+]

@@ -1,0 +1,112 @@
+"""Tensors and plain state in one safetensors file that notices damage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pml_incremental.storage.errors import DamagedFileError
+from pml_incremental.storage.whole_file import write_whole
+
+FORMAT = "1"
+_FORMAT_KEY, _SHA_KEY, _STATE_KEY = "format_version", "sha256", "state"
+
+
+class TensorFile(NamedTuple):
+    """What a file holds."""
+
+    tensors: dict[str, Tensor]
+    state: Any
+
+
+def write_tensor_file(path: Path, tensors: Mapping[str, Tensor], state: Any = None) -> None:
+    """Write a file whole or not at all, after it has been read back and found right.
+
+    Args:
+        path: of the file.
+        tensors: by name, on any device.
+        state: further values that JSON can hold.
+
+    Raises:
+        StorageError: if it cannot be written; an old file stays.
+        DamagedFileError: if what is read back is not what was written; an old file stays.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "state.safetensors")
+        >>> write_tensor_file(path, {"weight": torch.ones(2)}, {"epoch": 3})
+        >>> read_tensor_file(path, "learn again")
+        TensorFile(tensors={'weight': tensor([1., 1.])}, state={'epoch': 3})
+    """
+    plain = _on_cpu_and_apart(tensors)
+    text = json.dumps(state)
+    metadata = {_FORMAT_KEY: FORMAT, _STATE_KEY: text, _SHA_KEY: _digest(plain, text)}
+
+    def write(part: Path) -> None:
+        save_file(plain, part, metadata=metadata)
+        read_tensor_file(part, "the disk did not keep it: try again on another")
+
+    write_whole(path, write)
+
+
+def read_tensor_file(path: Path, remedy: str) -> TensorFile:
+    """Read what :func:`write_tensor_file` wrote.
+
+    A file without any metadata comes back as it is: versions before the format wrote none.
+
+    Args:
+        path: of the file.
+        remedy: what to do about a damaged file, for the message.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        DamagedFileError: if it is not what was written, naming it.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; {remedy}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, RuntimeError, TypeError, MemoryError) as error:
+        raise DamagedFileError(f"{path} is damaged: {error}; {remedy}") from error
+    if metadata is None:
+        return TensorFile(tensors, None)
+    if metadata.get(_FORMAT_KEY) != FORMAT:
+        raise DamagedFileError(
+            f"{path} has format {metadata.get(_FORMAT_KEY)!r}, and this version reads {FORMAT}: it "
+            f"was written by a newer version, or is damaged; {remedy}"
+        )
+    text = metadata.get(_STATE_KEY, "")
+    if metadata.get(_SHA_KEY) != _digest(tensors, text):
+        raise DamagedFileError(f"{path} is damaged: it fails its checksum; {remedy}")
+    return TensorFile(tensors, json.loads(text))
+
+
+def _on_cpu_and_apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous CPU tensors, no two of which share memory: safetensors refuses those."""
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        storage = plain.untyped_storage().data_ptr()
+        found[name] = plain.clone() if storage in seen else plain
+        seen.add(storage)
+    return found
+
+
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()

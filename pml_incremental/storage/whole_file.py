@@ -1,0 +1,109 @@
+"""Writing a file whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from pml_incremental.storage.errors import StorageError
+from pml_incremental.storage.processes import host, is_alive
+
+_SUFFIX = ".part"
+_LEFTOVER = re.compile(rf"\.(?P<host>[^.]+)\.(?P<pid>\d+){re.escape(_SUFFIX)}$")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def write_whole(target: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside its place, make sure that it is on the disk, and move it there.
+
+    Whatever happens meanwhile, also a crash of the machine, the place holds the old file or the new
+    one, whole.
+
+    Args:
+        target: the place; its folder is made if missing.
+        write: writes, and may read back, the file at the path that it is given.
+
+    Raises:
+        StorageError: if the disk is full, the folder is read-only or the like; the old file stays.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp(), "new", "file.txt")
+        >>> write_whole(target, lambda path: path.write_text("done"))
+        >>> target.read_text(), [path.name for path in target.parent.iterdir()]
+        ('done', ['file.txt'])
+    """
+    # A temporary file of this process's own: others may be writing to the same folder.
+    part = target.with_name(f"{target.name}.{host()}.{os.getpid()}{_SUFFIX}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(part)
+        sync(part)
+        os.replace(part, target)
+        sync(target.parent)
+    except (OSError, SafetensorError) as error:
+        raise StorageError(explain_failure(target, error)) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_text_whole(target: Path, text: str) -> None:
+    """Write a text file with :func:`write_whole`, in UTF-8."""
+    write_whole(target, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's contents, or a folder's names, are on the disk."""
+    if path.is_dir() and os.name == "nt":  # Windows cannot open folders
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes of this machine, which were killed, had not finished writing.
+
+    Args:
+        folder: looked at with all folders in it.
+    """
+    for path in folder.rglob(f"*{_SUFFIX}"):
+        found = _LEFTOVER.search(path.name)
+        if found is not None and found["host"] == host() and not is_alive(int(found["pid"])):
+            with suppress(OSError):
+                path.unlink()
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file was being written by :func:`write_whole`."""
+    return _LEFTOVER.search(path.name) is not None
+
+
+def explain_failure(target: Path, error: Exception) -> str:
+    """What happened to a file that could not be written, and what to do."""
+    number = _error_number(error)
+    if number in _FULL:
+        what = "the disk is full, or a limit on the size of files is reached; make room"
+    elif number in _FORBIDDEN:
+        what = "it is not allowed; make the folder writable, or choose another"
+    else:
+        what = "see the reason"
+    reason = os.strerror(number) if number is not None else str(error)
+    return f"cannot write {target}: {reason}: {what}. What was there before is unchanged"
+
+
+def _error_number(error: Exception) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"os error (\d+)", str(error))  # safetensors gives it in words alone
+    return int(found[1]) if found else None

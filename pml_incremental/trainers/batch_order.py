@@ -1,0 +1,121 @@
+"""The order of training batches, which can be gone on with in the middle of a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch.utils.data import BatchSampler, Dataset, RandomSampler, Sampler
+
+from pml_incremental.trainers.plain_attributes import plain_attributes, set_plain_attributes
+
+
+class BatchOrder(BatchSampler):
+    """Batches as a sampler decides them, a whole pass over the data at a time.
+
+    A data loader asks for batches ahead of their use, so whoever uses them says so by
+    :meth:`take`: what was not taken is given again by an order that is gone on with.
+
+    Args:
+        batches: decides the batches of a pass each time it is iterated over.
+        seeded: give each image with a seed of its own, as ``(index, seed)``, for
+            :class:`~pml_incremental.trainers.seeded_items.SeededItems`.
+
+    Attributes:
+        order: the batches of this pass, as indices into the dataset.
+        taken: how many of them were used.
+
+    Example:
+        >>> order = BatchOrder(BatchSampler(range(6), 2, drop_last=True))
+        >>> first = next(iter(order))
+        >>> order.take()
+        >>> later = BatchOrder(BatchSampler(range(6), 2, drop_last=True))
+        >>> later.load_state_dict(order.state_dict())
+        >>> first, list(later), list(later)
+        ([0, 1], [[2, 3], [4, 5]], [[0, 1], [2, 3], [4, 5]])
+    """
+
+    def __init__(self, batches: BatchSampler, seeded: bool = False) -> None:
+        self.batches = batches
+        self.seeded = seeded
+        self.order: list[list[int]] = []
+        self.taken = 0
+        self._seed = 0
+        self._goes_on = False
+        self._pass_before: dict[str, Any] = {}
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        if not self._goes_on:
+            self._begin_pass()
+        self._goes_on = False
+        for place in range(self.taken, len(self.order)):
+            batch = self.order[place]
+            yield [(i, self._seed_of(place, i)) for i in batch] if self.seeded else batch
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def take(self) -> None:
+        """Note that the next batch was used."""
+        self.taken += 1
+
+    @property
+    def last_taken(self) -> list[int]:
+        """Indices of the images of the batch used last."""
+        return self.order[self.taken - 1] if self.taken else []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The order of this pass, the place in it, and what the sampler will go on from."""
+        sizes = [len(batch) for batch in self.order]
+        flat = [index for batch in self.order for index in batch]
+        return {
+            "order": torch.tensor(flat, dtype=torch.int64),
+            "sizes": torch.tensor(sizes, dtype=torch.int64),
+            "taken": self.taken,
+            "seed": self._seed,
+            "samplers": [plain_attributes(sampler) for sampler in self._samplers()],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        parts = state["order"].split(state["sizes"].tolist())
+        self.order = [part.tolist() for part in parts]
+        self.taken, self._seed = state["taken"], state["seed"]
+        self._goes_on = bool(self.order)  # else no pass was begun
+        for sampler, attributes in zip(self._samplers(), state["samplers"], strict=True):
+            set_plain_attributes(sampler, attributes)
+
+    def mark(self) -> tuple[list[list[int]], int]:
+        """Where it is now, for :meth:`back_to`."""
+        return self.order, self.taken
+
+    def back_to(self, mark: tuple[list[list[int]], int]) -> None:
+        """Forget what was taken since a mark, which lies one batch back at most."""
+        if self.order is mark[0]:
+            self.taken = mark[1]
+        else:
+            self.load_state_dict(self._pass_before)
+
+    def _begin_pass(self) -> None:
+        self._pass_before = self.state_dict()
+        self.order = [[int(index) for index in batch] for batch in self.batches]
+        self.taken = 0
+        self._seed = int(torch.randint(2**62, ())) if self.seeded else 0
+
+    def _seed_of(self, place: int, index: int) -> int:
+        return hash((self._seed, place, index)) & (2**63 - 1)
+
+    def _samplers(self) -> list[Any]:
+        inner = getattr(self.batches, "sampler", None)
+        return [self.batches] if inner is None else [self.batches, inner]
+
+
+def in_batches(
+    sampler: Sampler[Any] | None, dataset: Dataset[Any], batch_size: int
+) -> BatchSampler:
+    """The batches of a sampler of images or of batches; by default all images in random order."""
+    if isinstance(sampler, BatchSampler):
+        return sampler
+    images = RandomSampler(dataset) if sampler is None else sampler  # type: ignore[arg-type]
+    return BatchSampler(images, int(batch_size), drop_last=True)

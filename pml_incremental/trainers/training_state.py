@@ -1,0 +1,102 @@
+"""All that a trainer changes while it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from pml_incremental.trainers.plain_attributes import plain_attributes, set_plain_attributes
+from pml_incremental.trainers.random_state import random_state, restore_random_state
+
+if TYPE_CHECKING:
+    from pml_incremental.trainers.incremental_mixin import IncrementalMixin
+
+
+def training_state(trainer: IncrementalMixin) -> dict[str, Any]:
+    """Models, losses, miners, optimizers, schedulers, batches and random streams of a trainer.
+
+    Args:
+        trainer: between two iterations.
+
+    Returns:
+        Nested plain values, arrays and tensors, which are not copies.
+    """
+    epoch, iterations = trainer.position
+    return {
+        "epoch": epoch,
+        "iterations": iterations,
+        "skipped_batches": trainer.skipped_batches,
+        "modules": {
+            kind: {name: module.state_dict() for name, module in modules.items()}
+            for kind, modules in _modules(trainer).items()
+        },
+        "attributes": [plain_attributes(part) for part in _helper_parts(trainer)],
+        "optimizers": {name: o.state_dict() for name, o in trainer.optimizers.items()},
+        "lr_schedulers": {name: s.state_dict() for name, s in trainer.lr_schedulers.items()},
+        "batches": trainer.batch_order.state_dict(),
+        "random": random_state(),
+    }
+
+
+def load_training_state(trainer: IncrementalMixin, state: Mapping[str, Any]) -> None:
+    """Take back what :func:`training_state` gave, random streams last.
+
+    Args:
+        trainer: built as the one that the state is of.
+        state: of it.
+    """
+    trainer.position = state["epoch"], state["iterations"]
+    trainer.skipped_batches = state["skipped_batches"]
+    for kind, modules in _modules(trainer).items():
+        for name, module in modules.items():
+            module.load_state_dict(state["modules"][kind][name])
+    parts = _helper_parts(trainer)
+    for part, attributes in zip(parts, state["attributes"], strict=True):
+        set_plain_attributes(part, attributes)
+    for name, optimizer in trainer.optimizers.items():
+        optimizer.load_state_dict(state["optimizers"][name])
+    for name, scheduler in trainer.lr_schedulers.items():
+        scheduler.load_state_dict(state["lr_schedulers"][name])
+    trainer.batch_order.load_state_dict(state["batches"])
+    trainer.dataloader_iter = iter(trainer.dataloader)
+    restore_random_state(state["random"])
+
+
+def gradients_are_finite(trainer: IncrementalMixin, loss: torch.Tensor) -> bool:
+    """Whether a loss and all gradients that came of it are finite, found in one look.
+
+    Args:
+        trainer: after its backward pass.
+        loss: a scalar.
+    """
+    gradients = [gradient for _, gradient in named_gradients(trainer)]
+    # The largest entry, as a sum of squares overflows earlier.
+    largest = torch._foreach_norm(gradients, torch.inf) if gradients else ()
+    found = torch.stack([loss.detach(), *(value.to(loss) for value in largest)])
+    return bool(torch.isfinite(found).all())
+
+
+def named_gradients(trainer: IncrementalMixin) -> Iterator[tuple[str, torch.Tensor]]:
+    """The gradients of all models and losses, by full parameter name."""
+    for owner, module in trainer.trained_modules().items():
+        for name, parameter in module.named_parameters():
+            if parameter.grad is not None and not parameter.grad.is_sparse:
+                yield f"{owner}.{name}", parameter.grad
+
+
+def _modules(trainer: IncrementalMixin) -> dict[str, dict[str, nn.Module]]:
+    miners = {
+        name: miner for name, miner in trainer.mining_funcs.items() if isinstance(miner, nn.Module)
+    }
+    return {"models": trainer.models, "loss_funcs": trainer.loss_funcs, "mining_funcs": miners}
+
+
+def _helper_parts(trainer: IncrementalMixin) -> list[nn.Module]:
+    """Losses and miners with all modules in them."""
+    helpers: Iterable[nn.Module] = [*trainer.loss_funcs.values(), *trainer.mining_funcs.values()]
+    return [
+        part for helper in helpers if isinstance(helper, nn.Module) for part in helper.modules()
+    ]

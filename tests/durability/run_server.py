@@ -1,0 +1,109 @@
+"""Runs experiments in forked processes that can be killed at any moment.
+
+A line of JSON on standard input starts one: {"config": ..., "die_at": n, "faults": [...]}. Answers
+its process id, and when it has ended {"code", "events", "text"}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+from pml_incremental.config import ExperimentConfig
+from pml_incremental.experiment import outputs, run, task_loop
+from pml_incremental.experiment.stop_signals import RunInterrupted
+from pml_incremental.storage import tensor_file
+from pml_incremental.trainers import IncrementalMixin
+
+
+class Events:
+    """Counts what happens in a run, and ends the process at one of these moments."""
+
+    def __init__(self, die_at: int | None) -> None:
+        self.count = 0
+        self.die_at = die_at
+
+    def happen(self, path: Path | None = None) -> None:
+        self.count += 1
+        if self.count == self.die_at:
+            if path is not None:  # killed in the middle of writing
+                os.truncate(path, path.stat().st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(self) -> None:
+        """Let iterations, writing, syncing and moving files be events."""
+        self._watch(os, "fsync")
+        self._watch(os, "replace")
+        self._watch(IncrementalMixin, "train_iteration")
+        save = tensor_file.save_file
+
+        def save_file(tensors, path, metadata):
+            save(tensors, path, metadata=metadata)
+            self.happen(path)
+
+        tensor_file.save_file = save_file
+
+    def _watch(self, owner: object, name: str) -> None:
+        call = getattr(owner, name)
+
+        def watched(*args, **kwargs):
+            self.happen()
+            return call(*args, **kwargs)
+
+        setattr(owner, name, watched)
+
+
+def serve(request: dict) -> tuple[int, int]:
+    """Run a config in this process; gives the exit code and the number of events."""
+    events = Events(request.get("die_at"))
+    events.watch()
+    # Pictures take longer than everything else and are no state.
+    outputs._draw_metric = task_loop.draw_retrievals = lambda *args: None
+    if "largest_file" in request:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
+    if request.get("as_nobody"):
+        os.setuid(65534)
+    try:
+        run(ExperimentConfig.model_validate(request["config"]), progress=False)
+    except RunInterrupted as stop:
+        print(stop, file=sys.stderr)
+        return stop.exit_code, events.count
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1, events.count
+    return 0, events.count
+
+
+def main() -> None:
+    for line in sys.stdin:
+        with tempfile.TemporaryFile("w+") as text, tempfile.TemporaryFile("w+") as counted:
+            child = os.fork()
+            if child == 0:
+                os.dup2(text.fileno(), 2)
+                os.dup2(text.fileno(), 1)
+                code = 99
+                try:
+                    code, events = serve(json.loads(line))
+                    counted.write(str(events))
+                    counted.flush()
+                finally:  # this process must not go on with the server's loop
+                    if code == 99:
+                        traceback.print_exc()
+                    sys.stderr.flush()
+                    os._exit(code)
+            print(child, flush=True)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            counted.seek(0)
+            text.seek(0)
+            answer = {"code": code, "events": int(counted.read() or 0), "text": text.read()}
+            print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

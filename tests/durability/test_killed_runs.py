@@ -1,0 +1,72 @@
+"""Runs killed at seeded random moments end as a run that was not."""
+
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+
+import pytest
+
+FEW, MANY = 4, 16
+
+
+@pytest.fixture(scope="module")
+def whole(server, make_values, left_by, tmp_path_factory):
+    """An uninterrupted run: what it left, how many events it had, and how long it took."""
+    folder = tmp_path_factory.mktemp("whole")
+    start = time.monotonic()
+    ended = server.run(make_values(folder))
+    assert ended["code"] == 0, ended["text"]
+    return left_by(folder / "tiny"), ended["events"], time.monotonic() - start
+
+
+def check_resumes(server, values, whole, left_by):
+    ended = server.run(values)
+    assert ended["code"] == 0, ended["text"]
+    assert left_by(values["output"] + "/tiny") == whole[0]
+
+
+def killed_at_events(server, make_values, whole, left_by, tmp_path, moments):
+    for moment in moments:
+        values = make_values(tmp_path / str(moment))
+        killed = server.run(values, die_at=moment)
+        assert killed["code"] == -signal.SIGKILL
+        check_resumes(server, values, whole, left_by)
+
+
+def test_run_leaves_no_checkpoint_and_no_unfinished_file(whole):
+    names = set(whole[0])
+    assert "correlation+si/task_2/memory.safetensors" in names
+    assert not [name for name in names if "checkpoint" in name or name.endswith(".part")]
+
+
+def test_killed_at_an_iteration_or_while_writing(server, make_values, whole, left_by, tmp_path):
+    moments = random.Random(0).sample(range(1, whole[1] + 1), FEW)
+    killed_at_events(server, make_values, whole, left_by, tmp_path, moments)
+
+
+@pytest.mark.slow
+def test_killed_at_many_iterations_and_writes(server, make_values, whole, left_by, tmp_path):
+    moments = random.Random(1).sample(range(1, whole[1] + 1), MANY)
+    killed_at_events(server, make_values, whole, left_by, tmp_path, moments)
+
+
+@pytest.mark.slow
+def test_killed_at_moments_of_the_clock(server, make_values, whole, left_by, tmp_path):
+    draw = random.Random(2)
+    for number in range(FEW):
+        values = make_values(tmp_path / str(number))
+        child = server.start(values)
+        time.sleep(draw.uniform(0.05, 0.95) * whole[2])
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        server.wait()
+        check_resumes(server, values, whole, left_by)
+
+
+def test_killed_again_and_again(server, make_values, whole, left_by, tmp_path):
+    values = make_values(tmp_path)
+    for moment in (whole[1] // 4,) * 3:
+        assert server.run(values, die_at=moment)["code"] == -signal.SIGKILL
+    check_resumes(server, values, whole, left_by)

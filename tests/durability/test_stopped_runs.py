@@ -1,0 +1,150 @@
+"""Runs asked to stop at some iteration go on as if they had not been, whatever has state."""
+
+import dataclasses
+import os
+import signal
+import time
+
+import pytest
+
+from pml_incremental.experiment import outputs, run, task_loop
+from pml_incremental.experiment.stop_signals import RunInterrupted, StopRequest, stop_signals
+from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
+
+THREE_TASKS = {"scenario": {"ClassIncrementalScenario": {"classes_per_task": [4, 2, 2]}}}
+SMALL_BATCHES = {"trainer": {"IncrementalMetricLoss": {"batch_size": 4, "iterations_per_epoch": 3}}}
+LOADED_BY_OTHERS = {
+    "trainer": {
+        "IncrementalMetricLoss": {
+            "batch_size": 8,
+            "iterations_per_epoch": 3,
+            "dataloader_num_workers": 2,
+        }
+    }
+}
+MEMORY = {
+    "loss_funcs": {
+        "metric_loss": {
+            "CrossBatchMemory": {
+                "loss": "ContrastiveLoss",
+                "embedding_size": 8,
+                "memory_size": 24,
+            }
+        }
+    }
+}
+CASES = {
+    "fecd": {**THREE_TASKS, **SMALL_BATCHES, "strategies": ["fecd"]},
+    "accuracy change": {
+        **THREE_TASKS,
+        **SMALL_BATCHES,
+        "strategies": [{"fecd": {"estimator": "AccuracyChangeEstimator"}}],
+    },
+    "oracle": {**THREE_TASKS, **SMALL_BATCHES, "strategies": ["fecd-oracle"]},
+    "moving teacher": {
+        "strategies": [{"correlation+ema-teacher": {"ema-teacher": {"momentum": 0.5}}}]
+    },
+    "replay": {"strategies": ["replay+merge"]},
+    "all images in random order": {"sampler": None, "strategies": ["finetune"]},
+    "loaded by other processes": {**LOADED_BY_OTHERS, "strategies": ["finetune"]},
+    "memory of batches": {**MEMORY, "strategies": ["finetune"]},
+    "miner and clipping": {
+        "mining_funcs": {"tuple_miner": "MultiSimilarityMiner"},
+        "grad_clip_norm": 0.1,
+        "strategies": ["joint"],
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch):
+    monkeypatch.setattr(outputs, "_draw_metric", lambda *args: None)
+    monkeypatch.setattr(task_loop, "draw_retrievals", lambda *args: None)
+
+
+def quiet_run(config):
+    return run(config, progress=False)
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Let the run be asked to stop at iterations, counted over all tasks."""
+
+    def ask(*iterations):
+        count = 0
+        after = TaskCheckpoint.after_iteration
+
+        def after_iteration(checkpoint, trainer):
+            nonlocal count
+            count += 1
+            if count in iterations:
+                checkpoint.stop.number = signal.SIGTERM
+            after(checkpoint, trainer)
+
+        monkeypatch.setattr(TaskCheckpoint, "after_iteration", after_iteration)
+
+    return ask
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_stopped_run_goes_on_to_the_bit(make_config, left_by, stop_at, tmp_path, case):
+    whole = make_config(tmp_path / "whole", **CASES[case])
+    quiet_run(whole)
+    # Each task has two epochs of three iterations.
+    tasks = len(whole.scenario.kwargs["classes_per_task"])
+    stop_at(1, 6, 6 * tasks - 2)
+    stopped = make_config(tmp_path / "stopped", **CASES[case])
+    for _ in range(3):
+        with pytest.raises(RunInterrupted, match="stopped by SIGTERM"):
+            quiet_run(stopped)
+    quiet_run(stopped)
+    assert left_by(tmp_path / "stopped/tiny") == left_by(tmp_path / "whole/tiny")
+
+
+def test_any_number_of_loading_processes_gives_the_same(make_config, left_by, tmp_path):
+    for workers in (1, 2):
+        trainer = {
+            "IncrementalMetricLoss": {
+                "batch_size": 8,
+                "iterations_per_epoch": 3,
+                "dataloader_num_workers": workers,
+            }
+        }
+        quiet_run(make_config(tmp_path / str(workers), trainer=trainer, strategies=["finetune"]))
+    assert left_by(tmp_path / "1/tiny") == left_by(tmp_path / "2/tiny")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_stops_a_run_which_says_so(server, make_values, tmp_path, number, code):
+    child = server.start(make_values(tmp_path, num_epochs=100_000))
+    while not (tmp_path / "tiny/correlation+si/task_1/checkpoint.safetensors").exists():
+        time.sleep(0.05)
+    os.kill(child, number)
+    ended = server.wait()
+    assert ended["code"] == code
+    assert "stopping after this iteration" in ended["text"]
+    assert f"stopped by {signal.Signals(number).name}" in ended["text"]
+
+
+def test_first_signal_waits_and_second_does_not():
+    with stop_signals() as stop:
+        stop.can_wait = True
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.number == signal.SIGTERM
+        with pytest.raises(SystemExit) as end:
+            signal.raise_signal(signal.SIGTERM)
+        assert end.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_signal_while_nothing_waits_stops_at_once():
+    with stop_signals(), pytest.raises(RunInterrupted) as stop:
+        signal.raise_signal(signal.SIGINT)
+    assert stop.value.exit_code == 130
+
+
+def test_request_made_while_something_waits_is_met_after_it():
+    stop = StopRequest()
+    with pytest.raises(RunInterrupted), stop.waiting():
+        stop.ask(signal.SIGTERM)
+    assert dataclasses.asdict(stop)["can_wait"] is False
