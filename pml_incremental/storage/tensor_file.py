@@ -82,8 +82,8 @@ def read_tensor_file(path: Path, remedy: str) -> TensorFile:
         return TensorFile(tensors, None)
     if metadata.get(_FORMAT_KEY) != FORMAT:
         raise DamagedFileError(
-            f"{path} has format {metadata.get(_FORMAT_KEY)!r}, and this version reads {FORMAT}: it was "
-            f"written by a newer version, or is damaged; {remedy}"
+            f"{path} has format {metadata.get(_FORMAT_KEY)!r}, and this version reads {FORMAT}: it "
+            f"was written by a newer version, or is damaged; {remedy}"
         )
     text = metadata.get(_STATE_KEY, "")
     if metadata.get(_SHA_KEY) != _digest(tensors, text):
