@@ -40,6 +40,9 @@ def find_argument_problems(
     signature = signature_of(target)
     configurable = _configurable(category, signature)
     for argument, value in kwargs.items():
+        if not isinstance(argument, str):
+            yield (*path, name), f"has an argument called {argument!r}; write a name"
+            continue
         message = _check_argument(category, name, argument, value, signature, configurable)
         if message is not None:
             yield (*path, name, argument), message

@@ -1,6 +1,8 @@
 import logging
 import os
 import pickle
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -271,3 +273,38 @@ def test_empty_split(tmp_path):
 def test_bad_option(root):
     with pytest.raises(ValueError, match='on_bad_image must be "raise" or "skip", got \'ignore\''):
         ImageFolder(root, on_bad_image="ignore")
+
+
+def bomb(path, size):
+    """A small PNG file that says it has so many pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
+    length, check = struct.pack(">I", 13), struct.pack(">I", zlib.crc32(header))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + length + header + check + bytes(64))
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:Image size")
+@pytest.mark.parametrize("size", [(10_000, 10_000), (60_000, 60_000)])
+def test_decompression_bombs_are_named_and_can_be_skipped(root, size):
+    bad = bomb(root / "dog" / "bomb.png", size)
+    with pytest.raises(ValueError, match=r"cannot read the image .*bomb\.png: .*bomb"):
+        ImageFolder(root)
+    assert ImageFolder(root, on_bad_image="skip").skipped == [bad]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("x.jpg", "PNG"), ("x.png", "WEBP"), ("x.webp", "JPEG")]
+)
+def test_images_that_are_not_what_their_names_say_are_named_and_can_be_skipped(root, name, kind):
+    bad = root / "dog" / name
+    Image.new("RGB", (4, 4)).save(bad, format=kind)
+    with pytest.raises(ValueError, match=f"{name}: it holds a {kind} and not what its name says"):
+        ImageFolder(root)
+    assert ImageFolder(root, on_bad_image="skip").skipped == [bad]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "EPS", "BMP"])
+def test_readers_of_other_formats_are_not_used(root, kind):
+    Image.new("RGB", (4, 4)).save(root / "dog" / "x.png", format=kind)
+    with pytest.raises(ValueError, match=r"x\.png: it holds no JPEG, PNG, WEBP"):
+        ImageFolder(root)

@@ -1,7 +1,7 @@
 """Runs experiments in forked processes that can be killed at any moment.
 
-A line of JSON on standard input starts one: {"config": ..., "die_at": n, "faults": [...]}. Answers
-its process id, and when it has ended {"code", "events", "text"}.
+A line of JSON on standard input starts one: {"config": ..., "die_at": n, ...}. Answers its
+process id, and when it has ended {"code", "events", "text"}.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ from pml_incremental.trainers import IncrementalMixin
 class Events:
     """Counts what happens in a run, and ends the process at one of these moments."""
 
-    def __init__(self, die_at: int | None) -> None:
+    def __init__(self, die_at: int | None, die_when_there: list[str]) -> None:
         self.count = 0
         self.die_at = die_at
+        self.die_when_there = [Path(name) for name in die_when_there]
 
     def happen(self, path: Path | None = None) -> None:
         self.count += 1
+        if self.die_when_there and all(path.exists() for path in self.die_when_there):
+            os.kill(os.getpid(), signal.SIGKILL)
         if self.count == self.die_at:
             if path is not None:  # killed in the middle of writing
                 os.truncate(path, path.stat().st_size // 2)
@@ -61,15 +64,13 @@ class Events:
 
 def serve(request: dict) -> tuple[int, int]:
     """Run a config in this process; gives the exit code and the number of events."""
-    events = Events(request.get("die_at"))
+    events = Events(request.get("die_at"), request.get("die_when_there", []))
     events.watch()
     # Pictures take longer than everything else and are no state.
     outputs.draw_matrices = lambda *args: {}
     outputs._draw_over_time = task_loop.draw_retrievals = lambda *args: None
     if "largest_file" in request:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
-    if request.get("as_nobody"):
-        os.setuid(65534)
     try:
         run(ExperimentConfig.model_validate(request["config"]), progress=False)
     except RunInterrupted as stop:

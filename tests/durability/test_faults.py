@@ -39,16 +39,13 @@ def check_goes_on(server, whole, left_by):
 
 
 @pytest.fixture
-def killed(server, make_values, whole, tmp_path):
+def killed(server, make_values, tmp_path):
     """A run killed in its first task, with a checkpoint and one before it."""
     values = make_values(tmp_path)
-    for moment in range(whole[1] // 3, whole[1]):
-        shutil.rmtree(tmp_path / "tiny", ignore_errors=True)
-        assert server.run(values, die_at=moment)["code"] == -signal.SIGKILL
-        kept = sorted(p.name for p in (tmp_path / "tiny" / CHECKPOINT).parent.iterdir())
-        if kept == ["checkpoint.safetensors", "checkpoint.safetensors.previous"]:
-            return values, tmp_path / "tiny" / CHECKPOINT
-    raise AssertionError("no moment with two checkpoints")
+    checkpoint = tmp_path / "tiny" / CHECKPOINT
+    two = [str(checkpoint), f"{checkpoint}.previous"]
+    assert server.run(values, die_when_there=two)["code"] == -signal.SIGKILL
+    return values, checkpoint
 
 
 def test_file_too_large_for_a_limit(server, make_values, tmp_path, check_goes_on):
@@ -61,40 +58,53 @@ def test_file_too_large_for_a_limit(server, make_values, tmp_path, check_goes_on
     check_goes_on(values)
 
 
-@pytest.mark.slow
-def test_disk_that_is_full(server, make_values, tmp_path, check_goes_on):
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of one megabyte, and how to mount it with other options."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
-    if not is_root() or subprocess.run(command, capture_output=True, check=False).returncode:
+
+    def mount(options):
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    if not is_root() or not mount("size=1m"):
         pytest.skip("needs the right to mount a small disk")
-    try:
-        values = make_values(disk)
-        (disk / "ballast").write_bytes(bytes(200 * 1024))
-        ended = server.run(values)
-        assert ended["code"] == 1
-        assert "No space left on device: the disk is full" in ended["text"]
-        (disk / "ballast").unlink()
-        check_goes_on(values)
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    yield disk, mount
+    subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_read_only_folder(server, make_values, tmp_path, check_goes_on):
+def test_disk_that_is_full(server, make_values, small_disk, check_goes_on):
+    disk, _ = small_disk
+    values = make_values(disk)
+    (disk / "ballast").write_bytes(bytes(960 * 1024))
+    ended = server.run(values)
+    assert ended["code"] == 1
+    assert "No space left on device: the disk is full" in ended["text"]
+    (disk / "ballast").unlink()
+    check_goes_on(values)
+
+
+def test_disk_that_is_read_only(server, make_values, small_disk, check_goes_on):
+    disk, mount = small_disk
+    values = make_values(disk)
+    assert server.run(values, die_at=30)["code"] == -signal.SIGKILL
+    assert mount("remount,ro")
+    ended = server.run(values)
+    assert ended["code"] == 1
+    assert "Read-only file system: it is not allowed; make the folder writable" in ended["text"]
+    assert mount("remount,rw")
+    check_goes_on(values)
+
+
+@pytest.mark.skipif(is_root(), reason="root may write everywhere")
+def test_folder_of_someone_else(server, make_values, tmp_path, check_goes_on):
     values = make_values(tmp_path / "runs")
-    (tmp_path / "runs").mkdir()
-    if is_root():  # who may write everywhere, so the run is made someone else's
-        for folder in (tmp_path, *tmp_path.parents[:2]):
-            folder.chmod(0o755)
-        Path(values["dataset"]["NpzImages"]["path"]).chmod(0o644)
-        Path(values["dataset"]["NpzImages"]["path"]).parent.chmod(0o755)
-        ended = server.run(values, as_nobody=True)
-    else:
-        (tmp_path / "runs").chmod(0o555)
-        ended = server.run(values)
-        (tmp_path / "runs").chmod(0o755)
+    (tmp_path / "runs").mkdir(mode=0o555)
+    ended = server.run(values)
     assert ended["code"] == 1
     assert "Permission denied: it is not allowed; make the folder writable" in ended["text"]
+    (tmp_path / "runs").chmod(0o755)
     check_goes_on(values)
 
 
