@@ -278,8 +278,12 @@ def test_bad_option(root):
 def bomb(path, size):
     """A small PNG file that says it has so many pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
-    length, check = struct.pack(">I", 13), struct.pack(">I", zlib.crc32(header))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + length + header + check + bytes(64))
+    pixels = b"IDAT" + zlib.compress(bytes(1000))
+    chunks = [
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for chunk in (header, pixels)
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
     return path
 
 

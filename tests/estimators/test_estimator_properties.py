@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import cosine_similarity
 
 from pml_incremental.estimators import EstimatorBank
 
@@ -52,5 +53,4 @@ def test_a_model_that_did_not_change_is_estimated_as_it_is(name, stream):
     features = torch.cat([coming for _, coming in stream])
     rows = torch.cat([features, torch.eye(features.shape[1]) * features.abs().max()])
     bank.update([(rows, rows)])
-    error = (bank.estimate(rows)[0] - rows).norm() / rows.norm()
-    assert error < 0.05
+    assert cosine_similarity(bank.estimate(rows)[0], rows).min() > 0.99

@@ -6,7 +6,7 @@ from pml_incremental.metrics.collapse import has_collapsed
 def test_one_that_differs_is_enough():
     embeddings = torch.ones(50, 4)
     assert has_collapsed(embeddings)
-    embeddings[7] = torch.tensor([1.0, 1.0, 1.0, 0.9])
+    embeddings[7] = torch.tensor([1.0, 1.0, 1.0, 0.5])
     assert not has_collapsed(embeddings)
 
 
