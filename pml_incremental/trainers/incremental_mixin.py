@@ -151,8 +151,6 @@ class IncrementalMixin(BaseTrainer):
             batch_sampler=self.batch_order,
             num_workers=workers,
             collate_fn=self.collate_fn,
-            # A pass over few images is short beside the start of a process.
-            persistent_workers=workers > 0,
         )
         if not self.iterations_per_epoch:
             self.iterations_per_epoch = len(self.dataloader)
@@ -199,7 +197,6 @@ class IncrementalMixin(BaseTrainer):
                     break
         # Idle workers would be copied into those of the next task, which then complain.
         self.dataloader_iter = None
-        del self.dataloader
 
     def train_epoch(self, bar: tqdm[Any], num_epochs: int) -> None:
         """What is left of an epoch; losses are read for the bar only when it is drawn."""
