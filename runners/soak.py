@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from pml_incremental.config import ExperimentConfig
-from pml_incremental.experiment import outputs, run, task_loop
+from pml_incremental import report
+from pml_incremental.experiment import run, task_loop
 from pml_incremental.experiment.stage import Stage
 from pml_incremental.experiment.task_loop import TaskLoop
 
@@ -58,7 +59,9 @@ def soak(tasks: int, folder: Path) -> tuple[list[Reading], ExperimentConfig]:
 
     TaskLoop.learn_and_measure = learn_and_read
     # A picture of so many tasks would show nothing.
-    outputs._draw_metric = task_loop.draw_retrievals = lambda *_: None
+    for name in ("plot_task_matrix", "plot_task_curves"):
+        setattr(report, name, lambda *_, **__: None)
+    task_loop.draw_retrievals = lambda *_: None
     try:
         result = run(config, progress=False)
     finally:
