@@ -6,11 +6,14 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from pml_incremental.storage.processes import is_alive
 
 CHECKPOINT = "correlation+si/task_1/checkpoint.safetensors"
 
@@ -74,6 +77,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_disk_that_is_full(server, make_values, small_disk, check_goes_on):
     disk, _ = small_disk
     values = make_values(disk)
@@ -127,6 +131,7 @@ def test_damaged_checkpoint(killed, check_goes_on, damage):
     assert "what was saved before it is taken instead" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [cut, flip])
 def test_damaged_weights_memory_and_numbers(server, make_values, tmp_path, check_goes_on, damage):
     values = make_values(tmp_path)
@@ -184,6 +189,7 @@ def test_vanished_image(server, folder_values, left_by, tmp_path):
     assert left_by(tmp_path / "run/tiny") == left_by(tmp_path / "whole/tiny")
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
 def test_killed_loading_process(server, folder_values, left_by, tmp_path):
     loading = {"batch_size": 8, "iterations_per_epoch": 3, "dataloader_num_workers": 2}
     long = {
@@ -195,9 +201,13 @@ def test_killed_loading_process(server, folder_values, left_by, tmp_path):
     assert server.run(folder_values("whole", **long))["code"] == 0
     values = folder_values("run", **long)
     child = server.start(values)
-    while not (workers := children_of(child)):
+    while not (tmp_path / "run/tiny/before/evaluation.json").exists():
         time.sleep(0.01)
-    os.kill(workers[0], signal.SIGKILL)
+    while is_alive(child):  # from here on its children are all loading images
+        for worker in children_of(child)[:1]:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+        time.sleep(0.01)
     ended = server.wait()
     assert ended["code"] == 1
     assert "DataLoadingError: a process that loads images was killed" in ended["text"]
@@ -207,10 +217,10 @@ def test_killed_loading_process(server, folder_values, left_by, tmp_path):
 
 
 def children_of(pid):
-    listed = Path(f"/proc/{pid}/task/{pid}/children")
-    if not listed.parent.parent.parent.exists() or not listed.exists():
-        pytest.skip("needs Linux")
-    return [int(child) for child in listed.read_text().split()]
+    try:
+        return [int(pid) for pid in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):  # it has just ended
+        return []
 
 
 def test_two_runs_in_one_folder(server, new_server, make_values, tmp_path):
