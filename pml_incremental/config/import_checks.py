@@ -33,7 +33,8 @@ def find_import_problems(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]
         []
     """
     listed = config.get("allow_imports")
-    allowed = [name for name in listed if isinstance(name, str)] if _is_list(listed) else []
+    names = listed if isinstance(listed, (list, tuple)) else ()
+    allowed = [name for name in names if isinstance(name, str)]
     for path, category, name in _class_paths(config):
         module = name.partition(":")[0]
         if not _is_allowed(module, allowed) and not _is_offered(category, name):
@@ -81,7 +82,3 @@ def _is_offered(category: str, name: str) -> bool:
     if category == "estimator":
         return str(getattr(member, "__module__", "")).startswith("pml_incremental.estimators.")
     return offers(category, attribute, member)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, (list, tuple))

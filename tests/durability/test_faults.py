@@ -1,17 +1,19 @@
 """Disks, folders, files and processes that fail: what is said, what is kept, and going on."""
 
-import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from pml_incremental.storage.processes import is_alive
 
 CHECKPOINT = "correlation+si/task_1/checkpoint.safetensors"
 
@@ -75,6 +77,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_disk_that_is_full(server, make_values, small_disk, check_goes_on):
     disk, _ = small_disk
     values = make_values(disk)
@@ -128,6 +131,7 @@ def test_damaged_checkpoint(killed, check_goes_on, damage):
     assert "what was saved before it is taken instead" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [cut, flip])
 def test_damaged_weights_memory_and_numbers(server, make_values, tmp_path, check_goes_on, damage):
     values = make_values(tmp_path)
@@ -185,7 +189,7 @@ def test_vanished_image(server, folder_values, left_by, tmp_path):
     assert left_by(tmp_path / "run/tiny") == left_by(tmp_path / "whole/tiny")
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
 def test_killed_loading_process(server, folder_values, left_by, tmp_path):
     loading = {"batch_size": 8, "iterations_per_epoch": 3, "dataloader_num_workers": 2}
     long = {
@@ -197,10 +201,11 @@ def test_killed_loading_process(server, folder_values, left_by, tmp_path):
     assert server.run(folder_values("whole", **long))["code"] == 0
     values = folder_values("run", **long)
     child = server.start(values)
-    # Not one alone: it might be done with its share and missed by nobody.
-    while Path(f"/proc/{child}").exists():
-        for worker in children_of(child):
-            with contextlib.suppress(ProcessLookupError):
+    while not (tmp_path / "run/tiny/before/evaluation.json").exists():
+        time.sleep(0.01)
+    while is_alive(child):  # from here on its children are all loading images
+        for worker in children_of(child)[:1]:
+            with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
         time.sleep(0.01)
     ended = server.wait()
@@ -213,10 +218,9 @@ def test_killed_loading_process(server, folder_values, left_by, tmp_path):
 
 def children_of(pid):
     try:
-        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(pid) for pid in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):  # it has just ended
         return []
-    return [int(child) for child in listed.split()]
 
 
 def test_two_runs_in_one_folder(server, new_server, make_values, tmp_path):

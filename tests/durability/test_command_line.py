@@ -1,0 +1,53 @@
+"""What the command line says and does when it is stopped, and when there is nothing to do."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pml_incremental.cli import main
+from pml_incremental.config import dump_yaml
+from pml_incremental.experiment import outputs, task_loop
+
+START = [sys.executable, "-c", "import sys; from pml_incremental.cli import main; sys.exit(main())"]
+
+
+@pytest.fixture
+def config(make_values, tmp_path):
+    def write(**changes):
+        path = tmp_path / "tiny.yaml"
+        path.write_text(dump_yaml(make_values(tmp_path / "runs", **changes)))
+        return path
+
+    return write
+
+
+def test_finished_run_says_so(config, capsys, monkeypatch):
+    monkeypatch.setattr(outputs, "_draw_metric", lambda *args: None)
+    monkeypatch.setattr(task_loop, "draw_retrievals", lambda *args: None)
+    path = str(config())
+    assert main(["run", "-q", path]) == 0
+    assert "finished already" not in capsys.readouterr().out
+    assert main(["run", "-q", path]) == 0
+    assert "tiny was finished already: nothing was left to learn" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_comparison_that_is_stopped_lets_its_processes_save(config, tmp_path):
+    path = config(num_epochs=100_000, strategies=["finetune", "si"], checkpoint={"minutes": 99})
+    options = ["compare", str(path), "-q", "--seeds", "0", "--jobs", "2", "--strategies", "si"]
+    running = subprocess.Popen([*START, *options], stderr=subprocess.PIPE, text=True)
+    stage = tmp_path / "runs/tiny/seed_0/si/task_1"
+    lock = tmp_path / "runs/tiny/seed_0/locks/si.owner.json"
+    while not lock.exists():
+        time.sleep(0.05)
+    time.sleep(2)  # into the first task
+    os.kill(running.pid, signal.SIGTERM)
+    said = running.communicate()[1]
+    assert running.returncode == 143
+    assert "stopped by SIGTERM; what was learned is kept" in said
+    assert (stage / "checkpoint.safetensors").exists()
+    assert not lock.exists()
