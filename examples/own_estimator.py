@@ -58,6 +58,7 @@ def main(output: Path) -> None:
         [
             "name=own_estimator",
             f"output={output}",
+            "allow_imports=[own_estimator]",
             "dataset.Glyphs.scripts=[armenian, georgian, math]",
             "dataset.Glyphs.max_classes_per_script=40",
             "models.trunk.SmallConvNet.width=16",
