@@ -1,15 +1,17 @@
-"""Speed as ratios within one run: ``python runners/benchmark.py [evaluation]``."""
+"""Speed as ratios within one run: ``python runners/benchmark.py [PART]``.
+
+Parts: ``evaluation``, ``large-batches``, ``fecd-steps``; without one, losses and training steps.
+"""
 
 from __future__ import annotations
 
 import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from in_turn import ROUNDS, compare
 from pytorch_metric_learning.losses import TripletMarginLoss
 from pytorch_metric_learning.trainers import MetricLossOnly
 from torch import Tensor, nn
@@ -22,38 +24,8 @@ from pml_incremental.losses import CorrelationDistillationLoss, FeatureEstimatio
 from pml_incremental.models import SmallConvNet, remove_classification_head
 from pml_incremental.trainers import IncrementalMetricLoss, Teacher
 
-ROUNDS = 60
 TEMPERATURE = 4.0
 PRIOR_MODELS = 10
-
-
-def seconds(function: Callable[[], object], calls: int) -> float:
-    """Per call, of several in a row: the first finds the caches as the other function left them."""
-    start = time.perf_counter()
-    for _ in range(calls):
-        function()
-    return (time.perf_counter() - start) / calls
-
-
-def compare(
-    title: str,
-    ours: Callable[[], object],
-    other: Callable[[], object],
-    bar: str,
-    rounds: int = ROUNDS,
-    calls: int = 20,
-) -> None:
-    """Run both in turn and print the median of the ratios of the rounds."""
-    for function in (ours, other) * 3:
-        function()
-    pairs = [(seconds(ours, calls), seconds(other, calls)) for _ in range(rounds)]
-    ratios = sorted(mine / theirs for mine, theirs in pairs)
-    low, high = ratios[len(ratios) // 4], ratios[3 * len(ratios) // 4]
-    mine, theirs = (statistics.median(times) * 1e3 for times in zip(*pairs, strict=True))
-    print(
-        f"{title:66} {mine:9.3f} ms / {theirs:9.3f} ms = {statistics.median(ratios):6.3f}"
-        f"  (quartiles {low:.3f} to {high:.3f}; bar {bar})"
-    )
 
 
 def loop_over_anchors(student: Tensor, teacher: Tensor) -> Tensor:
@@ -179,6 +151,16 @@ def main() -> None:
         from benchmark_evaluation import benchmark_evaluation
 
         benchmark_evaluation()
+        return
+    if sys.argv[1:] == ["large-batches"]:
+        from benchmark_large_batches import benchmark_large_batches
+
+        benchmark_large_batches()
+        return
+    if sys.argv[1:] == ["fecd-steps"]:
+        from benchmark_fecd_steps import benchmark_fecd_steps
+
+        benchmark_fecd_steps()
         return
     torch.manual_seed(0)
     print(

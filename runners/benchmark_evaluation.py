@@ -6,20 +6,19 @@ Each measurement runs in a process of its own, so that its peak memory is its ow
 from __future__ import annotations
 
 import json
-import resource
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from own_process import in_own_process, measured
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from torch import Tensor
 
-from pml_incremental.search import IndexSearch
-from pml_incremental.testers.retrieval_search import Found, RetrievalSearch, search_splits
+from pml_incremental.search import IndexSearch, Lookup
+from pml_incremental.testers.retrieval_search import RetrievalSearch
+from pml_incremental.testers.split_search import Found, search_splits
 
 IMAGES, WIDTH, TASKS = 60_502, 512, 10  # the size of Stanford Online Products' test set
 MILLION, NARROW = 1_000_000, 128
@@ -76,28 +75,13 @@ def million() -> dict[str, Any]:
     points, labels = embeddings(MILLION, NARROW, 10)
     search, built = measured(lambda: IndexSearch(points, labels, "IVF1024,Flat", nprobe=32))
     every, asked = range(MILLION), range(10_000)
-    _, searched = measured(lambda: search.rank_matches(asked, [every], [max(KS)]))
+    _, searched = measured(lambda: search.rank_matches([Lookup(asked, every, max(KS))]))
     return {
         "build_s": built["seconds"],
         "search_10000_queries_s": searched["seconds"],
-        "peak_gb": peak_gb(),
+        "peak_gb": max(built["peak_gb"], searched["peak_gb"]),
         "recall_of_index_at_8": search.measured_recall(every, max(KS), sample=200),
     }
-
-
-def measured(function: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    before, start, cpu_start = peak_gb(), time.perf_counter(), time.process_time()
-    result = function()
-    return result, {
-        "seconds": time.perf_counter() - start,
-        "cpu_seconds": time.process_time() - cpu_start,
-        "gb_over_data": peak_gb() - before,
-        "peak_gb": peak_gb(),
-    }
-
-
-def peak_gb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 RECALLS = tuple(f"recall_at_{k}" for k in KS)
@@ -112,16 +96,9 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
-def in_own_process(name: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, name]
-    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    figures: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
-    return figures
-
-
 def benchmark_evaluation() -> None:
     for per_class in (5, 100):
-        mine, theirs = (in_own_process(f"{who}_{per_class}") for who in ("ours", "pml"))
+        mine, theirs = (in_own_process(__file__, f"{who}_{per_class}") for who in ("ours", "pml"))
         print(
             f"{IMAGES} x {WIDTH}, {TASKS} tasks, {per_class} images a class, Recall@1..8 own and "
             f"joint: {mine['seconds']:.1f} s / PML {theirs['seconds']:.1f} s = "
@@ -129,12 +106,12 @@ def benchmark_evaluation() -> None:
             f"{mine['cpu_seconds'] / theirs['cpu_seconds']:.2f}); "
             f"{mine['gb_over_data']:.2f} GB over the embeddings (bar < 1.5)"
         )
-        deep = in_own_process(f"map_at_r_{per_class}")
+        deep = in_own_process(__file__, f"map_at_r_{per_class}")
         print(
             f"  with mAP@R: {deep['seconds']:.1f} s, {deep['gb_over_data']:.2f} GB over the "
             f"embeddings, {deep['peak_gb']:.2f} GB in all (bar < 2)"
         )
-    found = in_own_process("million")
+    found = in_own_process(__file__, "million")
     print(
         f"{MILLION} x {NARROW} by IVF1024,Flat with nprobe 32: built in {found['build_s']:.0f} s, "
         f"10000 queries in {found['search_10000_queries_s']:.1f} s, {found['peak_gb']:.2f} GB in "

@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from pml_incremental.cli.common import TRACEBACK_HINT, Arguments, clean_errors, load_valid_config
+from pml_incremental.cli.common import (
+    TRACEBACK_HINT,
+    Arguments,
+    Download,
+    clean_errors,
+    load_valid_config,
+)
 
 app = typer.Typer(
     name="pml-incremental",
@@ -58,6 +64,7 @@ def _root(
 )
 def run(
     arguments: Arguments,
+    download: Download = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
     traceback: Annotated[
         bool, typer.Option("--traceback", help="When a run fails, show where in the code.")
@@ -65,7 +72,7 @@ def run(
 ) -> None:
     """Learn all tasks with each strategy of a config, and show what is remembered."""
     with clean_errors(traceback, TRACEBACK_HINT):
-        config = load_valid_config(arguments)
+        config = load_valid_config(arguments, download)
         from pml_incremental.experiment import run as run_experiment
         from pml_incremental.report import print_summary
 
@@ -91,8 +98,8 @@ def list_names(
         str,
         typer.Argument(
             help="datasets, distances, losses, lr_schedulers, miners, models, optimizers, "
-            "reducers, regularizers, samplers, scenarios, strategies, testers, trainers or "
-            "transforms.",
+            "record_writers, reducers, regularizers, samplers, scenarios, strategies, testers, "
+            "trainers or transforms.",
             show_default=False,
         ),
     ],

@@ -22,11 +22,14 @@ Arguments = Annotated[
         show_default=False,
     ),
 ]
+Download = Annotated[
+    bool, typer.Option("--download", help="Fetch the config's dataset first, if it is not there.")
+]
 TRACEBACK_HINT = "\n(--traceback shows where in the code)"
 
 
-def load_valid_config(arguments: Sequence[str]) -> ExperimentConfig:
-    """A config that has passed every check."""
+def load_valid_config(arguments: Sequence[str], download: bool = False) -> ExperimentConfig:
+    """A config that has passed every check, its dataset fetched if that is asked for."""
     from pml_incremental.config import ConfigError, load_config, validate
 
     overrides = [text for text in arguments if "=" in text and "/" not in text.split("=")[0]]
@@ -43,7 +46,20 @@ def load_valid_config(arguments: Sequence[str]) -> ExperimentConfig:
         sys.path.append(os.getcwd())  # for the user's own my_module:MyClass
     config = load_config([Path(text) for text in files], overrides)
     validate(config)
+    if download:
+        _fetch_dataset(config)
     return config
+
+
+def _fetch_dataset(config: ExperimentConfig) -> None:
+    """Build the dataset once with ``download``, so that the config itself need not say it."""
+    from pml_incremental.config import ConfigError, ObjectSpec, resolve
+    from pml_incremental.config.signatures import signature_of
+
+    name, kwargs = config.dataset.class_name, config.dataset.kwargs
+    if "download" not in signature_of(resolve("dataset", name)).parameters:
+        raise ConfigError([f"command line: --download: {name} is not to be downloaded; omit it"])
+    ObjectSpec(class_name=name, kwargs={**kwargs, "download": True}).build("dataset")
 
 
 @contextmanager

@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-from pml_incremental.cli.common import TRACEBACK_HINT, Arguments, clean_errors, load_valid_config
+from pml_incremental.cli.common import (
+    TRACEBACK_HINT,
+    Arguments,
+    Download,
+    clean_errors,
+    load_valid_config,
+)
 from pml_incremental.cli.compare_options import (
     EngineName,
     choose_engine,
@@ -56,6 +62,7 @@ def compare(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="For submitit, such as slurm_partition=gpu."),
     ] = None,
+    download: Download = False,
     quiet: Quiet = False,
     traceback: Traceback = False,
 ) -> None:
@@ -64,7 +71,7 @@ def compare(
     Tables and pictures are written to <output>/<name>/report.
     """
     with clean_errors(traceback, TRACEBACK_HINT):
-        config = with_strategies(load_valid_config(arguments), strategies)
+        config = with_strategies(load_valid_config(arguments, download), strategies)
         from pml_incremental.experiment import compare as compare_runs
         from pml_incremental.experiment.comparison.comparison_report import summary_table
         from pml_incremental.report import print_comparison
@@ -85,6 +92,7 @@ def tune(
     validation: Annotated[
         float, typer.Option(min=0.01, max=0.99, help="Share of training images to validate on.")
     ] = 0.3,
+    download: Download = False,
     quiet: Quiet = False,
     traceback: Traceback = False,
 ) -> None:
@@ -94,7 +102,7 @@ def tune(
     """
     with clean_errors(traceback, TRACEBACK_HINT):
         require("optuna", extra="tune")
-        config = with_strategies(load_valid_config(arguments), strategy)
+        config = with_strategies(load_valid_config(arguments, download), strategy)
         from pml_incremental.config import ConfigError
         from pml_incremental.experiment import tune as search
         from pml_incremental.report.text import percent

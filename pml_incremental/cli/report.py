@@ -10,7 +10,7 @@ import typer
 from pml_incremental.cli.common import clean_errors
 
 if TYPE_CHECKING:
-    from pml_incremental.report.page import Details
+    from pml_incremental.report.page import Details, RunRecord
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +30,8 @@ def report(
     details: Annotated[
         bool,
         typer.Option(
-            help="Ask the models again: intervals, classes and queries forgotten, old indexes."
+            help="Ask the models again: intervals, classes and queries forgotten, old indexes, "
+            "estimates of earlier models."
         ),
     ] = False,
 ) -> None:
@@ -40,6 +41,8 @@ def report(
     with clean_errors():
         records = [RunRecord.read(run) for run in runs]
         closer = _examine(runs) if details else {}
+        if details:
+            records = [_diagnosed(run, record) for run, record in zip(runs, records, strict=True)]
         target = runs[0] / "report.html" if output is None else output
         write_page(target, records, closer)
     typer.echo(f"written: {target}")
@@ -56,3 +59,19 @@ def _examine(runs: list[Path]) -> dict[tuple[int, str], Details]:
             typer.echo(f"asking {run.config.name}, {strategy}", err=True)
             found[place, strategy] = examine(run, strategy)
     return found
+
+
+def _diagnosed(folder: Path, record: RunRecord) -> RunRecord:
+    """A record with its diagnosis, which is made if the run allows one and has none yet."""
+    from pml_incremental.experiment import diagnose
+    from pml_incremental.experiment.diagnosis.stored_run import UnfitRunError
+    from pml_incremental.report.page import RunRecord
+
+    if record.diagnosis is not None:
+        return record
+    try:
+        diagnose(folder, progress=False)
+    except UnfitRunError as error:
+        typer.echo(f"no estimates of earlier models: {error}", err=True)
+        return record
+    return RunRecord.read(folder)

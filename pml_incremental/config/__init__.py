@@ -9,6 +9,7 @@ from pml_incremental.config.schema import (
     CheckpointSpecs,
     ExperimentConfig,
     ModelSpecs,
+    RecordSpecs,
     TransformSpecs,
 )
 from pml_incremental.config.validation import validate
@@ -22,6 +23,7 @@ __all__ = [
     "ExperimentConfig",
     "ModelSpecs",
     "ObjectSpec",
+    "RecordSpecs",
     "TransformSpecs",
     "available",
     "dump_yaml",

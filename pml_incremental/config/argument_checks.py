@@ -11,7 +11,7 @@ from pml_incremental.config.layout import NESTED, KeyPath, category_at, children
 from pml_incremental.config.registry import resolve
 from pml_incremental.config.signatures import Signature, signature_of
 from pml_incremental.config.strategy_sums import is_sum, split_sum
-from pml_incremental.config.supplied import OFFERED, PML_BASES, SUPPLIED, TYPES
+from pml_incremental.config.supplied import COMMON, OFFERED, PML_BASES, SUPPLIED, TYPES
 from pml_incremental.config.values import find_mismatch
 
 
@@ -48,6 +48,8 @@ def find_argument_problems(
             yield (*path, name, argument), message
         for place, message in _find_malformed(value, (argument,)):
             yield (*path, name, *place), message
+    if "weights_prefix" in kwargs and "weights_file" not in kwargs and category in COMMON:
+        yield (*path, name, "weights_prefix"), "is of no use without a weights_file; add one"
     filled_in = {*kwargs, *OFFERED.get(category, ()), *SUPPLIED.get(category, ())}
     for argument in signature.required:
         if argument not in filled_in:
@@ -84,7 +86,7 @@ def _configurable(category: str, signature: Signature) -> set[str]:
     if category in PML_BASES:
         base = signature_of(resolve(category, PML_BASES[category]))
         names -= base.parameters.keys() - TYPES[category].keys()
-    return names
+    return names | COMMON.get(category, {}).keys()
 
 
 def _check_argument(
@@ -102,7 +104,9 @@ def _check_argument(
         return None
     # torchvision's transforms take words and lists where the default is a number, and check them.
     trust_default = category != "transform"
-    parameter = signature.parameters[argument]
+    parameter = signature.parameters.get(argument) or Parameter(
+        argument, Parameter.KEYWORD_ONLY, annotation=COMMON[category][argument]
+    )
     if parameter.annotation is Parameter.empty:
         parameter = parameter.replace(
             annotation=TYPES.get(category, {}).get(argument, Parameter.empty)

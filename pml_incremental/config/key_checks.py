@@ -12,6 +12,8 @@ from pml_incremental.config.registry import resolve
 _MINERS = ("tuple_miner", "subset_batch_miner")
 # PML's third kind, by_plateau, waits for validation results that the task loop does not give.
 _SCHEDULES = ("_scheduler_by_epoch", "_scheduler_by_iteration")
+# Losses that compare more than embeddings, and the strategies that feed them.
+_FED_BY = {"FeatureEstimationLoss": "fecd", "LogitDistillationLoss": "lwf"}
 
 
 def find_key_problems(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
@@ -36,6 +38,21 @@ def find_key_problems(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
         config, "lr_schedulers", [n + kind for n in scheduled for kind in _SCHEDULES]
     )
     yield from _find_classifier_problems(config)
+    yield from _find_unfed_losses(config)
+
+
+def _find_unfed_losses(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """Losses that would stay idle, or compare the wrong things, without their strategy."""
+    losses = config.get("loss_funcs")
+    for key, value in losses.items() if isinstance(losses, dict) else ():
+        name = next(iter(value)) if is_object(value) else ""
+        strategy = _FED_BY.get(name.split(":")[-1])
+        if strategy is not None:
+            yield (
+                ("loss_funcs", key),
+                f"{name} needs more than the teacher's embeddings; remove it and use "
+                f"strategies: [{strategy}], which brings it",
+            )
 
 
 def _find_classifier_problems(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:

@@ -20,6 +20,7 @@ _TOP: dict[str, str] = {
     "lr_schedulers.*": "lr_scheduler",
     "trainer": "trainer",
     "tester": "tester",
+    "records.writers.*": "record_writer",
     "strategies.*": "strategy",
 }
 # Arguments that are objects themselves, whichever class takes them.
@@ -36,7 +37,7 @@ NESTED: dict[str, str] = {
     "miners.*": "miner",
     "transforms.*": "transform",
 }
-_LISTS = ("strategies", "transforms.*")
+_LISTS = ("strategies", "transforms.*", "records.writers")
 
 
 def category_at(path: KeyPath, positions: Mapping[str, str] = _TOP) -> str | None:
@@ -68,8 +69,8 @@ def canonical(value: Any, path: KeyPath = ()) -> Any:
     """The one form of a config that the rest of the code works on.
 
     Objects become ``{ClassName: {kwargs}}``, also when written ``ClassName`` or ``{ClassName: }``;
-    transforms and strategies become lists of objects, also when written as a mapping. What is
-    malformed stays as it is, for the schema to report.
+    transforms, strategies and writers become lists of objects, also when written as a mapping. What
+    is malformed stays as it is, for the schema to report.
 
     Args:
         value: a config or a part of one.

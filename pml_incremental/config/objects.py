@@ -17,6 +17,7 @@ from pydantic import (
 from pml_incremental.config.layout import NESTED, KeyPath, canonical_kwargs, category_at, is_object
 from pml_incremental.config.registry import resolve
 from pml_incremental.config.signatures import signature_of
+from pml_incremental.config.supplied import COMMON
 from pml_incremental.config.values import as_argument
 
 _PLAIN_MAPPING = TypeAdapter(dict[str, JsonValue])
@@ -92,7 +93,8 @@ class ObjectSpec(BaseModel):
                 the class has a parameter of that name and the config does not set it.
 
         Returns:
-            A new instance, with the objects among its arguments built too.
+            A new instance, with the objects among its arguments built too; a model with the weights
+            of its ``weights_file``, if it has one.
 
         Raises:
             ConfigError: if there is no such class.
@@ -100,9 +102,23 @@ class ObjectSpec(BaseModel):
         target = resolve(category, self.class_name)
         parameters = signature_of(target).parameters
         kwargs = {name: value for name, value in offered.items() if name in parameters}
+        common = COMMON.get(category, {}).keys() & self.kwargs.keys()
         for name, value in self.kwargs.items():
-            kwargs[name] = as_argument(parameters.get(name), _build_inner(value, (name,), offered))
-        return target(**kwargs)
+            if name not in common:
+                inner = _build_inner(value, (name,), offered)
+                kwargs[name] = as_argument(parameters.get(name), inner)
+        built = target(**kwargs)
+        if common:
+            # What is told the width of features comes after a trunk and keeps its last layer.
+            weights = {name: self.kwargs[name] for name in common}
+            _fill(built, keep_head="in_features" in offered, **weights)
+        return built
+
+
+def _fill(model: Any, keep_head: bool, weights_file: str, weights_prefix: str = "") -> None:
+    from pml_incremental.models import load_weights
+
+    load_weights(model, weights_file, weights_prefix, keep_head)
 
 
 def _build_inner(value: Any, path: KeyPath, offered: dict[str, Any]) -> Any:

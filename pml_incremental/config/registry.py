@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import importlib
 import inspect
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +39,9 @@ CATEGORIES: dict[str, tuple[Source, ...]] = {
     "scenario": _sources(
         "pml_incremental.scenarios:ClassIncrementalScenario", "pml_incremental.scenarios"
     ),
-    "transform": _sources("builtins:object", "torchvision.transforms"),
+    "transform": _sources(
+        "builtins:object", "pml_incremental.transforms", "torchvision.transforms"
+    ),
     "model": _sources(_MODULE, "pml_incremental.models", "torchvision.models", "torch.nn"),
     "loss": (
         *_sources(_MODULE, "pml_incremental.losses", f"{_PML}.losses"),
@@ -53,6 +56,7 @@ CATEGORIES: dict[str, tuple[Source, ...]] = {
     "lr_scheduler": _sources("torch.optim.lr_scheduler:LRScheduler", "torch.optim.lr_scheduler"),
     "trainer": _sources(f"{_PML}.trainers:BaseTrainer", "pml_incremental.trainers"),
     "tester": _sources(f"{_PML}.testers:BaseTester", "pml_incremental.testers"),
+    "record_writer": _sources("builtins:object", "pml_incremental.records.writers"),
     "strategy": _sources("builtins:object", "pml_incremental.strategies"),
 }
 _LEFT_OUT = (
@@ -147,9 +151,13 @@ def _builds_network(name: str, function: Any, package: str) -> bool:
         from torchvision.models import list_models
 
         return name in list_models()
-    parameters = inspect.signature(function).parameters.values()
-    builds = all(parameter.default is not parameter.empty for parameter in parameters)
-    return builds and function.__module__.startswith("pml_incremental.models.")
+    if not function.__module__.startswith("pml_incremental.models."):
+        return False
+    from torch.nn import Module
+
+    hints = typing.get_type_hints(function)
+    # What takes a network changes one instead.
+    return hints.pop("return", None) is Module and Module not in hints.values()
 
 
 def _import(name: str) -> Any:

@@ -24,10 +24,10 @@ from pml_incremental.config.fields import (
     LossWeights,
     ModuleName,
     Object,
+    Objects,
     ObjectsByName,
     PositiveInt,
     Strategies,
-    Transforms,
     drop_nulls,
     empty_if_null,
 )
@@ -49,8 +49,8 @@ class TransformSpecs(_Section):
         eval: to those that are retrieved.
     """
 
-    train: Transforms = ()
-    eval: Transforms = ()
+    train: Objects = ()
+    eval: Objects = ()
 
 
 class ModelSpecs(_Section):
@@ -68,6 +68,18 @@ class ModelSpecs(_Section):
     embedder: Object | None = None
     classifier: Object | None = None
     channels_last: StrictBool = False
+
+
+class RecordSpecs(_Section):
+    """What is recorded while a run goes on, and where. Decides nothing of the run.
+
+    Args:
+        every: iterations between two records of the losses.
+        writers: where they go, such as ``RecordKeeperWriter`` or ``TensorBoardWriter``.
+    """
+
+    every: PositiveInt = 50
+    writers: Objects = ()
 
 
 class CheckpointSpecs(_Section):
@@ -116,6 +128,8 @@ class ExperimentConfig(_Section):
         trainer: how a task is learned.
         num_epochs: of each task, or one number per task, the last of which repeats.
         tester: how a model is evaluated.
+        records: where losses, values and pictures are recorded; default: nowhere, beyond what
+            every run writes.
         checkpoint: how often a task in progress is saved; default: every 10 minutes.
         strategies: methods against forgetting, each of which learns all tasks.
 
@@ -146,6 +160,7 @@ class ExperimentConfig(_Section):
     trainer: Object
     num_epochs: Epochs
     tester: Object = ObjectSpec(class_name="IncrementalTester")
+    records: Annotated[RecordSpecs, BeforeValidator(drop_nulls)] = RecordSpecs()
     checkpoint: Annotated[CheckpointSpecs, BeforeValidator(empty_if_null)] = CheckpointSpecs()
     strategies: Strategies = (
         ObjectSpec(class_name="finetune"),

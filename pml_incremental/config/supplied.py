@@ -15,6 +15,8 @@ OFFERED: dict[str, frozenset[str]] = {
     "trainer": frozenset({"batch_size"}),
     "scenario": frozenset({"seed"}),
 }
+# Understood with every class of a category, and not passed to it.
+COMMON: dict[str, dict[str, Any]] = {"model": {"weights_file": str, "weights_prefix": str}}
 _LOOP = "set by the task loop"
 _BY_KEY = "set by the key {0!r} at the top of the config"
 
@@ -57,6 +59,7 @@ SUPPLIED: dict[str, dict[str, str]] = {
         "progress": "switched off by --quiet",
     },
     "tester": {"data_device": _BY_KEY.format("device")},
+    "record_writer": {"folder": _LOOP, "scope": _LOOP, "run": _LOOP},
 }
 # Types of arguments that PML does not annotate.
 TYPES: dict[str, dict[str, Any]] = {

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal, get_args
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
+logger = logging.getLogger(__name__)
+
+OnBadImage = Literal["raise", "skip"]
 SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 # Files of other formats are not given to Pillow's readers of those, whatever their names say.
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -57,8 +62,29 @@ def _check(image: Image.Image, path: Path) -> None:
         raise ValueError(f"it holds a {image.format} and not what its name says; rename it")
 
 
-def find_unreadable(paths: Sequence[Path]) -> dict[Path, str]:
-    """What is wrong with each file that is not a whole image; decodes them all."""
+def find_bad_images(paths: Sequence[Path], on_bad_image: OnBadImage) -> list[Path]:
+    """The files to leave out because they cannot be read; decodes them all.
+
+    Args:
+        paths: image files.
+        on_bad_image: ``"raise"`` an error about such files, or ``"skip"`` them, which is reported
+            in the log.
+
+    Raises:
+        ValueError: if a file cannot be read and is not to be skipped.
+    """
+    if on_bad_image not in get_args(OnBadImage):
+        raise ValueError(f'on_bad_image must be "raise" or "skip", got {on_bad_image!r}')
+    bad = _find_unreadable(paths)
+    if bad and on_bad_image == "raise":
+        raise ValueError(_unreadable_message(bad))
+    if bad:
+        logger.warning("images left out: %d\n%s", len(bad), "\n".join(bad.values()))
+    return list(bad)
+
+
+def _find_unreadable(paths: Sequence[Path]) -> dict[Path, str]:
+    """What is wrong with each file that is not a whole image."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         messages = tqdm(
             pool.map(_reading_error, paths),
@@ -78,3 +104,16 @@ def _reading_error(path: Path) -> str | None:
     except ValueError as error:
         return str(error)
     return None
+
+
+def _unreadable_message(bad: dict[Path, str]) -> str:
+    shown = list(bad.values())[:10]
+    more = [f"... and {len(bad) - len(shown)} more"] if len(bad) > len(shown) else []
+    return "\n".join(
+        [
+            f"images that cannot be read: {len(bad)}; mend or remove them, or leave them out with "
+            "on_bad_image: skip",
+            *shown,
+            *more,
+        ]
+    )

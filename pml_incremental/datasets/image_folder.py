@@ -6,18 +6,18 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from pml_incremental.datasets._class_folders import IMAGE_SUFFIXES, FoundFiles, find_class_folders
-from pml_incremental.datasets._image_files import find_unreadable, read_rgb
+from pml_incremental.datasets._image_files import OnBadImage, find_bad_images
+from pml_incremental.datasets._listed_images import ListedImages, number_classes
 
 logger = logging.getLogger(__name__)
 
 
-class ImageFolder(Dataset[tuple[Any, int]]):
+class ImageFolder(ListedImages):
     """Images in ``root/class/``, or in ``root/train/class/`` and ``root/test/class/``.
 
     Takes jpg, jpeg, png and webp files. Classes and images are in alphabetical order; hidden files
@@ -58,39 +58,22 @@ class ImageFolder(Dataset[tuple[Any, int]]):
         self,
         root: str | os.PathLike[str],
         transform: Callable[[Any], Any] | None = None,
-        on_bad_image: Literal["raise", "skip"] = "raise",
+        on_bad_image: OnBadImage = "raise",
     ) -> None:
-        if on_bad_image not in ("raise", "skip"):
-            raise ValueError(f'on_bad_image must be "raise" or "skip", got {on_bad_image!r}')
-        self.transform = transform
         found = find_class_folders(Path(root))
         _report_other_files(found)
-        bad = find_unreadable([path for folder in found for path in folder.images])
-        if bad and on_bad_image == "raise":
-            raise ValueError(_unreadable_message(bad))
-        if bad:
-            found = _without(found, bad)
-            logger.warning("images left out: %d\n%s", len(bad), "\n".join(bad.values()))
-        self.skipped = list(bad)
-        self.paths = [path for folder in found for path in folder.images]
-        self.classes = sorted({folder.class_name for folder in found})
+        self.skipped = find_bad_images([p for f in found for p in f.images], on_bad_image)
+        found = _without(found, set(self.skipped))
         sizes = [len(folder.images) for folder in found]
-        label_of = {name: label for label, name in enumerate(self.classes)}
-        labels = np.array([label_of[folder.class_name] for folder in found], dtype=np.int64)
-        self.labels = np.repeat(labels, sizes)
+        classes, labels = number_classes([folder.class_name for folder in found])
         is_split = found[0].is_test is not None
-        self.test_mask = np.repeat([f.is_test is True for f in found], sizes) if is_split else None
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        image = read_rgb(self.paths[index])
-        return self.transform(image) if self.transform else image, int(self.labels[index])
-
-    def image_name(self, index: int) -> str:
-        """The file of an image."""
-        return str(self.paths[index])
+        super().__init__(
+            [path for folder in found for path in folder.images],
+            np.repeat(labels, sizes),
+            classes,
+            np.repeat([f.is_test is True for f in found], sizes) if is_split else None,
+            transform,
+        )
 
 
 def _report_other_files(found: list[FoundFiles]) -> None:
@@ -105,20 +88,7 @@ def _report_other_files(found: list[FoundFiles]) -> None:
         )
 
 
-def _unreadable_message(bad: dict[Path, str]) -> str:
-    shown = list(bad.values())[:10]
-    more = [f"... and {len(bad) - len(shown)} more"] if len(bad) > len(shown) else []
-    return "\n".join(
-        [
-            f"images that cannot be read: {len(bad)}; mend or remove them, or leave them out with "
-            "on_bad_image: skip",
-            *shown,
-            *more,
-        ]
-    )
-
-
-def _without(found: list[FoundFiles], bad: dict[Path, str]) -> list[FoundFiles]:
+def _without(found: list[FoundFiles], bad: set[Path]) -> list[FoundFiles]:
     """The class folders without the bad images; each class must keep at least one."""
     kept = [f._replace(images=[path for path in f.images if path not in bad]) for f in found]
     empty = {f.class_name for f in kept} - {f.class_name for f in kept if f.images}

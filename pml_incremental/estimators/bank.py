@@ -117,7 +117,7 @@ class EstimatorBank:
         if self._estimator is None:
             width = self.embedding_width or features.shape[1]
             return widen(features.detach()).new_empty(0, len(features), width)
-        if generator is None:
+        if generator is None and self._estimator.is_random:
             generator = self._draws.next(features.device)
         return self._estimator.estimate(features, generator)
 

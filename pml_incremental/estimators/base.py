@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -36,7 +36,9 @@ class FeatureEstimator(ABC):
     columns let an estimator see what the embedding has thrown away.
 
     A subclass names its hyper-parameters in ``__init__``, keeps each as an attribute of that name
-    and calls ``super().__init__()``; it implements ``accumulate``, ``solve`` and ``predict``.
+    and calls ``super().__init__()``; it implements ``accumulate``, ``solve`` and ``predict``. If
+    its ``predict`` draws no random numbers it may set ``is_random = False``: no generator is then
+    made for it, which neither ``torch.compile`` nor a CUDA graph could take in.
 
     Example:
         >>> class MeanShift(FeatureEstimator):
@@ -58,6 +60,8 @@ class FeatureEstimator(ABC):
         >>> estimator.estimate(torch.zeros(3, 2)).shape
         torch.Size([1, 3, 2])
     """
+
+    is_random: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._sizes: Sizes | None = None

@@ -54,6 +54,8 @@ class LinearEstimator(FeatureEstimator):
         True
     """
 
+    is_random = False
+
     def __init__(self, ridge: float = 0.1, rank: int | None = None) -> None:
         super().__init__()
         if not 0 < ridge < math.inf:

@@ -51,6 +51,8 @@ class MLPEstimator(FeatureEstimator):
         torch.Size([1, 64, 4])
     """
 
+    is_random = False
+
     def __init__(
         self,
         hidden: int = 256,

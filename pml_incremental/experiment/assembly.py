@@ -62,7 +62,10 @@ def build_models(
             "model", in_features=width, num_classes=len(task.labels)
         )
     layout = torch.channels_last if config.models.channels_last else torch.contiguous_format
-    return {name: model.to(device, memory_format=layout) for name, model in models.items()}
+    return {
+        name: model.to(device, memory_format=layout)  # type: ignore[call-overload]
+        for name, model in models.items()
+    }
 
 
 def build_losses(

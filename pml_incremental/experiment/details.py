@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import torch
-from PIL.Image import Image
 from torch import Tensor
 
 from pml_incremental.experiment.finished_run import FinishedRun
-from pml_incremental.experiment.retrievals import as_picture
-from pml_incremental.metrics import bootstrap_interval, reciprocal_rank
-from pml_incremental.report.page import ClassChange, Details, FoundImage, QueryChange
+from pml_incremental.experiment.query_changes import (
+    TaskQueries,
+    first_places,
+    forgotten_queries,
+    lessons,
+)
+from pml_incremental.metrics import bootstrap_interval
+from pml_incremental.report.page import ClassChange, Details
 from pml_incremental.scenarios import Task
-from pml_incremental.search import ExactSearch
 from pml_incremental.testers.cross_model import cross_model_matrices
 from pml_incremental.testers.open_set import open_set
-
-QUERIES, SHOWN, PIXELS = 6, 4, 72
 
 
 def examine(run: FinishedRun, strategy: str) -> Details:
@@ -35,6 +36,13 @@ def examine(run: FinishedRun, strategy: str) -> Details:
     tasks = list(run.scenario)
     ends = [first_places(x, y) for x, y in zip(stages[-1], labels, strict=True)]
     starts = [first_places(stages[j][j], y) for j, y in enumerate(labels)]
+    with torch.no_grad():
+        untrained, _ = run.embed(run.untrained_models())
+    before = [stage[j] for j, stage in enumerate([untrained, *stages[:-1]])]
+    seen = [
+        TaskQueries(task, y, stages[j][j], starts[j])
+        for j, (task, y) in enumerate(zip(tasks, labels, strict=True))
+    ]
     cross, reindexed = cross_model_matrices(
         [torch.cat(stage) for stage in stages],
         torch.cat(labels),
@@ -46,7 +54,8 @@ def examine(run: FinishedRun, strategy: str) -> Details:
     return Details(
         interval=bootstrap_interval([_hits(end).tolist() for end in ends]),
         classes=sorted(classes, key=lambda change: change.end - change.learned),
-        queries=_forgotten(tasks, stages, labels, starts, ends),
+        queries=forgotten_queries(seen, stages[-1], ends),
+        lessons=lessons(seen, before),
         cross=cross,
         reindexed=reindexed,
         open_set=[_open_set(stage, labels, seen) for seen, stage in enumerate(stages[:-1], 1)],
@@ -62,13 +71,6 @@ def _open_set(
     return found.auroc, found.fpr_at_95_tpr
 
 
-def first_places(embeddings: Tensor, labels: Tensor) -> Tensor:
-    """Where each image's nearest same-class image stands, NaN if there is none, shape (N,)."""
-    every = range(len(labels))
-    (found,) = ExactSearch(embeddings, labels).rank_matches(every, [every], [None])
-    return torch.where(found.answerable, 1 / reciprocal_rank(found), torch.nan)
-
-
 def _hits(places: Tensor) -> Tensor:
     return torch.where(places.isnan(), torch.nan, (places == 1).double())
 
@@ -82,50 +84,3 @@ def class_changes(task: Task, labels: Tensor, start: Tensor, end: Tensor) -> lis
             learned, last = (float(_hits(places)[of_class].mean()) for places in (start, end))
             changes.append(ClassChange(name, task.number, learned, last))
     return changes
-
-
-def _forgotten(
-    tasks: Sequence[Task],
-    stages: Sequence[Sequence[Tensor]],
-    labels: Sequence[Tensor],
-    starts: Sequence[Tensor],
-    ends: Sequence[Tensor],
-) -> list[QueryChange]:
-    lost = [
-        (float(end[q]), j, q)
-        for j, (start, end) in enumerate(zip(starts[:-1], ends, strict=False))
-        for q in torch.nonzero((start == 1) & (end > 1)).flatten().tolist()
-    ]
-    worst = sorted(lost, key=lambda entry: (-entry[0], entry[1:]))[:QUERIES]
-    return [
-        QueryChange(
-            query=_found(tasks[j], [q], int(labels[j][q]))[0],
-            task=tasks[j].number,
-            place_learned=1,
-            place_end=int(place),
-            learned=_nearest(tasks[j], stages[j][j], labels[j], q),
-            end=_nearest(tasks[j], stages[-1][j], labels[j], q),
-        )
-        for place, j, q in worst
-    ]
-
-
-def _nearest(task: Task, embeddings: Tensor, labels: Tensor, query: int) -> list[FoundImage]:
-    asked = range(query, query + 1)
-    found = ExactSearch(embeddings, labels).nearest(asked, range(len(labels)), SHOWN)
-    return _found(task, found[0].tolist(), int(labels[query]))
-
-
-def _found(task: Task, rows: Sequence[int], label: int) -> list[FoundImage]:
-    pictures = task.test.with_transform(as_picture)
-    items = [pictures[row] for row in rows]
-    return [
-        FoundImage(_thumbnail(image), task.class_names[own - task.labels.start], own == label)
-        for image, own in items
-    ]
-
-
-def _thumbnail(image: Image) -> Image:
-    small = image.copy()
-    small.thumbnail((2 * PIXELS, 2 * PIXELS))
-    return small

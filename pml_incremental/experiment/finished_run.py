@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pml_incremental.config import ExperimentConfig, load_config
 from pml_incremental.experiment.assembly import build_models, build_scenario, choose_device
+from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import ClassIncrementalScenario
 from pml_incremental.storage import read_tensor_file
@@ -70,6 +71,12 @@ class FinishedRun:
         models = build_models(self.config, self.scenario[0], self.device)
         for name in ("trunk", "embedder"):
             models[name].load_state_dict(tensors_under(f"{name}.", tensors))
+        return {name: models[name].eval() for name in ("trunk", "embedder")}
+
+    def untrained_models(self) -> dict[str, nn.Module]:
+        """Trunk and embedder as they were before any task."""
+        seed_everything(self.config.seed, 0)
+        models = build_models(self.config, self.scenario[0], self.device)
         return {name: models[name].eval() for name in ("trunk", "embedder")}
 
     def tester(self) -> IncrementalTester:

@@ -30,6 +30,7 @@ def learn_task(
     checkpoint: TaskCheckpoint,
     description: str,
     progress: bool,
+    record: Callable[[Any], None] | None = None,
 ) -> None:
     """Train the student on one task, in place.
 
@@ -43,6 +44,7 @@ def learn_task(
         checkpoint: saves the training, and is gone on with if there is one.
         description: text before the progress bar.
         progress: whether to show the bar.
+        record: called with the trainer after each iteration.
     """
     terms = loss_terms(config, task, student, components if teacher is not None else ())
     optimizers = build_optimizers(config.optimizers, student.modules())
@@ -70,6 +72,7 @@ def learn_task(
         checkpointer=checkpoint,
         description=description,
         progress=progress,
+        end_of_iteration_hook=record,
     )
     num_epochs = epochs_of(config, task.number)
     moving = teacher if any(component.moves_teacher for component in components) else None

@@ -49,6 +49,9 @@ def measure(
             COLLAPSED_FROM,
         )
     galleries = {"own": evaluation.own, "joint": evaluation.joint}
+    if tester.searches_by_index:
+        recall = dict.fromkeys(evaluation.labels, evaluation.recall_of_index)
+        galleries["joint"] = {**evaluation.joint, "recall_of_index": recall}
     return {
         f"{gallery}/{metric}": {
             task: None if math.isnan(value) else value for task, value in values.items()
@@ -62,12 +65,16 @@ def task_matrices(rows: Sequence[Measurements], tasks: Sequence[Task]) -> dict[s
     """One matrix per metric.
 
     Args:
-        rows: of the model before any task and after each.
+        rows: of the model before any task and after each so far; the others are NaN.
         tasks: all of the run.
     """
+    to_come = [[math.nan] * len(tasks)] * (len(tasks) + 1 - len(rows))
 
     def row_values(row: Measurements, metric: str) -> list[float]:
         values = [row[metric][task.name] for task in tasks]
         return [math.nan if value is None else value for value in values]
 
-    return {metric: TaskMatrix([row_values(row, metric) for row in rows]) for metric in rows[0]}
+    return {
+        metric: TaskMatrix([*(row_values(row, metric) for row in rows), *to_come])
+        for metric in rows[0]
+    }

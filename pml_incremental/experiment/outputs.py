@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from pml_incremental.experiment.result import Result
 from pml_incremental.experiment.run_folder import RunFolder
+from pml_incremental.metrics import TaskMatrix
 
 _PICTURED = ("own/recall_at_1", "joint/recall_at_1")
 
@@ -19,17 +23,38 @@ def write_outputs(result: Result, folder: RunFolder) -> None:
     for strategy, matrices in result.strategies.items():
         for metric, matrix in matrices.items():
             matrix.to_csv(folder.file(f"{strategy}/{_file_name(metric)}.csv"))
+        draw_matrices(strategy, matrices, folder)
     for metric in _PICTURED:
-        _draw_metric(result, folder, metric)
+        _draw_over_time(result, folder, metric)
 
 
-def _draw_metric(result: Result, folder: RunFolder, metric: str) -> None:
-    from pml_incremental.report import plot_task_curves, plot_task_matrix
+def draw_matrices(
+    strategy: str, matrices: Mapping[str, TaskMatrix], folder: RunFolder
+) -> dict[str, Path]:
+    """Heat maps of a strategy's Recall@1 matrices.
+
+    Args:
+        strategy: its label.
+        matrices: by metric.
+        folder: the run's folder.
+
+    Returns:
+        The picture files, by the metric's name followed by ``_matrix``.
+    """
+    from pml_incremental.report import plot_task_matrix
+
+    pictures = {}
+    for metric in (metric for metric in _PICTURED if metric in matrices):
+        picture = folder.file(f"pictures/{_file_name(metric)}_matrix_{strategy}.png")
+        plot_task_matrix(matrices[metric], picture, title=f"{strategy}: {metric_title(metric)}")
+        pictures[f"{metric}_matrix"] = picture
+    return pictures
+
+
+def _draw_over_time(result: Result, folder: RunFolder, metric: str) -> None:
+    from pml_incremental.report import plot_task_curves
 
     matrices = {name: found[metric] for name, found in result.strategies.items() if metric in found}
-    for strategy, matrix in matrices.items():
-        picture = folder.file(f"pictures/{_file_name(metric)}_matrix_{strategy}.png")
-        plot_task_matrix(matrix, picture, title=f"{strategy}: {metric_title(metric)}")
     if matrices:
         picture = folder.file(f"pictures/{_file_name(metric)}_over_time.png")
         plot_task_curves(matrices, picture, metric_name=metric_title(metric))

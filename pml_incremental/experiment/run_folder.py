@@ -22,7 +22,7 @@ from pml_incremental.storage import (
 )
 
 # These may change between two starts of one run: they decide neither data nor training.
-_FREE_KEYS = ("output", "strategies", "threads", "checkpoint", "allow_imports")
+_FREE_KEYS = ("output", "strategies", "threads", "checkpoint", "allow_imports", "records")
 # Keys that runs of earlier versions lack, with what they did.
 _FORMER = {"deterministic": False}
 
@@ -39,6 +39,7 @@ class RunFolder:
         <strategy>/
             task_2/  evaluation.json  model.safetensors  memory.safetensors
             own_recall_at_1.csv ...
+        records/     of the scopes task_1, <strategy>/task_2, <strategy>/summary, if asked for
         locks/       one for each strategy
 
     ``evaluation.json`` is written last, so a stage that has one is whole. While a task is learned,

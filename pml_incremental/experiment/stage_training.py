@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment.learn import learn_task
@@ -34,6 +35,7 @@ def train_stage(
     checkpoint: TaskCheckpoint,
     description: str,
     progress: bool,
+    record: Callable[[Any], None] | None = None,
 ) -> None:
     """Learn a task from the images that the strategy takes, if it takes any.
 
@@ -46,6 +48,7 @@ def train_stage(
         checkpoint: saves the training, and is gone on with if there is one.
         description: text before the progress bar.
         progress: whether to show the bar.
+        record: called with the trainer after each iteration.
     """
     task, strategy = stage.task, stage.strategy
     images = training_images(strategy, seen)
@@ -55,7 +58,18 @@ def train_stage(
     if task.number == 1 and not strategy.observes_training:
         components = ()
     beside = begin_task(config.seed, stage, prior)
-    learn_task(config, task, images, student, beside, components, checkpoint, description, progress)
+    learn_task(
+        config,
+        task,
+        images,
+        student,
+        beside,
+        components,
+        checkpoint,
+        description,
+        progress,
+        record,
+    )
     if prior.teacher is not None:
         trained = trained_model(config, student, images)
         for component in components:

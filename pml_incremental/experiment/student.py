@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment.assembly import build_losses, build_models
-from pml_incremental.models import GrowingClassifier, output_width, tensors_under
+from pml_incremental.models import (
+    GrowingClassifier,
+    copy_leading_block,
+    output_width,
+    tensors_under,
+)
 from pml_incremental.scenarios import Task
 
 
@@ -39,7 +44,7 @@ class Student:
             classifier.grow(num_classes)
         grown = self._build_losses(num_classes)
         for name, loss in self.losses.items():
-            _copy_leading_block(loss, grown[name])
+            copy_leading_block(loss, grown[name])
         self.losses = grown
 
     def modules(self) -> dict[str, nn.Module]:
@@ -62,12 +67,3 @@ class Student:
     def _build_losses(self, num_classes: int) -> dict[str, nn.Module]:
         losses = build_losses(self.config.loss_funcs, num_classes, self.embedding_size)
         return {name: loss.to(self.device) for name, loss in losses.items()}
-
-
-def _copy_leading_block(old: nn.Module, new: nn.Module) -> None:
-    """Copy proxies and class weights learned so far; the rest stays as initialised."""
-    target = dict(new.named_parameters())
-    with torch.no_grad():
-        for name, parameter in old.named_parameters():
-            block = tuple(slice(0, size) for size in parameter.shape)
-            target[name][block] = parameter

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,19 +13,23 @@ from pml_incremental.config import ExperimentConfig, ObjectSpec
 from pml_incremental.experiment.assembly import build_scenario, choose_device
 from pml_incremental.experiment.environment import describe_environment
 from pml_incremental.experiment.measurements import Measurements, measure, task_matrices
+from pml_incremental.experiment.outputs import draw_matrices
 from pml_incremental.experiment.retrievals import draw_retrievals
 from pml_incremental.experiment.run_folder import RunFolder
+from pml_incremental.experiment.run_records import RunRecords
 from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.experiment.stage import Stage
 from pml_incremental.experiment.stage_training import Priors, train_stage
 from pml_incremental.experiment.stop_signals import StopRequest
 from pml_incremental.experiment.strategy_memory import load_memory, pack_memory
+from pml_incremental.experiment.strategy_records import record_finished_task, record_pictures
 from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
 from pml_incremental.experiment.student import Student
 from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
 from pml_incremental.experiment.trained import trained_model
 from pml_incremental.experiment.training_images import training_images
 from pml_incremental.metrics import TaskMatrix
+from pml_incremental.records import RecordWriter
 from pml_incremental.scenarios import ClassIncrementalScenario
 from pml_incremental.storage import remove_generations
 from pml_incremental.strategies import FinishedTask, Strategy
@@ -40,6 +46,7 @@ class TaskLoop:
     folder: RunFolder
     tester: IncrementalTester
     device: torch.device
+    records: RunRecords
     progress: bool
     stop: StopRequest
     draws: bool = True
@@ -56,28 +63,46 @@ class TaskLoop:
         folder = RunFolder(Path(config.output) / config.name, config.to_yaml_dict())
         folder.write_json("environment.json", describe_environment(device))
         tester = config.tester.build("tester", data_device=device, dataloader_num_workers=0)
-        return cls(config, scenario, folder, tester, device, progress, stop)
+        records = RunRecords(config, folder.path / "records")
+        return cls(config, scenario, folder, tester, device, records, progress, stop)
 
     def learn_strategy(self, spec: ObjectSpec) -> dict[str, TaskMatrix]:
         """All tasks with one strategy."""
+        with self.records.open(f"{spec_label(spec)}/summary") as summary:
+            return self.learn_tasks(spec, summary)
+
+    def learn_tasks(self, spec: ObjectSpec, summary: RecordWriter) -> dict[str, TaskMatrix]:
+        """All tasks with one strategy, each of which adds to the summary."""
         label = spec_label(spec)
         strategy = build_strategy(self.config, spec)
         student = self.new_student()
         rows = [self.evaluate_before(student)]
+        matrices: dict[str, TaskMatrix] = {}
         prior = Priors()
         for task in self.scenario:
             stage = Stage(label, strategy, task)
             rows.append(self.learn_stage(stage, student, prior))
             frozen = Teacher.snapshot(student.models)
-            self.remember(
-                stage, FinishedTask(task, prior.teacher, frozen, self.device, rows), student
-            )
+            finished = FinishedTask(task, prior.teacher, frozen, self.device, rows)
+            self.remember(stage, finished, student)
             remove_generations(self.folder.file(stage.checkpoint_file))
             prior = Priors(teacher=frozen, previous=prior.teacher)
+            matrices = task_matrices(rows, list(self.scenario))
+            memory = self.folder.read_json(stage.report_file)
+            record_finished_task(summary, task.number, matrices, memory)
         if self.draws:
-            picture = self.folder.file(f"pictures/retrieval_{label}.png")
-            draw_retrievals(picture, label, self.scenario, self.tester, student.models)
-        return task_matrices(rows, list(self.scenario))
+            self.draw(label, matrices, student, summary)
+        return matrices
+
+    def draw(
+        self, label: str, matrices: dict[str, TaskMatrix], student: Student, summary: RecordWriter
+    ) -> None:
+        """What the last model finds and, if there are records, the matrices."""
+        picture = self.folder.file(f"pictures/retrieval_{label}.png")
+        draw_retrievals(picture, label, self.scenario, self.tester, student.models)
+        if self.records.wanted:
+            pictures = {"retrieval": picture, **draw_matrices(label, matrices, self.folder)}
+            record_pictures(summary, pictures, len(self.scenario))
 
     def learn_start(self) -> None:
         """What strategies share: the evaluation before any task, and the first task."""
@@ -105,11 +130,10 @@ class TaskLoop:
         """Learn and evaluate a task, or take both from the folder."""
         task = stage.task
         found: Measurements | None = self.folder.read_json(stage.evaluation_file)
-        seed_everything(self.config.seed, task.number)
-        student.grow(task.labels.stop)
         # What a component saw in training is gone unless its memory was stored.
         has_seen = not stage.strategy.observes_training or self.folder.has(stage.memory_file)
         if found is not None and has_seen:
+            student.grow(task.labels.stop)
             student.load(self.folder.read_tensors(stage.weights_file))
             return found
         if not stage.is_shared:
@@ -120,20 +144,41 @@ class TaskLoop:
     def learn_and_measure(self, stage: Stage, student: Student, prior: Priors) -> Measurements:
         """Learn and evaluate a task, or what is missing of that."""
         number = stage.task.number
-        who = "all strategies" if stage.is_shared else stage.label
-        description = f"{who} · task {number}/{len(self.scenario)}"
-        checkpoint = TaskCheckpoint(
-            self.folder.file(stage.checkpoint_file), self.config.checkpoint, self.stop
-        )
-        seen = self.scenario.seen(number)
-        train_stage(
-            self.config, stage, seen, student, prior, checkpoint, description, self.progress
-        )
+        with self.records.open(stage.folder) as writer:
+            self.train(stage, student, prior, self.records.losses_hook(writer))
         self.folder.write_tensors(stage.weights_file, student.tensors())
         found = self.evaluate(student, seen=number)
         self.folder.write_checked_json(stage.evaluation_file, found)
         self.learned.append(stage.folder)
         return found
+
+    def train(
+        self,
+        stage: Stage,
+        student: Student,
+        prior: Priors,
+        record: Callable[[Any], None] | None,
+    ) -> None:
+        """Make room for the task's classes and learn it, in the task's own random stream."""
+        task = stage.task
+        seed_everything(self.config.seed, task.number)
+        student.grow(task.labels.stop)
+        who = "all strategies" if stage.is_shared else stage.label
+        description = f"{who} · task {task.number}/{len(self.scenario)}"
+        checkpoint = TaskCheckpoint(
+            self.folder.file(stage.checkpoint_file), self.config.checkpoint, self.stop
+        )
+        train_stage(
+            self.config,
+            stage,
+            self.scenario.seen(task.number),
+            student,
+            prior,
+            checkpoint,
+            description,
+            self.progress,
+            record,
+        )
 
     def remember(self, stage: Stage, finished: FinishedTask, student: Student) -> None:
         """Let the strategy's components see the finished task, or take what they kept of it."""

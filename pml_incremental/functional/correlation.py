@@ -4,49 +4,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import FunctionCtx, once_differentiable
 
 from pml_incremental.functional._checks import check_paired, check_temperature
+from pml_incremental.functional._chunked_divergence import chunked_divergence
+from pml_incremental.functional._chunks import (
+    DEFAULT_MAX_BYTES,
+    check_max_bytes,
+    rows_at_a_time,
+)
+from pml_incremental.functional._row_divergence import RowDivergence
 from pml_incremental.functional.precision import widen
 from pml_incremental.functional.self_similarity import self_similarity
-
-
-class _RowDivergence(Function):
-    """tau^2 KL(softmax(teacher / tau) || softmax(student / tau)) by row, with closed-form gradient.
-
-    The obvious ``sum(q * (log q - log p))`` loses most digits in float32 when the two
-    distributions are close, as a student's are to its teacher's. Adding ``p - q``, which sums to
-    zero, makes every term at least 0 and free of cancellation, provided that ``p - q`` itself is
-    taken from ``r = log p - log q``, as ``(p + q) * tanh(r / 2)``. It is also the gradient with
-    respect to the student's logits.
-    """
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        log_p = torch.log_softmax(student / temperature, dim=-1)
-        log_q = torch.log_softmax(teacher / temperature, dim=-1)
-        q = log_q.exp()
-        log_ratio = log_p - log_q
-        difference = log_p.exp_().add_(q).mul_(torch.tanh(log_ratio / 2))
-        divergence = torch.addcmul(difference, q, log_ratio, value=-1).sum(dim=-1)
-        ctx.temperature = temperature  # type: ignore[attr-defined]
-        if ctx.needs_input_grad[1]:  # type: ignore[attr-defined]
-            ctx.save_for_backward(difference, q, log_ratio, divergence)
-        else:
-            ctx.save_for_backward(difference)
-        return divergence * temperature**2
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        difference, *rest = ctx.saved_tensors  # type: ignore[attr-defined]
-        scale = (grad * ctx.temperature).unsqueeze(-1)  # type: ignore[attr-defined]
-        to_student = scale * difference if ctx.needs_input_grad[0] else None  # type: ignore[attr-defined]
-        if not rest:
-            return to_student, None, None
-        q, log_ratio, divergence = rest
-        return to_student, -scale * q * (log_ratio + divergence.unsqueeze(-1)), None
 
 
 def similarity_divergence(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
@@ -78,11 +46,16 @@ def similarity_divergence(student: Tensor, teacher: Tensor, temperature: float =
             f"the similarity matrices must have one shape, got {tuple(student.shape)} for the "
             f"student and {tuple(teacher.shape)} for the teacher"
         )
-    divergence: Tensor = _RowDivergence.apply(widen(student), widen(teacher), temperature)
+    divergence: Tensor = RowDivergence.apply(widen(student), widen(teacher), temperature)
     return divergence
 
 
-def correlation_distillation(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
+def correlation_distillation(
+    student: Tensor,
+    teacher: Tensor,
+    temperature: float = 4.0,
+    max_bytes: int | None = DEFAULT_MAX_BYTES,
+) -> Tensor:
     r"""Distance between the similarity structure of two sets of embeddings of the same images.
 
     .. math:: l_i = \tau^2 \, KL(softmax(T T^\top / \tau)_i \,\|\, softmax(Z Z^\top / \tau)_i)
@@ -98,13 +71,17 @@ def correlation_distillation(student: Tensor, teacher: Tensor, temperature: floa
         teacher: embeddings T of the frozen model for the same images in the same order, shape
             (N, d_T).
         temperature: tau > 0; larger values weigh all pairs more equally.
+        max_bytes: how much memory the similarities may take, about. What takes more is computed
+            some rows at a time, and once more in the backward pass, instead of being kept; at least
+            one row at a time. Values and gradients are the same up to rounding. None for no limit.
+            The default, 256 MiB, is reached at N = 2897 in float32.
 
     Returns:
         One loss per anchor, shape (N,), float32 or wider, at least 0.
 
     Raises:
-        ValueError: if the lengths differ, N is 0 or temperature is not positive.
-        TypeError: if an argument is not a floating-point tensor.
+        ValueError: if the lengths differ, N is 0, or temperature or max_bytes is not positive.
+        TypeError: if an argument is not a floating-point tensor or max_bytes no integer.
 
     Example:
         >>> z = torch.eye(4)
@@ -113,9 +90,13 @@ def correlation_distillation(student: Tensor, teacher: Tensor, temperature: floa
     """
     check_paired("student", student, "teacher", teacher)
     check_temperature(temperature)
+    check_max_bytes(max_bytes)
     student, teacher = widen(student), widen(teacher)
+    rows = rows_at_a_time(len(student), 1, student.dtype, student.device, max_bytes)
+    if rows is not None:
+        return chunked_divergence(student, teacher.unsqueeze(0), temperature, rows).squeeze(0)
     with torch.autocast(student.device.type, enabled=False):
-        divergence: Tensor = _RowDivergence.apply(
+        divergence: Tensor = RowDivergence.apply(
             self_similarity(student), self_similarity(teacher), temperature
         )
     return divergence

@@ -26,6 +26,7 @@ from pml_incremental.gallery.manifest import (
     read_manifest,
 )
 from pml_incremental.search.faiss_index import build_index, import_faiss
+from pml_incremental.search.stacked import Stacked
 from pml_incremental.storage.whole_file import sync
 
 
@@ -70,7 +71,7 @@ class Gallery:
         }
         _write_json(part / IMAGES, images)
         if self.index is not None:
-            index = build_index(self.vectors.numpy(), self.index)
+            index = build_index(Stacked([self.vectors]), self.index)
             import_faiss().write_index(index, str(part / INDEX))
         manifest = {
             "format": FORMAT,

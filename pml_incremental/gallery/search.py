@@ -65,9 +65,9 @@ def search_gallery(
 
 
 def _nearest(queries: Tensor, vectors: Tensor, k: int) -> Tensor:
-    both = torch.cat([queries, vectors])
-    search = ExactSearch(both, torch.zeros(len(both), dtype=torch.int64))
-    asked, there = range(len(queries)), range(len(queries), len(both))
+    size = len(queries) + len(vectors)
+    search = ExactSearch([queries, vectors], torch.zeros(size, dtype=torch.int64))
+    asked, there = range(len(queries)), range(len(queries), size)
     return search.nearest(asked, there, k) - len(queries)
 
 

@@ -1,8 +1,9 @@
-"""The default distance of losses that compare a batch with itself."""
+"""Similarities of a batch with itself, by the default distance or by any other."""
 
 from __future__ import annotations
 
 from pytorch_metric_learning.distances import DotProductSimilarity
+from pytorch_metric_learning.distances.base_distance import BaseDistance
 from torch import Tensor
 
 from pml_incremental.functional.self_similarity import self_similarity
@@ -21,3 +22,15 @@ class BatchSimilarity(DotProductSimilarity):
             return self_similarity(query_emb)
         similarities: Tensor = super().compute_mat(query_emb, ref_emb)
         return similarities
+
+
+def similarities_to(distance: BaseDistance, rows: Tensor, embeddings: Tensor) -> Tensor:
+    """Similarities of some rows to a batch, shape (M, N); larger means nearer.
+
+    As ``distance`` itself gives, except that embeddings are taken as they are and no statistics
+    are collected, which could not be batched.
+    """
+    matrix: Tensor = distance.compute_mat(rows, embeddings)
+    if distance.power != 1:
+        matrix = matrix**distance.power
+    return matrix if distance.is_inverted else -matrix

@@ -11,8 +11,14 @@ from torch import Tensor
 
 from pml_incremental.functional import similarity_divergence
 from pml_incremental.functional._checks import check_temperature
+from pml_incremental.functional._chunks import (
+    DEFAULT_MAX_BYTES,
+    check_max_bytes,
+    rows_at_a_time,
+)
 from pml_incremental.functional.precision import widen
 from pml_incremental.losses._batch_similarity import BatchSimilarity
+from pml_incremental.losses._chunked_similarity import chunked_similarity_divergence
 from pml_incremental.losses._teacher_embeddings import check_teacher_embeddings, element_losses
 
 
@@ -35,6 +41,12 @@ class CorrelationDistillationLoss(BaseMetricLossFunction):
         target: the distribution the other is measured from, ``"teacher"`` or ``"student"``.
         distance: a PML distance; one that is not a similarity is negated. Default: dot product of
             L2-normalised embeddings.
+        max_bytes: how much memory the similarity matrices may take, about. Larger ones are computed
+            some rows at a time, and once more in the backward pass, instead of being kept; at least
+            one row at a time. Loss and gradient are the same up to rounding. Fastest for dot
+            products; for any distance, an entry of its matrix must then depend on the two
+            embeddings alone. None for no limit. The default, 256 MiB, is reached at a batch of 2897
+            in float32.
         **kwargs: ``reducer``, ``embedding_regularizer`` and the other arguments of PML losses.
 
     Returns:
@@ -42,8 +54,9 @@ class CorrelationDistillationLoss(BaseMetricLossFunction):
         reducer is given one loss per anchor, shape (N,).
 
     Raises:
-        ValueError: if temperature or target is none of the above; when called, if ``ref_emb`` is
-            missing, is ``embeddings`` itself or has another length, or if N is 0.
+        ValueError: if temperature, target or max_bytes is none of the above; when called, if
+            ``ref_emb`` is missing, is ``embeddings`` itself or has another length, if N is 0, or if
+            the distance of a batch beyond max_bytes has a ``forward`` of its own.
 
     Example:
         >>> loss = CorrelationDistillationLoss(temperature=4.0)
@@ -58,14 +71,17 @@ class CorrelationDistillationLoss(BaseMetricLossFunction):
         temperature: float = 4.0,
         target: Literal["teacher", "student"] = "teacher",
         distance: BaseDistance | None = None,
+        max_bytes: int | None = DEFAULT_MAX_BYTES,
         **kwargs: Any,
     ) -> None:
         check_temperature(temperature)
+        check_max_bytes(max_bytes)
         if target not in ("teacher", "student"):
             raise ValueError(f'target must be "teacher" or "student", got {target!r}')
         super().__init__(distance=distance, **kwargs)
         self.temperature = temperature
         self.target = target
+        self.max_bytes = max_bytes
         self.add_to_recordable_attributes(name="temperature", is_stat=False)
 
     def compute_loss(
@@ -79,16 +95,35 @@ class CorrelationDistillationLoss(BaseMetricLossFunction):
         """One loss per anchor, in the form that PML's reducers take."""
         teacher = check_teacher_embeddings(type(self).__name__, embeddings, ref_emb)
         with torch.autocast(embeddings.device.type, enabled=False):
-            student_similarities = self.similarities(embeddings)
-            teacher_similarities = self.similarities(teacher.detach())
-        pair = (student_similarities, teacher_similarities)
-        logits, target = pair if self.target == "teacher" else pair[::-1]
-        return element_losses(similarity_divergence(logits, target, self.temperature))
+            rows = self.rows_at_a_time(embeddings, models=1)
+            prepare = self.similarities if rows is None else self.normalized
+            pair = (prepare(embeddings), prepare(teacher.detach()))
+            logits, target = pair if self.target == "teacher" else pair[::-1]
+            if rows is None:
+                losses = similarity_divergence(logits, target, self.temperature)
+            else:
+                losses = chunked_similarity_divergence(
+                    self.distance, logits, target.unsqueeze(0), self.temperature, rows
+                ).squeeze(0)
+        return element_losses(losses)
 
     def similarities(self, embeddings: Tensor) -> Tensor:
         """All pairwise similarities, shape (N, N); larger means nearer."""
         matrix: Tensor = self.distance(widen(embeddings))
         return matrix if self.distance.is_inverted else -matrix
+
+    def normalized(self, embeddings: Tensor) -> Tensor:
+        """Embeddings as the distance compares them, shape (N, d); it collects its statistics."""
+        embeddings = widen(embeddings)
+        normalized: Tensor = self.distance.maybe_normalize(embeddings)
+        self.distance.reset_stats()
+        self.distance.set_default_stats(embeddings, embeddings, normalized, normalized)
+        return normalized
+
+    def rows_at_a_time(self, embeddings: Tensor, models: int) -> int | None:
+        """Rows of so many models' similarity matrices that ``max_bytes`` allows; None if all."""
+        wide = torch.promote_types(embeddings.dtype, torch.float32)
+        return rows_at_a_time(len(embeddings), models, wide, embeddings.device, self.max_bytes)
 
     def get_default_distance(self) -> BaseDistance:
         """Dot product of L2-normalised embeddings."""

@@ -53,7 +53,7 @@ class RectifiedCorrelationLoss(CorrelationDistillationLoss):
     def __init__(
         self, temperature: float = 4.0, distance: BaseDistance | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(temperature, target="teacher", distance=distance, **kwargs)
+        super().__init__(temperature, target="teacher", distance=distance, max_bytes=None, **kwargs)
         self.add_to_recordable_attributes(name="corrected_share", is_stat=True)
 
     def compute_loss(

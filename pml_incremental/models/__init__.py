@@ -1,20 +1,28 @@
 """Trunks, embedders and classifiers."""
 
+from pml_incremental.models.bn_inception import BNInception
 from pml_incremental.models.efficientnet_lite import efficientnet_lite0
 from pml_incremental.models.flat_tensors import tensors_under
 from pml_incremental.models.growing_classifier import GrowingClassifier
 from pml_incremental.models.interpolation import move_towards
+from pml_incremental.models.leading_block import copy_leading_block
 from pml_incremental.models.mlp import MLP
 from pml_incremental.models.small_conv_net import SmallConvNet
+from pml_incremental.models.timm_trunk import timm_trunk
 from pml_incremental.models.trunk import output_width, remove_classification_head
+from pml_incremental.models.weights import load_weights
 
 __all__ = [
     "MLP",
+    "BNInception",
     "GrowingClassifier",
     "SmallConvNet",
+    "copy_leading_block",
     "efficientnet_lite0",
+    "load_weights",
     "move_towards",
     "output_width",
     "remove_classification_head",
     "tensors_under",
+    "timm_trunk",
 ]

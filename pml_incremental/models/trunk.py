@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 # Where torchvision, timm and the usual published networks keep their classification layer.
-_HEADS = ("fc", "last_linear", "classifier", "head", "heads", "_fc")
+HEADS = ("fc", "last_linear", "classifier", "head", "heads", "_fc")
 
 
 def remove_classification_head(network: nn.Module) -> nn.Module:
@@ -27,7 +27,7 @@ def remove_classification_head(network: nn.Module) -> nn.Module:
           (fc): Identity()
         )
     """
-    for name in _HEADS:
+    for name in HEADS:
         if isinstance(getattr(network, name, None), (nn.Linear, nn.Sequential)):
             setattr(network, name, nn.Identity())
             break

@@ -2,5 +2,6 @@
 
 from pml_incremental.search.approximate import IndexSearch
 from pml_incremental.search.exact import ExactSearch
+from pml_incremental.search.lookup import Lookup
 
-__all__ = ["ExactSearch", "IndexSearch"]
+__all__ = ["ExactSearch", "IndexSearch", "Lookup"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,20 +10,27 @@ from torch import Tensor
 
 from pml_incremental.metrics.match_ranks import MatchRanks, match_ranks
 from pml_incremental.search.class_members import ClassMembers
-from pml_incremental.search.exact import ExactSearch, check_ranges
-from pml_incremental.search.faiss_index import build_index, selected_search
+from pml_incremental.search.exact import GIBIBYTE, ExactSearch
+from pml_incremental.search.faiss_index import SearchedIndex, as_vectors, build_index
+from pml_incremental.search.lookup import Lookup
+from pml_incremental.search.stacked import Stacked
 
 SAMPLE = 1000
+ROWS = 8192
 
 
 class IndexSearch:
     """Rankings from one faiss index over all images; galleries are ranges of its ids.
 
     Args:
-        embeddings: shape (N, d); the index holds float32.
+        embeddings: shape (N, d), or several such tensors, one below the other; the index holds
+            float32.
         labels: shape (N,), integers of any size.
         factory: faiss's description of the index, such as ``"IVF1024,Flat"`` or ``"HNSW32"``.
         nprobe: lists that an IVF index looks at; None for faiss's default of 1.
+        memory: bytes to work with besides the index, which is trained on no more of the rows.
+        device: on a CUDA device whole galleries are searched there, if faiss was built for it and
+            has that kind of index there. Default: where the embeddings are.
 
     Raises:
         ValueError: if faiss is missing or refuses the factory, or the lengths differ.
@@ -37,24 +43,31 @@ class IndexSearch:
     """
 
     def __init__(
-        self, embeddings: Tensor, labels: Tensor, factory: str, nprobe: int | None = None
+        self,
+        embeddings: Tensor | Sequence[Tensor],
+        labels: Tensor,
+        factory: str,
+        nprobe: int | None = None,
+        memory: int = GIBIBYTE // 2,
+        device: torch.device | str | None = None,
     ) -> None:
-        if len(embeddings) != len(labels):
-            raise ValueError(f"{len(embeddings)} embeddings have {len(labels)} labels")
-        self.embeddings, self.labels, self.factory = embeddings, labels.cpu(), factory
-        self.vectors = np.ascontiguousarray(embeddings.detach().cpu().float().numpy())
-        self.index: Any = build_index(self.vectors, factory, nprobe)
+        self.embeddings = Stacked([embeddings] if isinstance(embeddings, Tensor) else embeddings)
+        if len(self.embeddings) != len(labels):
+            raise ValueError(f"{len(self.embeddings)} embeddings have {len(labels)} labels")
+        self.labels, self.factory, self.memory = labels.cpu(), factory, memory
+        device = self.embeddings.device if device is None else torch.device(device)
+        built = build_index(self.embeddings, factory, nprobe, memory)
+        self.index = SearchedIndex(built, on_gpu=device.type == "cuda")
 
-    def rank_matches(
-        self, queries: range, galleries: Sequence[range], depths: Sequence[int | None]
-    ) -> list[MatchRanks]:
+    def rank_matches(self, lookups: Sequence[Lookup]) -> list[MatchRanks]:
         """As :meth:`ExactSearch.rank_matches`, as far as the index finds the items.
 
         Raises:
             ValueError: if a depth is None: an index ranks no whole gallery.
         """
         ranked = []
-        for gallery, depth in zip(galleries, depths, strict=True):
+        for lookup in lookups:
+            queries, gallery, depth = lookup.queries, lookup.gallery, lookup.depth
             if depth is None:
                 raise ValueError(
                     f"index {self.factory!r} ranks no whole gallery: leave out "
@@ -64,7 +77,7 @@ class IndexSearch:
             asked = self.labels[queries.start : queries.stop, None]
             hits = (self.labels[found.clamp(min=0)] == asked) & (found >= 0)
             matches = ClassMembers(self.labels, gallery).number_of_matches(queries)
-            ranked.append(match_ranks(hits, matches, _available(queries, gallery)))
+            ranked.append(match_ranks(hits, matches, lookup.available))
         return ranked
 
     def most_matches(self, queries: range, gallery: range) -> int:
@@ -73,30 +86,35 @@ class IndexSearch:
 
     def nearest(self, queries: range, gallery: range, k: int) -> Tensor:
         """The rows that the index finds nearest, shape (Q, min(k, available)); -1 where none."""
-        check_ranges(queries, gallery, len(self.vectors))
-        k = min(k, _available(queries, gallery))
+        lookup = Lookup(queries, gallery, k)
+        lookup.check(len(self.labels))
+        k = min(k, lookup.available)
         if k == 0:
             return torch.empty(len(queries), 0, dtype=torch.int64)
-        asked = self.vectors[queries.start : queries.stop]
-        found = selected_search(self.index, asked, k + 1, gallery, len(self.vectors))
-        themselves = torch.arange(queries.start, queries.stop)
-        return _without(torch.from_numpy(found), themselves)[:, :k]
+        blocks = [queries[start : start + ROWS] for start in range(0, len(queries), ROWS)]
+        return torch.cat([self._nearest(torch.tensor(block), gallery, k) for block in blocks])
 
     def measured_recall(self, gallery: range, k: int, sample: int = SAMPLE) -> float:
         """Share of the k nearest items that the index finds, for queries spread over a gallery."""
         places = np.linspace(0, len(gallery), min(sample, len(gallery)), endpoint=False)
-        exact = ExactSearch(self.embeddings, self.labels)
-        shares = []
-        for row in [gallery[int(place)] for place in places]:
-            query = range(row, row + 1)
-            truth = set(exact.nearest(query, gallery, k)[0].tolist())
-            found = set(self.nearest(query, gallery, k)[0].tolist())
-            shares.append(len(truth & found) / max(1, len(truth)))
-        return float(np.mean(shares))
+        rows = torch.from_numpy(places.astype(np.int64)) + gallery.start
+        k = min(k, len(gallery) - 1)
+        if k == 0:
+            return 1.0
+        found, truth = self._nearest(rows, gallery, k), self._truly_nearest(rows, gallery, k)
+        shared = (found[:, :, None] == truth[:, None, :]).sum(dim=(1, 2))
+        return float(shared.double().mean() / k)
 
+    def _nearest(self, rows: Tensor, gallery: range, k: int) -> Tensor:
+        found = self.index.search(as_vectors(self.embeddings[rows]), k + 1, gallery)
+        return _without(torch.from_numpy(found), rows)[:, :k]
 
-def _available(queries: range, gallery: range) -> int:
-    return len(gallery) - int(queries.start in gallery)
+    def _truly_nearest(self, rows: Tensor, gallery: range, k: int) -> Tensor:
+        size, parts = len(rows), [self.embeddings[rows], *self.embeddings.parts]
+        exact = ExactSearch(parts, torch.zeros(size + len(self.labels)), self.memory)
+        shifted = range(gallery.start + size, gallery.stop + size)
+        found = exact.nearest(range(size), shifted, k + 1).cpu() - size
+        return _without(found, rows)[:, :k]
 
 
 def _without(found: Tensor, themselves: Tensor) -> Tensor:

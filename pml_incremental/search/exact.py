@@ -1,21 +1,23 @@
-"""Exact search of one set of embeddings in itself, in several galleries at once."""
+"""Exact search of one set of embeddings in itself, for several galleries at once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from pml_incremental.metrics.match_ranks import MatchRanks, concatenate, match_ranks, trim
+from pml_incremental.metrics.match_ranks import MatchRanks, concatenate, match_ranks
 from pml_incremental.search.class_members import ClassMembers
-from pml_incremental.search.nearest import nearest_items
+from pml_incremental.search.lookup import Lookup
+from pml_incremental.search.nearest import nearest_items, number_of_candidates
 from pml_incremental.search.points import Points
-from pml_incremental.search.whole_ranking import places_in_whole_ranking
+from pml_incremental.search.stacked import Stacked
+from pml_incremental.search.table import scan
+from pml_incremental.search.whole_ranking import whole_rankings
 
 GIBIBYTE = 2**30
-# Scores, a sorted copy and masks.
-COPIES_OF_SCORES = 3
 
 
 class ExactSearch:
@@ -26,61 +28,72 @@ class ExactSearch:
     the rankings are those of plain loops in float64, whatever the chunks, threads or device.
 
     Args:
-        embeddings: shape (N, d); the search runs on their device.
+        embeddings: shape (N, d), or several such tensors, one below the other; they are not
+            copied and may be mapped from files.
         labels: shape (N,), integers of any size.
-        memory: bytes for one chunk of scores, about the peak above the embeddings and one copy.
+        memory: bytes to work with, about the peak above the embeddings. Embeddings of up to half
+            as many bytes are kept prepared for the search, larger ones are prepared in chunks.
+        device: where to search. Default: where the embeddings are.
 
     Raises:
-        ValueError: if shapes do not fit, an embedding is not finite, or memory is not positive.
+        ValueError: if shapes do not fit or memory is not positive; when asked, if an embedding is
+            not finite.
 
     Example:
         >>> points = torch.tensor([[0.0], [1.0], [1.5], [9.0]])
         >>> search = ExactSearch(points, torch.tensor([0, 0, 1, 1]))
-        >>> found, = search.rank_matches(range(4), [range(4)], depths=[2])
+        >>> found, = search.rank_matches([Lookup(range(4), range(4), depth=2)])
         >>> found.ranks.tolist()  # the largest number stands for "not among them"
         [[1], [2], [4611686018427387904], [1]]
     """
 
-    def __init__(self, embeddings: Tensor, labels: Tensor, memory: int = GIBIBYTE // 2) -> None:
-        if len(embeddings) != len(labels):
-            raise ValueError(f"{len(embeddings)} embeddings have {len(labels)} labels")
+    def __init__(
+        self,
+        embeddings: Tensor | Sequence[Tensor],
+        labels: Tensor,
+        memory: int = GIBIBYTE // 2,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.embeddings = Stacked([embeddings] if isinstance(embeddings, Tensor) else embeddings)
+        if len(self.embeddings) != len(labels):
+            raise ValueError(f"{len(self.embeddings)} embeddings have {len(labels)} labels")
         if memory <= 0:
             raise ValueError(f"memory must be a positive number of bytes, got {memory}")
-        self.embeddings, self.memory = embeddings, memory
-        self.labels = labels.to(embeddings.device)
+        self.memory = memory
+        self.device = self.embeddings.device if device is None else torch.device(device)
+        self.labels = labels.to(self.device)
         self._points: dict[torch.dtype, Points] = {}
 
-    def rank_matches(
-        self, queries: range, galleries: Sequence[range], depths: Sequence[int | None]
-    ) -> list[MatchRanks]:
-        """Where the same-class items of each query stand, in each of several galleries.
+    def rank_matches(self, lookups: Sequence[Lookup]) -> list[MatchRanks]:
+        """Where the same-class items of each query stand, for several lookups.
 
-        The distances are computed once, over the span of all galleries.
+        Scores are computed once for all lookups, and once for both images of a pair.
 
         Args:
-            queries: rows that ask.
-            galleries: rows that are searched; each holds all of the queries or none of them.
-            depths: places to look at in each gallery; None for all of it.
+            lookups: who asks, what is searched and how deep. Depths beyond the gallery are cut.
 
         Returns:
-            One :class:`~pml_incremental.metrics.MatchRanks` per gallery.
+            One :class:`~pml_incremental.metrics.MatchRanks` per lookup.
 
         Raises:
             ValueError: if a range is empty or beyond the embeddings, or a gallery holds some of the
                 queries only.
         """
-        for gallery in galleries:
-            check_ranges(queries, gallery, len(self.embeddings))
-        members = [ClassMembers(self.labels, gallery) for gallery in galleries]
-        dtype = torch.float64 if None in depths else torch.float32
-        points = self._prepared(dtype)
-        span = range(min(g.start for g in galleries), max(g.stop for g in galleries))
-        parts: list[list[MatchRanks]] = [[] for _ in galleries]
-        for chunk in self._chunks(queries, len(span), dtype):
-            scores = points.scores(chunk, span)
-            for part, member, depth in zip(parts, members, depths, strict=True):
-                part.append(_read_off(points, chunk, span, scores, member, depth))
-        return [concatenate(part) for part in parts]
+        for lookup in lookups:
+            lookup.check(len(self.labels))
+        cut = dict(enumerate(map(_cut, lookups)))
+        members = {n: ClassMembers(self.labels, x.gallery) for n, x in cut.items()}
+        parts: dict[int, list[MatchRanks]] = {n: [] for n in cut}
+        for n, ranks in self._to_depth({n: x for n, x in cut.items() if x.depth}, members):
+            parts[n].append(ranks)
+        for n, ranks in self._whole({n: x for n, x in cut.items() if x.depth is None}, members):
+            parts[n].append(ranks)
+        for n, lookup in cut.items():
+            if lookup.depth == 0:
+                matches = members[n].number_of_matches(lookup.queries)
+                nothing = matches.new_empty(len(matches), 0)
+                parts[n].append(MatchRanks(nothing, matches, lookup.available, 0))
+        return [concatenate(found) for found in parts.values()]
 
     def most_matches(self, queries: range, gallery: range) -> int:
         """The largest number of same-class items that one of the queries has in a gallery."""
@@ -88,58 +101,50 @@ class ExactSearch:
 
     def nearest(self, queries: range, gallery: range, k: int) -> Tensor:
         """The k nearest rows of each query, or all there are, shape (Q, min(k, available))."""
-        check_ranges(queries, gallery, len(self.embeddings))
+        lookup = Lookup(queries, gallery, k)
+        lookup.check(len(self.labels))
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        points = self._prepared(torch.float32)
-        k = min(k, len(gallery) - int(queries.start in gallery))
+        k = min(k, lookup.available)
         if k == 0:
-            return torch.empty(len(queries), 0, dtype=torch.int64, device=points.device)
+            return torch.empty(len(queries), 0, dtype=torch.int64, device=self.device)
+        points = self._prepared(torch.float32)
+        found = scan(points, {0: lookup}, {0: number_of_candidates(lookup, k)}, self.memory)
         return torch.cat(
-            [
-                nearest_items(points, chunk, gallery, points.scores(chunk, gallery), k)
-                for chunk in self._chunks(queries, len(gallery), torch.float32)
-            ]
+            [nearest_items(points, rows, lookup, best, k, self.memory) for _, rows, best in found]
         )
+
+    def _to_depth(
+        self, lookups: Mapping[int, Lookup], members: Mapping[int, ClassMembers]
+    ) -> Iterator[tuple[int, MatchRanks]]:
+        """Lookups of some depth, block by block of the queries of each."""
+        if not lookups:
+            return
+        points = self._prepared(torch.float32)
+        wanted = {n: number_of_candidates(x, x.depth or 0) for n, x in lookups.items()}
+        for n, rows, best in scan(points, lookups, wanted, self.memory):
+            lookup, depth = lookups[n], lookups[n].depth or 0
+            found = nearest_items(points, rows, lookup, best, depth, self.memory, self.labels)
+            asked = self.labels[rows.start : rows.stop]
+            matches = members[n].number_of_matches(rows)
+            yield n, match_ranks(self.labels[found] == asked[:, None], matches, lookup.available)
+
+    def _whole(
+        self, lookups: Mapping[int, Lookup], members: Mapping[int, ClassMembers]
+    ) -> Iterator[tuple[int, MatchRanks]]:
+        """Lookups of whole galleries, in float64, block by block of the queries of each."""
+        if lookups:
+            points = self._prepared(torch.float64)
+            yield from whole_rankings(points, lookups, members, self.memory)
 
     def _prepared(self, dtype: torch.dtype) -> Points:
         if dtype not in self._points:
-            self._points = {dtype: Points(self.embeddings, dtype)}
+            points = Points(self.embeddings, dtype, self.device, self.memory)
+            self._points = {dtype: points}
         return self._points[dtype]
 
-    def _chunks(self, queries: range, width: int, dtype: torch.dtype) -> list[range]:
-        row = COPIES_OF_SCORES * width * dtype.itemsize
-        step = max(1, self.memory // row)
-        return [queries[start : start + step] for start in range(0, len(queries), step)]
 
-
-def _read_off(
-    points: Points,
-    chunk: range,
-    span: range,
-    scores: Tensor,
-    members: ClassMembers,
-    depth: int | None,
-) -> MatchRanks:
-    gallery = members.gallery
-    inside = scores[:, gallery.start - span.start : gallery.stop - span.start]
-    size = len(gallery) - int(chunk.start in gallery)
-    matches = members.number_of_matches(chunk)
-    if depth is None:
-        places = places_in_whole_ranking(points, chunk, gallery, inside, members.matches(chunk))
-        return MatchRanks(trim(places), matches, size, size)
-    depth = min(depth, size)
-    if depth == 0:
-        return MatchRanks(matches.new_empty(len(chunk), 0), matches, size, 0)
-    found = nearest_items(points, chunk, gallery, inside, depth, members.labels)
-    asked = members.labels[chunk.start : chunk.stop]
-    return match_ranks(members.labels[found] == asked[:, None], matches, size)
-
-
-def check_ranges(queries: range, gallery: range, size: int) -> None:
-    """Raise unless both are rows there are, and the gallery holds all of the queries or none."""
-    for name, rows in (("queries", queries), ("gallery", gallery)):
-        if not (rows.step == 1 and 0 <= rows.start < rows.stop <= size):
-            raise ValueError(f"{name} must be rows within 0 to {size}, at least one, got {rows}")
-    if (queries.start in gallery) != (queries[-1] in gallery):
-        raise ValueError(f"the gallery {gallery} must hold all of the queries {queries} or none")
+def _cut(lookup: Lookup) -> Lookup:
+    if lookup.depth is None:
+        return lookup
+    return replace(lookup, depth=min(lookup.depth, lookup.available))

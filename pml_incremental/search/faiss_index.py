@@ -6,28 +6,43 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+
+from pml_incremental.search.stacked import Stacked
 
 Vectors = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
+ROWS_AT_ONCE = 2**16
+# What faiss's GPU indexes can find for one query.
+LARGEST_K_ON_GPU = 2048
 
-def build_index(vectors: Vectors, factory: str, nprobe: int | None = None) -> Any:
-    """A trained Euclidean index over all vectors, from faiss's factory string.
+
+def build_index(
+    embeddings: Stacked, factory: str, nprobe: int | None = None, memory: int = 2**29
+) -> Any:
+    """A trained Euclidean index over all rows, from faiss's factory string.
 
     Args:
-        vectors: shape (N, d).
+        embeddings: N rows of width d.
         factory: such as ``"IVF1024,Flat"``.
         nprobe: lists that an IVF index looks at; None for faiss's default of 1.
+        memory: bytes of rows to train it on; of more rows, evenly spread ones are taken.
 
     Raises:
         ValueError: if faiss is not installed, does not know the factory, or cannot train the index
             on so few vectors, or nprobe is given for an index without lists.
     """
     faiss = import_faiss()
+    size, width = len(embeddings), embeddings.width
+    step = max(1, -(-4 * size * width // memory))
     try:
-        index = faiss.index_factory(vectors.shape[1], factory)
-        index.train(vectors)
-        index.add(vectors)
+        index = faiss.index_factory(width, factory)
+        if not index.is_trained:
+            spread = [part[::step] for part in embeddings.parts]
+            index.train(np.concatenate([as_vectors(part) for part in spread]))
+        for start in range(0, size, ROWS_AT_ONCE):
+            index.add(as_vectors(embeddings[range(start, min(start + ROWS_AT_ONCE, size))]))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"faiss cannot build the index {factory!r}: {reason}") from error
@@ -39,15 +54,34 @@ def build_index(vectors: Vectors, factory: str, nprobe: int | None = None) -> An
     return index
 
 
-def selected_search(index: Any, queries: Vectors, k: int, ids: range, size: int) -> Ids:
-    """The k nearest ids within a range, shape (Q, k), -1 where there are no more.
+class SearchedIndex:
+    """A faiss index that is searched whole or in a range of its ids.
 
-    Raises:
-        ValueError: if the kind of index cannot search a part of its ids.
+    Args:
+        index: on the CPU.
+        on_gpu: search on the first GPU too, where faiss has such an index there. Its GPU indexes
+            search no ranges of ids and find at most 2048 items; that is left to the CPU.
     """
+
+    def __init__(self, index: Any, on_gpu: bool = False) -> None:
+        self.index = index
+        self.copy_on_gpu = _copy_on_gpu(index) if on_gpu else None
+
+    def search(self, queries: Vectors, k: int, ids: range) -> Ids:
+        """The k nearest ids within a range, shape (Q, k), -1 where there are no more.
+
+        Raises:
+            ValueError: if the kind of index cannot search a part of its ids.
+        """
+        if len(ids) < self.index.ntotal:
+            return _search_range(self.index, queries, k, ids)
+        if self.copy_on_gpu is not None and k <= LARGEST_K_ON_GPU:
+            return np.asarray(self.copy_on_gpu.search(queries, k)[1])
+        return np.asarray(self.index.search(queries, k)[1])
+
+
+def _search_range(index: Any, queries: Vectors, k: int, ids: range) -> Ids:
     faiss = import_faiss()
-    if len(ids) == size:
-        return np.asarray(index.search(queries, k)[1])
     view = faiss.downcast_index(index)
     selector = faiss.IDSelectorRange(ids.start, ids.stop)
     if isinstance(view, faiss.IndexIVF):
@@ -65,6 +99,23 @@ def selected_search(index: Any, queries: Vectors, k: int, ids: range, size: int)
             f"an index of kind {type(view).__name__} cannot search one task's images alone: use "
             "an IVF, HNSW or Flat index, or search exactly"
         ) from error
+
+
+def _copy_on_gpu(index: Any) -> Any:
+    """A copy on the first GPU; None if faiss sees no GPU, or has no such index there."""
+    faiss = import_faiss()
+    if not hasattr(faiss, "StandardGpuResources") or faiss.get_num_gpus() == 0:
+        return None
+    try:
+        copy = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+    except RuntimeError:  # such as HNSW
+        return None
+    return copy
+
+
+def as_vectors(rows: Tensor) -> Vectors:
+    """Rows as faiss takes them."""
+    return np.ascontiguousarray(rows.detach().cpu().float().numpy())
 
 
 def import_faiss() -> Any:

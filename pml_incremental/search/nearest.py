@@ -5,16 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pml_incremental.search.best_scores import BestScores
+from pml_incremental.search.lookup import Lookup
 from pml_incremental.search.points import Points
-from pml_incremental.search.top_scores import top_scores
+from pml_incremental.search.table import side_of_tile
+
+
+def number_of_candidates(lookup: Lookup, k: int) -> int:
+    """How many of the best scores :func:`nearest_items` needs to find k items."""
+    return min(lookup.available, k + max(8, k // 8))
 
 
 def nearest_items(
     points: Points,
     queries: range,
-    gallery: range,
-    scores: Tensor,
+    lookup: Lookup,
+    best: BestScores,
     k: int,
+    memory: int,
     labels: Tensor | None = None,
 ) -> Tensor:
     """The k nearest items of a range of queries, as float64 arithmetic orders them.
@@ -24,33 +32,34 @@ def nearest_items(
 
     Args:
         points: the embeddings.
-        queries: which rows ask.
-        gallery: which rows are searched; all of the queries or none of them.
-        scores: of the gallery for the queries, shape (Q, G), -inf for a query itself.
+        queries: some of the rows that ask.
+        lookup: the gallery that they are looked up in.
+        best: their best scores, as many as :func:`number_of_candidates` says.
         k: how many, at most as many as there are besides the query.
+        memory: bytes to work with where scores must be computed again.
         labels: of all rows; if given, the order is exact only between items of the query's class
             and others, which is all that retrieval metrics look at and takes less time.
 
     Returns:
         Rows of ``points``, nearest first, shape (Q, k), int64.
     """
-    available = len(gallery) - int(queries.start in gallery)
-    wanted = min(available, k + max(8, k // 8))
-    top, columns = top_scores(scores, wanted)
+    top, found = best.scores, best.items
     tolerance = points.tolerance(queries).to(top.dtype)
     unsure = top[:, :-1] - top[:, 1:] <= tolerance[:, None]
     rows = torch.arange(queries.start, queries.stop, device=points.device)
-    found = columns + gallery.start
     mixed = torch.nonzero(unsure[:, :k].any(dim=1)).flatten()
     if len(mixed):
         relevant = None if labels is None else labels[found[mixed]] == labels[rows[mixed], None]
         found[mixed] = _settle(points, rows[mixed], found[mixed], unsure[mixed], relevant)
     found = found[:, :k]
-    if wanted < available:
+    if top.shape[1] < lookup.available:
         # Candidates that run into the last one may have equals outside.
-        for row in torch.nonzero(unsure[:, k - 1 :].all(dim=1)).flatten().tolist():
-            near = torch.nonzero(scores[row] >= top[row, k - 1] - tolerance[row]).flatten()
-            found[row] = _in_exact_order(points, rows[row], near + gallery.start)[:k]
+        open_ended = torch.nonzero(unsure[:, k - 1 :].all(dim=1)).flatten()
+        least = top[open_ended, k - 1] - tolerance[open_ended]
+        step = max(1, memory // (8 * len(lookup.gallery)))
+        for start in range(0, len(open_ended), step):
+            places, limits = open_ended[start : start + step], least[start : start + step]
+            found[places] = _search_again(points, rows[places], limits, lookup.gallery, k, memory)
     return found
 
 
@@ -75,6 +84,21 @@ def _settle(
     return items.gather(1, order)
 
 
-def _in_exact_order(points: Points, query: Tensor, items: Tensor) -> Tensor:
-    distances = points.exact_distances(query.expand(len(items)), items)
-    return items[distances.argsort(stable=True)]
+def _search_again(
+    points: Points, queries: Tensor, least: Tensor, gallery: range, k: int, memory: int
+) -> Tensor:
+    """The k nearest items of a few queries, by the exact distances of all that score enough."""
+    side = side_of_tile(points, memory)
+    near: list[tuple[Tensor, Tensor]] = []
+    for start in range(0, len(gallery), side):
+        items = gallery[start : start + side]
+        enough = points.scores(queries, items) >= least[:, None]
+        query, column = torch.nonzero(enough, as_tuple=True)
+        near.append((query, column + items.start))
+    query, item = (torch.cat(parts) for parts in zip(*near, strict=True))
+    found = torch.empty(len(queries), k, dtype=torch.int64, device=points.device)
+    for place in range(len(queries)):
+        items_near = item[query == place]
+        distances = points.exact_distances(queries[place].expand(len(items_near)), items_near)
+        found[place] = items_near[distances.argsort(stable=True)[:k]]
+    return found

@@ -2,11 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import torch
 from torch import Tensor
 
-from pml_incremental.metrics.match_ranks import NOT_FOUND
+from pml_incremental.metrics.match_ranks import NOT_FOUND, MatchRanks, trim
+from pml_incremental.search.class_members import ClassMembers
+from pml_incremental.search.lookup import Lookup, hull, overlap
 from pml_incremental.search.points import Points
+from pml_incremental.search.table import COPIES_OF_SCORES
+
+
+def whole_rankings(
+    points: Points,
+    lookups: Mapping[int, Lookup],
+    members: Mapping[int, ClassMembers],
+    memory: int,
+) -> Iterator[tuple[int, MatchRanks]]:
+    """Places of all same-class items of the queries of some lookups, block by block of queries.
+
+    Args:
+        points: the embeddings, with scores in float64.
+        lookups: who asks, and what is searched, by number.
+        members: the classes of each lookup's gallery.
+        memory: bytes for the scores of a block.
+
+    Yields:
+        Number of the lookup and the ranks of some of its queries; of each lookup in order.
+    """
+    every = hull([lookup.queries for lookup in lookups.values()])
+    widest = hull([lookup.gallery for lookup in lookups.values()])
+    step = max(1, memory // (COPIES_OF_SCORES * len(widest) * points.dtype.itemsize))
+    for start in range(0, len(every), step):
+        block = every[start : start + step]
+        uses = {n: overlap(lookup.queries, block) for n, lookup in lookups.items()}
+        uses = {n: queries for n, queries in uses.items() if len(queries)}
+        if not uses:
+            continue
+        rows, span = hull([*uses.values()]), hull([lookups[n].gallery for n in uses])
+        scores = _scores(points, rows, span)
+        for n, queries in uses.items():
+            gallery, size = lookups[n].gallery, lookups[n].available
+            inside = scores[queries.start - rows.start : queries.stop - rows.start]
+            inside = inside[:, gallery.start - span.start : gallery.stop - span.start]
+            matches = members[n].matches(queries)
+            places = places_in_whole_ranking(points, queries, gallery, inside, matches)
+            number = members[n].number_of_matches(queries)
+            yield n, MatchRanks(trim(places), number, size, size)
+
+
+def _scores(points: Points, queries: range, items: range) -> Tensor:
+    if len(items) <= points.rows_at_once or points.items is not None:
+        return points.scores(queries, items)
+    shape = len(queries), len(items)
+    scores = torch.empty(shape, dtype=points.dtype, device=points.device)
+    for start in range(0, len(items), points.rows_at_once):
+        part = items[start : start + points.rows_at_once]
+        scores[:, start : start + len(part)] = points.scores(queries, part)
+    return scores
 
 
 def places_in_whole_ranking(

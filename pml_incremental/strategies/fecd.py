@@ -30,7 +30,8 @@ def fecd(
     """Distil the previous model's similarities and those estimated for every model before it.
 
     Chen et al., IEEE TMM 2022, doi 10.1109/TMM.2021.3073279. Theirs is the estimator
-    ``AccuracyChangeEstimator``; the others are ours, and so is what they see and learn from.
+    ``AccuracyChangeEstimator``, and they add the estimation terms where we take their mean; the
+    other estimators are ours, and so is what they see and learn from.
 
     Args:
         weight: of the correlation loss.

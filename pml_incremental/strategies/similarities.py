@@ -47,12 +47,12 @@ def rectified_correlation(weight: float = 10.0, temperature: float = 4.0) -> Str
 
 
 @register_strategy("rkd")
-def rkd(weight: float = 25.0, distance_weight: float = 1.0, angle_weight: float = 2.0) -> Strategy:
+def rkd(weight: float = 1.0, distance_weight: float = 1.0, angle_weight: float = 2.0) -> Strategy:
     """Distil the distances and angles between the previous model's embeddings.
 
     Args:
-        weight: weight of the loss. Park et al., CVPR 2019, give distances 25 and angles 50 beside
-            a classification loss; for metric learning they distil without any other loss, 1 to 2.
+        weight: weight of the loss. Park et al., CVPR 2019, give distances 1 and angles 2 in metric
+            learning, where they distil without any other loss; 25 and 50 beside cross-entropy.
         distance_weight: share of the distances in the loss.
         angle_weight: share of the angles; with 0 they are not computed.
 

@@ -11,11 +11,13 @@ import torch
 # PML compares labels as float32, which holds no larger range of whole numbers.
 LARGEST_LABEL = 2**24
 NAMED_ROWS = 5
+ROWS_AT_ONCE = 8192
 
 
 def check_finite(name: str, embeddings: Any, dataset: Any = None) -> None:
     """Raise if a row of ``embeddings`` holds NaN or infinity, naming the first such images."""
-    finite = torch.isfinite(torch.as_tensor(embeddings)).all(dim=1)
+    chunks = torch.as_tensor(embeddings).split(ROWS_AT_ONCE)
+    finite = torch.cat([torch.isfinite(chunk).all(dim=1) for chunk in chunks])
     rows = torch.nonzero(~finite).flatten().tolist()
     if rows:
         first = ", ".join(map(str, rows[:NAMED_ROWS])) + (", ..." if len(rows) > NAMED_ROWS else "")

@@ -41,7 +41,7 @@ def cross_model_hits(queries: Tensor, gallery: Tensor, labels: Tensor, k: int = 
             " models can search each other's galleries only if their embeddings have one width"
         )
     size = len(queries)
-    search = ExactSearch(torch.cat([queries, gallery]), labels.repeat(2))
+    search = ExactSearch([queries, gallery], labels.repeat(2))
     # Each image may find its own other embedding, so one more is searched and that one left out.
     found = search.nearest(range(size), range(size, 2 * size), k + 1) - size
     own = found == torch.arange(size, device=found.device)[:, None]

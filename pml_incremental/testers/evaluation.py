@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from pml_incremental.metrics import MatchRanks, RetrievalMetric
 from pml_incremental.testers.recall_calculator import EXCLUDED_QUERIES
 
+Values = dict[str, float]
 ByMetric = dict[str, dict[str, float]]
 
 
@@ -66,21 +68,47 @@ class Evaluation:
         return {int(label): float(values[labels == label].nanmean()) for label in labels.unique()}
 
 
-def by_metric(
-    accuracies: Mapping[str, Mapping[str, float]], metrics: Iterable[str], splits: Iterable[str]
+def evaluation_of(
+    own: Mapping[str, Values],
+    joint: Mapping[str, Values],
+    metrics: Iterable[str],
+    embedded: Mapping[str, tuple[Tensor, Tensor]],
+    **searched: Any,
+) -> Evaluation:
+    """An evaluation from the values of each split.
+
+    Args:
+        own: split -> metric -> value in the split's own gallery.
+        joint: the same in the joint gallery; splits that are not seen may be missing.
+        metrics: names of the metrics.
+        embedded: split -> embeddings (N, d) and labels (N,), on any device.
+        **searched: ``ranks`` and ``recall_of_index``, where the search tells them.
+    """
+    names = [metric for metric in metrics if metric != EXCLUDED_QUERIES]
+    return Evaluation(
+        own=_by_metric(own, names, embedded),
+        joint=_by_metric(joint, names, embedded),
+        excluded_queries={"own": _excluded_queries(own), "joint": _excluded_queries(joint)},
+        embeddings={split: x.cpu() for split, (x, _) in embedded.items()},
+        labels={split: y.cpu() for split, (_, y) in embedded.items()},
+        **searched,
+    )
+
+
+def _by_metric(
+    values: Mapping[str, Values], metrics: Iterable[str], splits: Iterable[str]
 ) -> ByMetric:
     """From split -> metric -> value to metric -> split -> value, NaN where a split is missing."""
     return {
-        metric: {split: accuracies.get(split, {}).get(metric, math.nan) for split in splits}
+        metric: {split: values.get(split, {}).get(metric, math.nan) for split in splits}
         for metric in metrics
-        if metric != EXCLUDED_QUERIES
     }
 
 
-def excluded_queries(accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, int]:
+def _excluded_queries(values: Mapping[str, Values]) -> dict[str, int]:
     """Number of excluded queries of each split, where they were counted."""
     return {
         split: int(found[EXCLUDED_QUERIES])
-        for split, found in accuracies.items()
+        for split, found in values.items()
         if EXCLUDED_QUERIES in found
     }

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from pml_incremental.metrics import common_depth
 from pml_incremental.testers._checks import check_finite, check_splits
-from pml_incremental.testers.evaluation import Evaluation, by_metric, excluded_queries
+from pml_incremental.testers.calculator_search import search_by_calculator
+from pml_incremental.testers.evaluation import Evaluation, evaluation_of
 from pml_incremental.testers.evaluation_mode import evaluation_mode
 from pml_incremental.testers.recall_calculator import EXCLUDED_QUERIES, RecallCalculator
-from pml_incremental.testers.retrieval_search import RetrievalSearch, Values, search_splits
+from pml_incremental.testers.retrieval_search import RetrievalSearch
+from pml_incremental.testers.rows_by_batch import RowsByBatch
+from pml_incremental.testers.split_search import query_first, search_references, search_splits
 
 # Split -> embeddings (N, d) and labels (N, levels).
 Embedded = dict[str, tuple[Tensor, Tensor]]
@@ -39,7 +41,10 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
         metrics: names of the metrics: ``recall_at_K``, ``precision_at_K``, ``r_precision``,
             ``mean_average_precision_at_r``, ``mean_average_precision``, ``mean_reciprocal_rank``,
             ``NMI``, ``AMI``. Default: ``recall_at_K`` for all ks and the first two averages.
-        memory_mb: largest size of the table of scores that is held at once, in MiB.
+        memory_mb: what the search may take beside the embeddings, in MiB.
+        embeddings_folder: keep embeddings there, in files mapped into memory, for galleries that
+            do not fit into it. The files are gone when the embeddings are. Default: in memory, on
+            the device.
         index: faiss's factory string for an approximate search, such as ``"IVF1024,Flat"``. Name
             the metrics then, as none may need the whole ranking.
         nprobe: lists that an IVF index looks at.
@@ -62,6 +67,7 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
         ks: Sequence[int] = (1, 2, 4, 8),
         metrics: Sequence[str] | None = None,
         memory_mb: int = 512,
+        embeddings_folder: str | None = None,
         index: str | None = None,
         nprobe: int | None = None,
         progress: bool = False,
@@ -69,10 +75,15 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
     ) -> None:
         self.ks = tuple(ks)
         self.search: RetrievalSearch | None = None
+        self.embeddings_folder = embeddings_folder
         super().__init__(*args, **kwargs)
+        if self.pca and embeddings_folder is not None:
+            raise ValueError("pca needs all embeddings in memory: leave out embeddings_folder")
         if self.search is not None:
             names = self.search.metrics if metrics is None else tuple(metrics)
-            self.search = RetrievalSearch(names, memory_mb, index, nprobe)
+            self.search = RetrievalSearch(
+                names, memory_mb, index, nprobe, torch.device(self.data_device)
+            )
         self.progress = progress
 
     def initialize_accuracy_calculator(self) -> None:
@@ -82,6 +93,11 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
             self.accuracy_calculator = RecallCalculator(self.ks, device=self.data_device)
             names = self.accuracy_calculator.default_metrics()
             self.search = RetrievalSearch(tuple(n for n in names if n != EXCLUDED_QUERIES))
+
+    @property
+    def searches_by_index(self) -> bool:
+        """Whether the search is approximate."""
+        return self.search is not None and self.search.index is not None
 
     def evaluate(
         self,
@@ -121,11 +137,16 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
             )
         level_of = {split: (x, y[:, level]) for split, (x, y) in embedded.items()}
         if self.search is None:
-            return self._evaluate_by_calculator(level_of, seen)
+            calculator = self.accuracy_calculator
+            own = {s: search_by_calculator(calculator, level_of, s, [s]) for s in level_of}
+            joint = {s: search_by_calculator(calculator, level_of, s, seen) for s in seen}
+            return evaluation_of(own, joint, calculator.get_curr_metrics(), level_of)
         found = search_splits(self.search, level_of, seen)
-        own, joint = found.values["own"], found.values["joint"]
-        return Evaluation(
-            **_named(own, joint, self.search.metrics, level_of),
+        return evaluation_of(
+            found.values["own"],
+            found.values["joint"],
+            self.search.metrics,
+            level_of,
             ranks=found.ranks,
             recall_of_index=found.recall_of_index,
         )
@@ -192,15 +213,25 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
         self, dataloader: DataLoader[Any], trunk_model: nn.Module, embedder_model: nn.Module
     ) -> tuple[Tensor, Tensor]:
         """Embeddings (N, d) and labels (N, levels) of all images, in order."""
-        embeddings, labels = [], []
+        size = len(dataloader.dataset)  # type: ignore[arg-type]  # map-style datasets have one
+        embeddings, labels = RowsByBatch(size, self.embeddings_folder), RowsByBatch(size)
         with torch.no_grad():
             for batch in tqdm(dataloader, desc="embedding", disable=not self.progress):
                 images, label = self.data_and_label_getter(batch)
                 label = c_f.process_label(label, "all", self.label_mapper)
                 embedded = self.get_embeddings_for_eval(trunk_model, embedder_model, images)
-                embeddings.append(embedded.to(self.data_device))
-                labels.append(label.reshape(len(label), -1).to(self.data_device))
-        return torch.cat(embeddings), torch.cat(labels)
+                if self.embeddings_folder is not None:
+                    embedded = super().maybe_normalize(embedded)
+                embeddings.add(embedded.to(self.data_device))
+                labels.add(label.reshape(len(label), -1).to(self.data_device))
+        return embeddings.rows(), labels.rows()
+
+    def maybe_normalize(self, embeddings: Tensor) -> Tensor:
+        """PML's, of all embeddings at once; those in files are normalised on their way there."""
+        if self.embeddings_folder is not None:
+            return embeddings
+        normalized: Tensor = super().maybe_normalize(embeddings)
+        return normalized
 
     def do_knn_and_accuracies(
         self,
@@ -243,7 +274,7 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
             found = search_splits(search, level_of, list(embedded), [query]).values
             own = found["own"][query]
             if references != [query]:
-                own = _in_references(search, level_of, query, references)
+                own = search_references(search, level_of, query, references)
             for target, values in ((joint, found["joint"][query]), (accuracies, own)):
                 for metric, value in values.items():
                     target[self.accuracies_keyname(metric, label_hierarchy_level=level)] = value
@@ -251,57 +282,3 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
             for target in (joint, accuracies):
                 self.calculate_average_accuracies(target, search.metrics, self.label_levels)
         accuracies.update({f"joint_{name}": value for name, value in joint.items()})
-
-    def _evaluate_by_calculator(self, embedded: Embedded, seen: list[str]) -> Evaluation:
-        own = {split: self._calculate(embedded, [split]) for split in embedded}
-        joint = {split: self._calculate(embedded, query_first(split, seen)) for split in seen}
-        return Evaluation(
-            **_named(own, joint, self.accuracy_calculator.get_curr_metrics(), embedded)
-        )
-
-    def _calculate(self, embedded: Embedded, gallery: list[str]) -> dict[str, float]:
-        """Metrics of the first split's queries in the gallery of all the splits named."""
-        queries, query_labels = embedded[gallery[0]]
-        items, item_labels = self.maybe_combine_splits(embedded, gallery)
-        accuracy: dict[str, float] = self.accuracy_calculator.get_accuracy(
-            queries, query_labels, items, item_labels, ref_includes_query=True
-        )
-        return accuracy
-
-
-def query_first(query: str, splits: Iterable[str]) -> list[str]:
-    """The splits in order, but the query's first: PML needs it so to leave out the query."""
-    return [query, *(split for split in splits if split != query)]
-
-
-def _in_references(
-    search: RetrievalSearch, embedded: Embedded, query: str, references: list[str]
-) -> Values:
-    """Values of a split in other splits, or in some of which it is one."""
-    names = query_first(query, references)
-    embeddings = torch.cat([embedded[split][0] for split in names])
-    labels = torch.cat([embedded[split][1] for split in names])
-    queries = range(len(embedded[query][1]))
-    gallery = range(0 if query in references else len(queries), len(labels))
-    searcher = search.over(embeddings, labels)
-    depth = common_depth(search.ranked(), searcher.most_matches(queries, gallery))
-    (found,) = searcher.rank_matches(queries, [gallery], [depth])
-    inside = slice(gallery.start, gallery.stop)
-    return search.values(found, embeddings[inside], labels[inside])
-
-
-def _named(
-    own: Mapping[str, Values],
-    joint: Mapping[str, Values],
-    metrics: Iterable[str],
-    embedded: Embedded,
-) -> dict[str, Any]:
-    """The parts of an :class:`Evaluation` that every way of searching gives."""
-    names = list(metrics)
-    return {
-        "own": by_metric(own, names, embedded),
-        "joint": by_metric(joint, names, embedded),
-        "excluded_queries": {"own": excluded_queries(own), "joint": excluded_queries(joint)},
-        "embeddings": {split: x.cpu() for split, (x, _) in embedded.items()},
-        "labels": {split: y.cpu() for split, (_, y) in embedded.items()},
-    }

@@ -1,10 +1,10 @@
 """PML trainers that learn beside a teacher."""
 
 from pml_incremental.trainers.checkpointer import Checkpointer
+from pml_incremental.trainers.data_loading_error import DataLoadingError
 from pml_incremental.trainers.incremental_metric_loss import IncrementalMetricLoss
 from pml_incremental.trainers.incremental_mixin import (
     Compared,
-    DataLoadingError,
     IncrementalMixin,
     NonFiniteLossError,
     Penalty,

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from pml_incremental.trainers.batch_order import BatchOrder, in_batches
 from pml_incremental.trainers.checkpointer import Checkpointer
+from pml_incremental.trainers.data_loading_error import named_loading_errors
 from pml_incremental.trainers.iteration_start import IterationStart
 from pml_incremental.trainers.seeded_items import SeededItems
 from pml_incremental.trainers.step_observer import StepObserver
@@ -39,10 +40,6 @@ Compared: TypeAlias = Literal["embeddings", "logits", "features"]
 
 class NonFiniteLossError(ValueError):
     """A loss or gradient became NaN or infinite; the weights are those of before the iteration."""
-
-
-class DataLoadingError(ChildProcessError):
-    """A process that loads images is gone; the weights are those of before the iteration."""
 
 
 class IncrementalMixin(BaseTrainer):
@@ -160,6 +157,7 @@ class IncrementalMixin(BaseTrainer):
         """All that training changes; see :func:`training_state`."""
         return training_state(self)
 
+    @named_loading_errors()
     def train(
         self, start_epoch: int = 1, num_epochs: int = 1, state: Mapping[str, Any] | None = None
     ) -> None:
@@ -252,16 +250,8 @@ class IncrementalMixin(BaseTrainer):
         logger.warning("batch skipped, the %d. so far: %s", self.skipped_batches, error)
 
     def get_batch(self) -> Any:
-        """As PML's, counted, and with an error that says what to do if a loading process died."""
-        try:
-            batch = super().get_batch()
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise DataLoadingError(
-                f"a process that loads images was killed, often for want of memory: {error}. Use "
-                "fewer (dataloader_num_workers) or smaller batches, and start again"
-            ) from error
+        """As PML's, counted."""
+        batch = super().get_batch()
         self.batch_order.take()
         return batch
 

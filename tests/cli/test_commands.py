@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -164,3 +166,44 @@ def test_run_with_the_users_own_loss(capsys: Capture, config: Path) -> None:
     assert "allow_imports: [cli_test_losses]" in capsys.readouterr().err
     assert main([*command, "allow_imports=[cli_test_losses]"]) == 0
     assert "cli_test_losses:Mine" in Path("runs/tiny/config.yaml").read_text()
+
+
+@pytest.mark.parametrize("command", [["run"], ["compare", "--seeds", "0"]])
+def test_download_fetches_the_dataset_and_stays_out_of_the_config(
+    config: Path,
+    make_tree: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+) -> None:
+    from pml_incremental.datasets import StanfordDogs, stanford_dogs
+
+    tree = make_tree("StanfordDogs")
+    archives = []
+    for number, archive in enumerate(stanford_dogs.ARCHIVES):
+        file = tree.parent / f"{number}.tar"
+        with tarfile.open(file, "w") as tar:
+            for name in archive.holds:
+                tar.add(tree / name, name)
+        archives.append(archive._replace(url=file.as_uri()))
+    monkeypatch.setattr(stanford_dogs, "ARCHIVES", archives)
+    arguments = [
+        *command,
+        str(config),
+        f"dataset={{StanfordDogs: {{root: {tree.parent / 'fetched'}}}}}",
+        "scenario={ClassIncrementalScenario: {class_groups: [[0, 1], [2, 3]]}}",
+        "models.trunk.SmallConvNet.in_channels=3",
+        "trainer.IncrementalMetricLoss.batch_size=8",
+        "strategies=[finetune]",
+        "--quiet",
+    ]
+    assert main(arguments) == 1
+    assert main([*arguments, "--download"]) == 0
+    assert len(StanfordDogs(tree.parent / "fetched")) == 24
+    written = [path.read_text() for path in Path("runs").rglob("config.yaml")]
+    assert written
+    assert not any("download:" in text for text in written)
+
+
+def test_download_of_what_is_not_to_be_downloaded(config: Path, capsys: Capture) -> None:
+    assert main(["run", str(config), "--download"]) == 2
+    assert "--download: Glyphs is not to be downloaded; omit it" in capsys.readouterr().err

@@ -10,7 +10,7 @@ CONFIG = {
     "threads": 1,
     "dataset": {
         "Glyphs": {
-            "scripts": ["armenian", "georgian"],
+            "scripts": ["armenian", "georgian", "arrows"],
             "max_classes_per_script": 8,
             "image_size": 16,
         }
@@ -53,11 +53,14 @@ def test_report_of_a_real_run_with_and_without_its_models(tmp_path):
         "How sure",
         "Forgetting by class",
         "Forgotten queries",
+        "Before and after each task",
+        "Estimates of earlier models",
         "Old indexes",
         "Unknown classes",
     ):
         assert f"<h2>{title}" in text
     end = finished.strategies["finetune"]["own/recall_at_1"].last()
+    assert text.count("before the task: place") == 3 * 2
     low, high = (float(x) for x in _interval(text))
     assert low / 100 <= end <= high / 100
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+import types
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,6 +124,39 @@ def test_optimizer_and_model() -> None:
     optimizer.zero_grad()
     model(torch.ones(1, 6)).sum().backward()
     optimizer.step()
+
+
+def test_a_model_is_filled_from_its_weights_file(tmp_path: Path) -> None:
+    plain = {"MLP": {"layer_sizes": [4]}}
+    trained = ObjectSpec.parse(plain).build("model", in_features=6)
+    file = tmp_path / "model.pth"
+    torch.save({f"embedder.{name}": p for name, p in trained.state_dict().items()}, file)
+    weights = {"weights_file": str(file), "weights_prefix": "embedder."}
+    spec = ObjectSpec.parse({"MLP": {**plain["MLP"], **weights}})
+    torch.testing.assert_close(
+        spec.build("model", in_features=6).state_dict(), trained.state_dict()
+    )
+    with pytest.raises(ValueError, match=r"1 of another shape: 0\.weight"):
+        spec.build("model", in_features=5)
+
+
+class Embedder(torch.nn.Module):
+    """Of a user, whose last layer has the name of a classification layer."""
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        self.fc = torch.nn.Linear(in_features, 3)
+
+
+def test_the_last_layer_of_an_embedder_is_filled_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "my_module", types.SimpleNamespace(Embedder=Embedder))  # type: ignore[arg-type]
+    trained = Embedder(6)
+    torch.save(trained.state_dict(), tmp_path / "model.pth")
+    written = {"my_module:Embedder": {"weights_file": str(tmp_path / "model.pth")}}
+    embedder = ObjectSpec.parse(written).build("model", in_features=6)
+    torch.testing.assert_close(embedder.fc.weight, trained.fc.weight)
 
 
 def test_enum_names_become_members() -> None:

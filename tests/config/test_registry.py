@@ -8,7 +8,7 @@ import torchvision
 from pytorch_metric_learning import losses, miners
 
 from pml_incremental.config import CATEGORIES, PLURALS, ConfigError, available, resolve
-from pml_incremental.datasets import ImageFolder
+from pml_incremental.datasets import CUB, ImageFolder
 from pml_incremental.strategies import STRATEGIES
 
 
@@ -19,7 +19,8 @@ from pml_incremental.strategies import STRATEGIES
         ("loss", "CrossEntropyLoss", torch.nn.CrossEntropyLoss),
         ("miner", "MultiSimilarityMiner", miners.MultiSimilarityMiner),
         ("dataset", "ImageFolder", ImageFolder),  # torchvision has one as well
-        ("dataset", "Flowers102", torchvision.datasets.Flowers102),
+        ("dataset", "CUB", CUB),  # and PML
+        ("dataset", "FGVCAircraft", torchvision.datasets.FGVCAircraft),
         ("model", "resnet18", torchvision.models.resnet18),
         ("model", "Identity", torch.nn.Identity),
         ("sampler", "SequentialSampler", torch.utils.data.SequentialSampler),

@@ -58,7 +58,8 @@ CASES = {
 
 @pytest.fixture(autouse=True)
 def without_pictures(monkeypatch):
-    monkeypatch.setattr(outputs, "_draw_metric", lambda *args: None)
+    monkeypatch.setattr(outputs, "draw_matrices", lambda *args: {})
+    monkeypatch.setattr(outputs, "_draw_over_time", lambda *args: None)
     monkeypatch.setattr(task_loop, "draw_retrievals", lambda *args: None)
 
 

@@ -5,6 +5,8 @@ from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment import run
 from pml_incremental.experiment.cross_model import cross_model
 from pml_incremental.experiment.finished_run import FinishedRun
+from pml_incremental.metrics import hit_at_k
+from pml_incremental.search import ExactSearch, Lookup
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,16 @@ def test_models_of_a_stage_give_what_was_measured(finished):
     assert cross.shape == (3, 3)
     assert np.isfinite(cross[np.tril_indices(3)]).all()
     assert min(joint[3]) <= cross[2, 2] <= max(joint[3])
+
+
+def test_the_untrained_models_are_those_that_were_measured(finished):
+    opened = FinishedRun(finished.folder)
+    embeddings, labels = opened.embed(opened.untrained_models())
+    measured = finished.strategies["finetune"]["own/recall_at_1"].values[0]
+    for x, y, expected in zip(embeddings, labels, measured, strict=True):
+        every = range(len(y))
+        (found,) = ExactSearch(x, y).rank_matches([Lookup(every, every, depth=1)])
+        assert float(hit_at_k(found, 1).mean()) == pytest.approx(expected)
 
 
 def test_a_folder_without_a_finished_run_or_weights_is_refused(finished, tmp_path):

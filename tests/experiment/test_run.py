@@ -214,3 +214,13 @@ def test_task_that_cannot_fill_a_batch_is_named(tmp_path):
     with pytest.raises(ValueError, match="task_1"):
         quiet_run(make_config(tmp_path, trainer=trainer))
     assert not (tmp_path / "tiny").exists()
+
+
+def test_an_approximate_search_is_recorded_with_its_recall(tiny_config, tmp_path):
+    pytest.importorskip("faiss")
+    tester = {"IncrementalTester": {"metrics": ["recall_at_1"], "ks": [1], "index": "HNSW2"}}
+    options = {"tasks": 2, "tester": tester, "strategies": ["finetune"]}
+    found = run(tiny_config(tmp_path, **options), progress=False).strategies["finetune"]
+    recall = found["joint/recall_of_index"].values
+    assert ((recall > 0) & (recall <= 1)).all()
+    assert (recall[:, 0] == recall[:, 1]).all()

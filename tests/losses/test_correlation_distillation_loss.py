@@ -3,7 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pytorch_metric_learning.distances import CosineSimilarity, DotProductSimilarity, LpDistance
+from pytorch_metric_learning.distances import (
+    CosineSimilarity,
+    DotProductSimilarity,
+    LpDistance,
+    SNRDistance,
+)
+from pytorch_metric_learning.reducers import DoNothingReducer
 from torch.nn import functional as F
 
 from pml_incremental.functional import correlation_distillation, similarity_divergence
@@ -166,3 +172,77 @@ def test_bad_temperature(temperature):
 def test_bad_target():
     with pytest.raises(ValueError, match='target must be "teacher" or "student", got \'both\''):
         CorrelationDistillationLoss(target="both")
+
+
+DISTANCES = pytest.mark.parametrize(
+    "distance",
+    [
+        None,
+        DotProductSimilarity(normalize_embeddings=False),
+        CosineSimilarity(collect_stats=True),
+        DotProductSimilarity(power=2),
+        LpDistance(p=1),
+        LpDistance(power=2),
+        SNRDistance(),
+    ],
+    ids=["default", "dot", "cosine", "dot-squared", "l1", "l2-squared", "snr"],
+)
+
+
+@DISTANCES
+@TARGETS
+@pytest.mark.parametrize("max_bytes", [1, 5 * 8 * 16 * 8])
+def test_chunks_change_neither_value_nor_gradient(distance, target, max_bytes):
+    student, teacher = (e.detach().double() for e in pair())
+    student.requires_grad_()
+    weights = torch.rand(16).double()
+    results = []
+    for limit in (max_bytes, None):
+        loss = CorrelationDistillationLoss(0.7, target, distance, limit, reducer=DoNothingReducer())
+        values = loss(student, ref_emb=teacher)["loss"]["losses"]
+        results.append((values, *torch.autograd.grad((weights * values).sum(), student)))
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("distance", [None, LpDistance()], ids=["dot", "euclidean"])
+def test_chunks_keep_nothing_of_the_size_of_a_similarity_matrix(distance):
+    kept = []
+
+    def pack(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    loss = CorrelationDistillationLoss(distance=distance, max_bytes=1)
+    student, teacher = pair(n=80)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss(student, ref_emb=teacher).backward()
+    assert max(kept) <= 80 * 32
+
+
+def test_chunks_change_no_statistics():
+    student, teacher = pair()
+    recorded = []
+    for max_bytes in (1, None):
+        distance = CosineSimilarity(collect_stats=True)
+        CorrelationDistillationLoss(distance=distance, max_bytes=max_bytes)(
+            student, ref_emb=teacher
+        )
+        recorded.append([getattr(distance, name) for name in distance._record_these_stats])
+    assert recorded[0] == recorded[1]
+    assert all(recorded[0])
+
+
+def test_chunks_of_a_distance_with_a_forward_of_its_own():
+    class Centred(DotProductSimilarity):
+        def forward(self, query_emb, ref_emb=None):
+            return super().forward(query_emb - query_emb.mean(dim=0), ref_emb)
+
+    student, teacher = pair()
+    assert CorrelationDistillationLoss(distance=Centred())(student, ref_emb=teacher) > 0
+    with pytest.raises(ValueError, match=r"Centred has a forward of its own.* max_bytes=None"):
+        CorrelationDistillationLoss(distance=Centred(), max_bytes=1)(student, ref_emb=teacher)
+
+
+def test_bad_max_bytes():
+    with pytest.raises(ValueError, match="max_bytes must be at least 1, got 0"):
+        CorrelationDistillationLoss(max_bytes=0)

@@ -122,6 +122,31 @@ def test_is_the_mean_of_correlation_losses_for_any_distance(distance):
     torch.testing.assert_close(*gradients)
 
 
+@pytest.mark.parametrize("distance", [None, *DISTANCES], ids=lambda d: type(d).__name__)
+@pytest.mark.parametrize("max_bytes", [1, 5 * 8 * 3 * N * 8])
+def test_chunks_change_neither_value_nor_gradient(distance, max_bytes):
+    student, teacher = pair()
+    bank, reducers = filled("LinearEstimator"), {"reducer": DoNothingReducer()}
+    results = []
+    for limit in (max_bytes, None):
+        loss = FeatureEstimationLoss(bank, 0.7, "recency", distance, limit, **reducers)
+        values = loss(student, ref_emb=teacher)["loss"]["losses"]
+        weighted = (torch.arange(N) * values).sum()
+        results.append((values, *torch.autograd.grad(weighted, student)))
+    torch.testing.assert_close(*results)
+
+
+def test_chunks_of_random_estimates_use_one_draw():
+    student, teacher = pair()
+    values = [
+        FeatureEstimationLoss(filled(SPECS["accuracy-change"]), max_bytes=limit)(
+            student, ref_emb=teacher
+        )
+        for limit in (1, None)
+    ]
+    torch.testing.assert_close(*values)
+
+
 def test_unchanged_features_give_the_correlation_loss():
     student, teacher = pair()
     value = FeatureEstimationLoss(filled(UNCHANGED))(student, ref_emb=teacher)

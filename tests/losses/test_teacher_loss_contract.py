@@ -34,6 +34,7 @@ from torch import multiprocessing
 from pml_incremental import losses
 
 N, WIDTH = 12, 6
+FIVE_ROWS = 5 * 8 * N * torch.float64.itemsize
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,15 @@ LOSSES = {
     ),
     "correlation-euclidean": TeacherLoss(
         partial(losses.CorrelationDistillationLoss, distance=LpDistance())
+    ),
+    "correlation-chunked": TeacherLoss(
+        partial(losses.CorrelationDistillationLoss, max_bytes=FIVE_ROWS)
+    ),
+    "correlation-student-target-chunked": TeacherLoss(
+        partial(losses.CorrelationDistillationLoss, target="student", max_bytes=FIVE_ROWS)
+    ),
+    "correlation-euclidean-chunked": TeacherLoss(
+        partial(losses.CorrelationDistillationLoss, distance=LpDistance(), max_bytes=FIVE_ROWS)
     ),
     "embedding-l2": TeacherLoss(losses.EmbeddingDistillationLoss, teacher_width=WIDTH),
     "embedding-cosine": TeacherLoss(

@@ -38,6 +38,21 @@ def write_run(folder, name="demo", strategies=("finetune", "correlation"), tasks
     (folder / "metrics.json").write_text(json.dumps({"name": name, "strategies": found}))
     (folder / "config.yaml").write_text(f"name: {name}\nseed: 0\nnote: {'long ' * 60}{NASTY}\n")
     environment = {"device": "cpu", "packages": {"torch": "2.9"}, "command": [NASTY, "x" * 300]}
+    numbers = {"train": 0.5, "test": 0.314}
+    entries = [
+        {
+            "strategy": strategy,
+            "estimator": NASTY,
+            "observed_on": "new",
+            "divergence_ratio": {"train": None, "test": 0.271},
+            "correlation": numbers,
+            "nbytes": 41_300,
+        }
+        for strategy in strategies
+    ]
+    drifts = {strategy: {"train": {"3": 0.5}, "test": {"3": 0.625}} for strategy in strategies}
+    diagnosis = {"summaries": entries, "drift_by_task": drifts}
+    (folder / "diagnosis.json").write_text(json.dumps(diagnosis))
     (folder / "environment.json").write_text(json.dumps(environment))
     return folder
 
@@ -49,6 +64,7 @@ def some_details(tasks=3):
         interval=(0.612, 0.7),
         classes=[ClassChange(NASTY, 1, 1.0, 0.25), ClassChange("kept", 1, 0.5, 0.5)],
         queries=[QueryChange(image, 1, 1, 17, [image] * 4, [other] * 4)],
+        lessons=[QueryChange(other, 2, 23, 1, [other] * 4, [image] * 4)],
         cross=np.tril(np.full((tasks, tasks), 0.5)),
         reindexed=np.tril(np.full((tasks, tasks), 0.5)),
         open_set=[(0.814, 0.333)] * (tasks - 1),
@@ -109,7 +125,11 @@ def test_page_shows_the_numbers(page, tmp_path):
         "61.2 to 70.0",
         "1 of 2 classes lost",
         "-75.0",
-        "place 17",
+        "at the end: place 17",
+        "before the task: place 23",
+        "0.62 at task 3",
+        'style="--v:0.271">0.27</span>',
+        "<td>0.31</td><td>41.3</td>",
         "0.0 % of the",
         ">81.4<",
         ">33.3<",
@@ -181,5 +201,5 @@ def test_nothing_sticks_out_on_a_laptop_or_a_phone(page, tmp_path, width):
         check=True,
     ).stdout
     needed, sections = map(int, re.search(r"<title>(\d+),(\d+)</title>", dom).groups())
-    assert sections == 12
+    assert sections == 14
     assert needed <= width

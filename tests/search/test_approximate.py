@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pml_incremental.metrics import hit_at_k
-from pml_incremental.search import ExactSearch, IndexSearch
+from pml_incremental.search import ExactSearch, IndexSearch, Lookup
 
 pytest.importorskip("faiss")
 
@@ -27,8 +27,8 @@ def test_an_index_that_looks_everywhere_finds_what_exact_search_finds(data, fact
     queries = range(100, 250)
     for gallery in GALLERIES:
         assert torch.equal(index.nearest(queries, gallery, 9), exact.nearest(queries, gallery, 9))
-    found = index.rank_matches(queries, GALLERIES, [9, 9, 9])
-    expected = exact.rank_matches(queries, GALLERIES, [9, 9, 9])
+    lookups = [Lookup(queries, gallery, 9) for gallery in GALLERIES]
+    found, expected = index.rank_matches(lookups), exact.rank_matches(lookups)
     for ours, theirs in zip(found, expected, strict=True):
         assert torch.equal(hit_at_k(ours, 4), hit_at_k(theirs, 4))
         assert torch.equal(ours.matches, theirs.matches)
@@ -49,7 +49,7 @@ def test_recall_of_a_coarse_index_is_measured(data, factory):
     ]
     assert measured == pytest.approx(sum(shares) / 600)
     assert 0 < measured < 1
-    (own,) = index.rank_matches(range(100), [range(100)], [200])
+    (own,) = index.rank_matches([Lookup(range(100), range(100), 200)])
     assert own.ranks.shape[1] <= 99
     assert (own.ranks[:, 0] >= 1).all()
 
@@ -69,7 +69,7 @@ def test_what_an_index_cannot_do_is_said(data, monkeypatch):
     with pytest.raises(ValueError, match="nprobe is for IVF"):
         IndexSearch(*data, "Flat", nprobe=3)
     with pytest.raises(ValueError, match="ranks no whole gallery: leave out mean_average"):
-        IndexSearch(*data, "Flat").rank_matches(range(3), [range(600)], [None])
+        IndexSearch(*data, "Flat").rank_matches([Lookup(range(3), range(600), None)])
     with pytest.raises(ValueError, match="cannot search one task's images alone"):
         IndexSearch(*data, "PQ4x4").nearest(range(3), range(50), 2)
     monkeypatch.setitem(sys.modules, "faiss", None)

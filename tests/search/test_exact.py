@@ -9,11 +9,17 @@ from pml_incremental.metrics import (
     average_precision,
     average_precision_at_r,
     hit_at_k,
+    match_ranks,
     precision_at_k,
     r_precision,
     reciprocal_rank,
 )
-from pml_incremental.search import ExactSearch
+from pml_incremental.search import ExactSearch, Lookup
+
+
+def look_up(search, queries, galleries, depths):
+    lookups = [Lookup(queries, g, depth) for g, depth in zip(galleries, depths, strict=True)]
+    return search.rank_matches(lookups)
 
 
 def naive_order(points, query, gallery):
@@ -69,8 +75,8 @@ def test_all_metrics_equal_plain_float64_loops_with_ties_and_duplicates(seed, me
     ks = (1, 2, 4, 8, 100)
     search = ExactSearch(points, labels, memory=memory)
     queries, galleries = range(20, 45), [range(20, 45), range(60), range(50)]
-    shallow = search.rank_matches(queries, galleries, depths=[100, 100, 100])
-    whole = search.rank_matches(queries, galleries, depths=[None, None, None])
+    shallow = look_up(search, queries, galleries, depths=[100, 100, 100])
+    whole = look_up(search, queries, galleries, depths=[None, None, None])
     for gallery, few, all_ in zip(galleries, shallow, whole, strict=True):
         found = values(few, all_, ks)
         for place, query in enumerate(queries):
@@ -102,7 +108,7 @@ def test_orders_and_places_are_those_of_float64(seed, size, d, levels, shift):
 
     for k in (1, 3, size):
         assert search.nearest(every, every, k).tolist() == [order[:k] for order in orders]
-    (whole,) = search.rank_matches(every, [every], depths=[None])
+    (whole,) = look_up(search, every, [every], depths=[None])
     for query, order in enumerate(orders):
         places = [i for i, g in enumerate(order, start=1) if labels[g] == labels[query]]
         assert [r for r in whole.ranks[query].tolist() if r != NOT_FOUND] == places
@@ -127,18 +133,70 @@ def test_many_items_are_searched_by_groups():
     assert search.nearest(range(90, 110), range(3, 5000), 12).tolist() == expected
 
 
+@pytest.fixture(scope="module")
+def many():
+    """Many tiles' worth of points in classes, with duplicates near and far from each other."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(420) // 7
+    points = torch.randn(60, 6, generator=generator)[labels]
+    points += 0.5 * torch.randn(420, 6, generator=generator)
+    points[400:] = points[:20]
+    points[100:130] = points[100]
+    return points, labels
+
+
+@pytest.mark.parametrize("memory", [1, 60_000, 400_000, 2**30])
+@pytest.mark.parametrize("depth", [3, 40])
+def test_tiles_of_any_size_give_the_rankings_of_plain_loops(many, memory, depth):
+    points, labels = many
+    lookups = [
+        Lookup(range(420), range(420), depth),
+        Lookup(range(70), range(70), depth),
+        Lookup(range(70, 300), range(70, 300), depth),
+        Lookup(range(300, 420), range(250), depth),
+        Lookup(range(5, 6), range(420), None),
+    ]
+    distances = torch.cdist(
+        points.double(), points.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    distances.fill_diagonal_(torch.inf)
+    # In parts, and mapped from nowhere: the same.
+    for parts in (points, [points[:150], points[150:151], points[151:]]):
+        search = ExactSearch(parts, labels, memory=memory)
+        for lookup, found in zip(lookups, search.rank_matches(lookups), strict=True):
+            asked, gallery = slice(lookup.queries.start, lookup.queries.stop), lookup.gallery
+            order = distances[asked, gallery.start : gallery.stop].argsort(dim=1, stable=True)
+            depth_or_all = lookup.available if lookup.depth is None else lookup.depth
+            order = order[:, :depth_or_all] + gallery.start
+            hits = labels[order] == labels[asked, None]
+            expected = match_ranks(hits, found.matches, lookup.available)
+            assert torch.equal(found.ranks, expected.ranks)
+            if lookup.depth is not None:
+                nearest = search.nearest(lookup.queries, gallery, depth)
+                assert torch.equal(nearest, order)
+
+
+def test_a_model_that_gives_one_vector_for_all_is_searched_too():
+    search = ExactSearch(torch.ones(300, 4), torch.arange(300) % 3, memory=60_000)
+    assert search.nearest(range(300), range(300), 2)[[0, 1, 299]].tolist() == [
+        [1, 2],
+        [0, 2],
+        [0, 1],
+    ]
+
+
 def test_queries_outside_the_gallery_find_all_of_it():
     points, labels = torch.tensor([[0.0], [1.0], [0.0], [1.2]]), torch.tensor([5, 6, 6, 5])
     search = ExactSearch(points, labels)
     assert search.nearest(range(2), range(2, 4), 9).tolist() == [[2, 3], [3, 2]]
-    (found,) = search.rank_matches(range(2), [range(2, 4)], depths=[None])
+    (found,) = look_up(search, range(2), [range(2, 4)], depths=[None])
     assert (found.ranks.tolist(), found.gallery_size) == ([[2], [2]], 2)
 
 
 def test_one_image_alone_finds_nothing():
     search = ExactSearch(torch.ones(1, 3), torch.tensor([4]))
     for depth in (None, 3):
-        (found,) = search.rank_matches(range(1), [range(1)], depths=[depth])
+        (found,) = look_up(search, range(1), [range(1)], depths=[depth])
         assert found.matches.tolist() == [0]
         assert hit_at_k(found, 5).tolist() == [0.0]
     assert search.nearest(range(1), range(1), 3).shape == (1, 0)

@@ -1,4 +1,5 @@
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -84,9 +85,16 @@ def test_metrics_of_ones_choice():
         new_tester(nprobe=3)
 
 
+def test_clustering_without_faiss_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ValueError, match="NMI and AMI cluster by faiss"):
+        new_tester(metrics=["recall_at_1", "AMI"])
+
+
 def test_clusters_of_classes_that_lie_apart_are_found():
     labels = torch.arange(60) % 3
-    points = torch.eye(3)[labels] + 0.01 * torch.randn(60, 3)
+    generator = torch.Generator().manual_seed(0)
+    points = torch.eye(3)[labels] + 0.01 * torch.randn(60, 3, generator=generator)
     data = {"a": TensorDataset(points, labels), "b": TensorDataset(points, labels)}
     found = new_tester(metrics=["NMI"]).evaluate(data, nn.Identity())
     assert found.own["NMI"]["a"] == pytest.approx(1)
@@ -132,3 +140,32 @@ def test_images_with_embeddings_that_are_not_finite_are_named():
     points[[3, 5]] = math.inf
     with pytest.raises(ValueError, match=r"\(rows 3, 5\).*: folder/3\.png, folder/5\.png"):
         new_tester().evaluate({"a": Named(points, torch.zeros(9))}, nn.Identity())
+
+
+def test_embeddings_in_files_give_the_same_values(tmp_path):
+    ours = new_tester(embeddings_folder=str(tmp_path), memory_mb=1, batch_size=7)
+    found, expected = (
+        ours.evaluate(tasks(), nn.Identity()),
+        new_tester().evaluate(tasks(), nn.Identity()),
+    )
+    assert found.own == expected.own
+    assert found.joint == expected.joint
+    for split, embeddings in expected.embeddings.items():
+        assert torch.equal(found.embeddings[split], embeddings)
+    if sys.platform.startswith("linux"):
+        with open("/proc/self/maps") as maps:
+            assert maps.read().count(str(tmp_path)) >= len(tasks())
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="pca needs all embeddings in memory"):
+        new_tester(pca=2, embeddings_folder=str(tmp_path))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("index", [None, "IVF4,Flat"])
+def test_a_gpu_gives_the_values_of_the_cpu(index):
+    names = ["recall_at_1", "recall_at_4", "mean_average_precision_at_r"]
+    options = {"metrics": names, "index": index, "nprobe": None if index is None else 4}
+    cpu = new_tester(data_device=torch.device("cpu"), **options).evaluate(tasks(), nn.Identity())
+    gpu = new_tester(data_device=torch.device("cuda"), **options).evaluate(tasks(), nn.Identity())
+    assert (gpu.own, gpu.joint) == (cpu.own, cpu.joint)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pml_incremental.config import ExperimentConfig, ObjectSpec, dump_yaml
+from pml_incremental.config import ExperimentConfig, ObjectSpec, RecordSpecs, dump_yaml
 from pml_incremental.experiment.assembly import batch_size
 from pml_incremental.experiment.run_folder import RunFolder
 from pml_incremental.experiment.stop_signals import StopRequest, stop_signals
@@ -121,7 +121,9 @@ def _set_up(
     apply_torch_settings(config)
     name = f"{config.name}_tune"
     loop = TaskLoop.set_up(
-        config.model_copy(update={"name": name, "strategies": (spec,)}), progress, stop
+        config.model_copy(update={"name": name, "strategies": (spec,), "records": RecordSpecs()}),
+        progress,
+        stop,
     )
     before = loop.folder.read_json("tuning.json")
     now = {"validation_fraction": validation_fraction}

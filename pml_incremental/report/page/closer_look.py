@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pml_incremental.metrics import summarise_cross_model
 from pml_incremental.report.page.details import Details, FoundImage, QueryChange
-from pml_incremental.report.page.elements import heat_map, picture, section, table, text
+from pml_incremental.report.page.elements import folded, heat_map, picture, section, table, text
 from pml_incremental.report.text import percent, signed_percent
 
 WORST_CLASSES = 12
@@ -54,12 +54,11 @@ def classes_section(details: Mapping[str, Details]) -> str:
 
 def queries_section(details: Mapping[str, Details]) -> str:
     """Queries that were answered once and are no longer."""
-    blocks = []
+    blocks: list[str] = []
     for name, found in details.items():
-        blocks.append(f"<h3>{text(name)}</h3>")
-        blocks += [_query(change) for change in found.queries]
-        if not found.queries:
-            blocks.append("<p class=note>No query was forgotten.</p>")
+        shown = [_query(c, "when learned", "at the end") for c in found.queries]
+        note = "" if shown else "<p class=note>No query was forgotten.</p>"
+        blocks.append(folded(name, note + "".join(shown), is_open=not blocks))
     return section(
         "Forgotten queries",
         "They found their class first when it was learned; at the end its nearest image stands "
@@ -68,13 +67,26 @@ def queries_section(details: Mapping[str, Details]) -> str:
     )
 
 
-def _query(change: QueryChange) -> str:
-    learned = f"when learned, task {change.task}: place {change.place_learned}"
-    end = f"at the end: place {change.place_end}"
+def lessons_section(details: Mapping[str, Details]) -> str:
+    """What each task taught."""
+    blocks: list[str] = []
+    for name, found in details.items():
+        shown = [_query(c, "before the task", "after the task") for c in found.lessons]
+        blocks.append(folded(name, "".join(shown), is_open=not blocks))
+    return section(
+        "Before and after each task",
+        "Queries spread evenly over the held-out images of each task, and what they find among "
+        "these with the models before and after it was learned.",
+        *blocks,
+    )
+
+
+def _query(change: QueryChange, before: str, after: str) -> str:
     return (
-        f"<div class=query><div><h4>query</h4><div class=strip>{_thumb(change.query, False)}</div>"
-        f"</div><div><h4>{text(learned)}</h4>{_strip(change.learned)}</div>"
-        f"<div><h4>{text(end)}</h4>{_strip(change.end)}</div></div>"
+        f"<div class=query><div><h4>task {change.task}, query</h4>"
+        f"<div class=strip>{_thumb(change.query, False)}</div></div>"
+        f"<div><h4>{before}: place {change.place_before}</h4>{_strip(change.before)}</div>"
+        f"<div><h4>{after}: place {change.place_after}</h4>{_strip(change.after)}</div></div>"
     )
 
 
@@ -130,4 +142,10 @@ def open_set_section(details: Mapping[str, Details]) -> str:
     )
 
 
-SECTIONS = (classes_section, queries_section, cross_model_section, open_set_section)
+SECTIONS = (
+    classes_section,
+    queries_section,
+    lessons_section,
+    cross_model_section,
+    open_set_section,
+)

@@ -31,17 +31,17 @@ class FoundImage:
 
 @dataclass(frozen=True)
 class QueryChange:
-    """What a query found when its task was learned, and at the end.
+    """What a query found with an earlier model, and with a later one.
 
-    ``place_learned`` and ``place_end`` say where its nearest same-class image stood.
+    ``place_before`` and ``place_after`` say where its nearest same-class image stood.
     """
 
     query: FoundImage
     task: int
-    place_learned: int
-    place_end: int
-    learned: Sequence[FoundImage]
-    end: Sequence[FoundImage]
+    place_before: int
+    place_after: int
+    before: Sequence[FoundImage]
+    after: Sequence[FoundImage]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Details:
         interval: 95 % bootstrap interval of Recall@1 at the end, mean of the tasks, own gallery.
         classes: of the earlier tasks, those that lost most first.
         queries: some that found their class when it was learned and miss it most at the end.
+        lessons: queries spread over each task, before and after it was learned.
         cross: c[i][j], queries by the model after task i + 1, index by that after task j + 1.
         reindexed: the same with the index rebuilt.
         open_set: AUROC and FPR at 95 % TPR after each task but the last, with the queries of the
@@ -61,6 +62,7 @@ class Details:
     interval: tuple[float, float]
     classes: Sequence[ClassChange]
     queries: Sequence[QueryChange]
+    lessons: Sequence[QueryChange]
     cross: NDArray[np.float64]
     reindexed: NDArray[np.float64]
     open_set: Sequence[tuple[float, float]]

@@ -82,6 +82,11 @@ def _cell(value: float, framed: bool) -> str:
     return f'<span class="{classes}" style="--v:{value:.3f}">{percent(value)}</span>'
 
 
+def bar(share: float, written: str) -> str:
+    """A number on a bar that is full at 1."""
+    return f'<span class=bar style="--v:{min(1, max(0, share)):.3f}">{text(written)}</span>'
+
+
 def picture(image: Image, title: str, kind: str = "") -> str:
     """An image inside the page."""
     file = BytesIO()

@@ -8,6 +8,7 @@ from pathlib import Path
 from pml_incremental.report.page import closer_look, overview
 from pml_incremental.report.page.details import Details
 from pml_incremental.report.page.elements import document
+from pml_incremental.report.page.estimates import estimates_section
 from pml_incremental.report.page.run_record import RunRecord
 from pml_incremental.report.terminal import OWN
 
@@ -49,6 +50,7 @@ def render_page(
         overview.matrices_section(runs),
         *(part(closer) for part in closer_look.SECTIONS if closer),
         overview.retrievals_section(runs),
+        estimates_section(runs),
         overview.metrics_section(runs),
         overview.setting_section(runs),
     ]

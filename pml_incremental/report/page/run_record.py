@@ -22,6 +22,7 @@ class RunRecord:
         config: the text of ``config.yaml``.
         environment: the contents of ``environment.json``.
         retrievals: strategy -> its retrieval picture, where there is one.
+        diagnosis: the contents of ``diagnosis.json``, where the run was diagnosed.
     """
 
     name: str
@@ -29,6 +30,7 @@ class RunRecord:
     config: str
     environment: dict[str, Any]
     retrievals: dict[str, Path]
+    diagnosis: dict[str, Any] | None = None
 
     @classmethod
     def read(cls, folder: Path) -> RunRecord:
@@ -48,6 +50,7 @@ class RunRecord:
             raise ValueError(
                 f"{folder / 'metrics.json'} is not what a run writes: {error!r}"
             ) from (error)
+        diagnosis = folder / "diagnosis.json"
         pictures = {strategy: folder / RETRIEVALS.format(strategy) for strategy in strategies}
         return cls(
             name=name,
@@ -55,6 +58,7 @@ class RunRecord:
             config=_read(folder / "config.yaml"),
             environment=_read_json(folder / "environment.json"),
             retrievals={name: path for name, path in pictures.items() if path.is_file()},
+            diagnosis=_read_json(diagnosis) if diagnosis.is_file() else None,
         )
 
 

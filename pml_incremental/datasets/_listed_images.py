@@ -1,0 +1,96 @@
+"""Image files with a label each, as lists."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch.utils.data import Dataset
+
+from pml_incremental.datasets._image_files import read_rgb
+
+
+class ListedImages(Dataset[tuple[Any, int]]):
+    """What datasets of image files have in common once their files are listed.
+
+    Args:
+        paths: the file of each image.
+        labels: the class of each image, from 0, shape (N,).
+        classes: the name of each class.
+        test_mask: True for held-out test images, shape (N,); None if the source has no split by
+            image.
+        transform: called with each PIL image; by default the image is returned as is.
+
+    Raises:
+        ValueError: if there is no image, or a file is missing.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        labels: Sequence[int] | NDArray[np.int64],
+        classes: Sequence[str],
+        test_mask: Sequence[bool] | NDArray[np.bool_] | None,
+        transform: Callable[[Any], Any] | None,
+    ) -> None:
+        _check_files(type(self).__name__, paths)
+        self.paths = list(paths)
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.classes = list(classes)
+        self.test_mask = None if test_mask is None else np.asarray(test_mask, dtype=np.bool_)
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        image = self.read(self.paths[index])
+        return self.transform(image) if self.transform else image, int(self.labels[index])
+
+    def image_name(self, index: int) -> str:
+        """The file of an image."""
+        return str(self.paths[index])
+
+    def read(self, path: Path) -> Image.Image:
+        """The image of a file, before any transform."""
+        return read_rgb(path)
+
+
+def number_classes(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """The classes in alphabetical order, and each image's label among them, from 0.
+
+    Example:
+        >>> number_classes(["wren", "jay", "wren"])
+        (['jay', 'wren'], array([1, 0, 1]))
+    """
+    classes, labels = np.unique(np.asarray(names, dtype=str), return_inverse=True)
+    return classes.tolist(), labels.astype(np.int64)
+
+
+def labels_by_group(groups: Sequence[str]) -> list[list[int]]:
+    """The labels of each group, groups in alphabetical order, from each label's group.
+
+    Example:
+        >>> labels_by_group(["sofa", "bicycle", "sofa"])
+        [[1], [0, 2]]
+    """
+    return [
+        [label for label, group in enumerate(groups) if group == name]
+        for name in sorted(set(groups))
+    ]
+
+
+def _check_files(dataset: str, paths: Sequence[Path]) -> None:
+    missing = [path for path in paths if not os.path.isfile(path)]
+    if missing:
+        raise ValueError(
+            f"{dataset}: {len(missing)} of {len(paths)} images listed are missing, such as "
+            f"{missing[0]}: unpack the whole dataset"
+        )
+    if not paths:
+        raise ValueError(f"{dataset} lists no image")

@@ -1,0 +1,116 @@
+"""Image files and their labels listed in a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pml_incremental.datasets._image_files import OnBadImage, find_bad_images
+from pml_incremental.datasets._listed_images import ListedImages, number_classes
+
+COLUMNS = ("path", "label")
+SPLIT = "split"
+SIDES = ("train", "test")
+
+
+class CsvImages(ListedImages):
+    """Images listed in a CSV file with the columns ``path`` and ``label``, and perhaps ``split``.
+
+    The first line names the columns, in any order; others are ignored. Labels are taken as text,
+    and classes are in alphabetical order. Every image is decoded once at construction, so that a
+    damaged file is found before training and not during it.
+
+    Args:
+        path: the CSV file, UTF-8, with commas.
+        transform: called with each PIL image (mode "RGB"); by default the image is returned as is.
+        root: the folder that relative paths in the file start from; by default that of the file.
+        on_bad_image: what to do about an image that cannot be read: ``"raise"`` an error, or
+            ``"skip"`` it, which is reported in the log.
+
+    Attributes:
+        labels: the class of each image, int64, shape (N,).
+        classes: the label of each class as it stands in the file.
+        test_mask: True for the images whose ``split`` is ``test``, shape (N,); None without that
+            column, each entry of which must be ``train`` or ``test``.
+        paths: the file of each image.
+        skipped: the files left out because they cannot be read.
+
+    Raises:
+        FileNotFoundError: if there is no such CSV file.
+        ValueError: if a column is missing, an entry is empty or no known split, an image is listed
+            twice or missing, or, with ``"raise"``, cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> root = Path(tempfile.mkdtemp())
+        >>> Image.new("RGB", (8, 6)).save(root / "1.png")
+        >>> Image.new("RGB", (8, 6)).save(root / "2.png")
+        >>> _ = (root / "images.csv").write_text("path,label\\n1.png,wren\\n2.png,jay\\n")
+        >>> images = CsvImages(root / "images.csv")
+        >>> images.classes, images.labels.tolist(), images.test_mask
+        (['jay', 'wren'], [1, 0], None)
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        transform: Callable[[Any], Any] | None = None,
+        root: str | os.PathLike[str] | None = None,
+        on_bad_image: OnBadImage = "raise",
+    ) -> None:
+        file = Path(path)
+        rows = _read_rows(file)
+        folder = file.parent if root is None else Path(root)
+        _check_rows(file, rows)
+        listed = [folder / row["path"] for row in rows]
+        self.skipped = find_bad_images(listed, on_bad_image)
+        bad = set(self.skipped)
+        kept = [row for row, image in zip(rows, listed, strict=True) if image not in bad]
+        classes, labels = number_classes([row["label"] for row in kept])
+        has_split = SPLIT in rows[0]
+        super().__init__(
+            [image for image in listed if image not in bad],
+            labels,
+            classes,
+            np.array([row[SPLIT] == "test" for row in kept]) if has_split else None,
+            transform,
+        )
+
+
+def _read_rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines, restval="", skipinitialspace=True)
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise ValueError(
+                f"{file} has no column {' and no column '.join(missing)}: its first line must name "
+                f"the columns path, label and, if you like, split; it is "
+                f"{','.join(reader.fieldnames or ())!r}"
+            )
+        rows = list(reader)
+    if not rows:
+        raise ValueError(f"{file} lists no image")
+    return rows
+
+
+def _check_rows(file: Path, rows: list[dict[str, str]]) -> None:
+    """Raise at the first row that says nothing, or what an earlier one said."""
+    seen: dict[str, int] = {}
+    for number, row in enumerate(rows, start=1):
+        where = f"{file}, image {number}"
+        for name in COLUMNS:
+            if not row[name]:
+                raise ValueError(f"{where}: the column {name} is empty")
+        if row["path"] in seen:
+            raise ValueError(
+                f"{where}: {row['path']} is listed before, as image {seen[row['path']]}"
+            )
+        seen[row["path"]] = number
+        if SPLIT in row and row[SPLIT] not in SIDES:
+            raise ValueError(f"{where}: split must be train or test, got {row[SPLIT]!r}")

@@ -1,0 +1,108 @@
+r"""Divergences between similarity matrices that never exist as a whole.
+
+With :math:`S = Z Z^\top` of a student, the same of a target, p and q the softmaxes of their rows
+over tau, and upstream gradients :math:`g_i` of :math:`KL(q_i \| p_i)`:
+
+.. math:: \partial L / \partial Z = (G + G^\top) Z, \qquad G_{ij} = g_i (p_{ij} - q_{ij}) / \tau
+
+and for the target :math:`G_{ij} = -g_i q_{ij} (\log p_{ij} - \log q_{ij} + KL(q_i \| p_i)) / \tau`.
+
+The forward pass takes a block of rows at a time and keeps a few numbers for each row: the
+logarithms of what the softmaxes divide by, and the difference of the two, which in float32 is more
+than the two can tell. With those, any entry of G follows from the entries of the two similarity
+matrices at the same place. These are symmetric, so the backward pass computes them on and above the
+diagonal only, each entry giving :math:`G_{ij}` and :math:`G_{ji}`. In matrix products of N x N with
+d that makes 2 forward and 2 backward; keeping the matrices takes 2 and 1.
+
+The operators are opaque to ``torch.compile``. It would write out the loops of an
+``autograd.Function``, thousands of operations at N = 16384, and decide itself what to recompute.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pml_incremental.functional._chunked_gradients import student_gradient, target_gradient
+from pml_incremental.functional._chunks import blocks
+from pml_incremental.functional._row_divergence import difference_from_sum, divergence_of_rows
+
+
+def chunked_divergence(student: Tensor, targets: Tensor, temperature: float, rows: int) -> Tensor:
+    """tau^2 KL between the similarities of K target models and those of a student, row by row.
+
+    Args:
+        student: embeddings whose dot products are the similarities, shape (N, d).
+        targets: those of K models for the same images, shape (K, N, d').
+        temperature: tau > 0.
+        rows: how many rows of the similarity matrices are in memory at a time.
+
+    Returns:
+        Shape (K, N).
+    """
+    wide = torch.promote_types(student.dtype, targets.dtype)
+    divergence, *_ = _divergence(student.to(wide).unsqueeze(0), targets.to(wide), temperature, rows)
+    scaled: Tensor = divergence * temperature**2
+    return scaled
+
+
+@torch.library.custom_op(
+    "pml_incremental::chunked_divergence",
+    mutates_args=(),
+    schema="(Tensor student, Tensor targets, float temperature, int rows)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+)
+def _divergence(
+    student: Tensor, targets: Tensor, temperature: float, rows: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    outputs: tuple[Tensor, Tensor, Tensor, Tensor] = _outputs(student, targets)
+    divergence, student_log_sums, target_log_sums, log_sum_ratios = outputs
+    with torch.autocast(student.device.type, enabled=False):
+        for block in blocks(student.shape[1], rows):
+            # One kind of product for both: equal embeddings have equal similarities, to the bit.
+            student_logits = student[:, block] / temperature @ student.mT
+            target_logits = targets[:, block] / temperature @ targets.mT
+            log_p = torch.log_softmax(student_logits, dim=-1)
+            log_q = torch.log_softmax(target_logits, dim=-1)
+            largest, rest = student_logits.amax(dim=-1), -log_p.amax(dim=-1)
+            target_largest, target_rest = target_logits.amax(dim=-1), -log_q.amax(dim=-1)
+            del student_logits, target_logits
+            student_log_sums[:, block] = largest + rest
+            target_log_sums[:, block] = target_largest + target_rest
+            log_sum_ratios[:, block] = (largest - target_largest) + (rest - target_rest)
+            log_ratio = log_p - log_q
+            q = log_q.exp_()
+            difference = difference_from_sum(log_p.exp_() + q, log_ratio)
+            divergence[:, block] = divergence_of_rows(difference, q, log_ratio)
+    return outputs
+
+
+@_divergence.register_fake
+def _outputs(student: Tensor, targets: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    of_student, of_target = student.shape[:2], targets.shape[:2]
+    shapes = (of_target, of_student, of_target, of_target)
+    divergence, student_log_sums, target_log_sums, log_sum_ratios = map(targets.new_empty, shapes)
+    return divergence, student_log_sums, target_log_sums, log_sum_ratios
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    student, targets, ctx.temperature, ctx.rows = inputs
+    ctx.save_for_backward(*output, student, targets)
+
+
+def _backward(
+    ctx: Any, grad: Tensor, *_: Tensor
+) -> tuple[Tensor | None, Tensor | None, None, None]:
+    for_student, for_targets, *_ = ctx.needs_input_grad
+    arguments = (grad, *ctx.saved_tensors, ctx.temperature, ctx.rows)
+    return (
+        student_gradient(*arguments) if for_student else None,
+        target_gradient(*arguments) if for_targets else None,
+        None,
+        None,
+    )
+
+
+_divergence.register_autograd(_backward, setup_context=_keep)

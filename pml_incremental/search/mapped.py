@@ -1,0 +1,52 @@
+"""Tensors in files, mapped into memory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+def mapped_tensor(folder: str | Path, rows: int, width: int, dtype: torch.dtype) -> Tensor:
+    """A tensor on disk, of which the system keeps in memory what is in use and there is room for.
+
+    Its file has no name any more, so that the room on the disk is free again once the tensor is
+    gone, also after a crash.
+
+    Args:
+        folder: on a disk with room for it; made if missing.
+        rows: at least 1.
+        width: at least 1.
+        dtype: of the numbers.
+
+    Returns:
+        Zeros, shape (rows, width), on the CPU.
+
+    Raises:
+        ValueError: if there is no room, or the folder cannot be written to.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     mapped_tensor(folder, 2, 3, torch.float32).shape
+        torch.Size([2, 3])
+    """
+    size = rows * width
+    name = None
+    try:
+        os.makedirs(folder, exist_ok=True)
+        handle, name = tempfile.mkstemp(suffix=".embeddings", dir=folder)
+        with open(handle, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size * dtype.itemsize)
+        tensor = torch.from_file(name, shared=True, size=size, dtype=dtype)
+    except OSError as error:
+        raise ValueError(
+            f"cannot keep {size * dtype.itemsize} bytes of embeddings in {folder}: "
+            f"{error.strerror}; choose another folder"
+        ) from error
+    finally:
+        if name is not None:
+            os.unlink(name)
+    return tensor.view(rows, width)

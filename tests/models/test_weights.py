@@ -1,0 +1,163 @@
+import collections
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from pml_incremental.models import BNInception, load_weights
+
+
+class Network(nn.Module):
+    def __init__(self, classes=10):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.bn = nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, classes)
+
+    def forward(self, images):
+        return self.fc(self.bn(self.conv(images)).mean((2, 3)))
+
+
+@pytest.fixture
+def trained():
+    torch.manual_seed(1)
+    network = Network()
+    network.bn.running_mean.normal_()
+    return network
+
+
+def save(trained, path, form):
+    state = trained.state_dict()
+    if form == "safetensors":
+        save_file(state, path)
+    elif form == "checkpoint":
+        torch.save({"state_dict": state, "epoch": 3}, path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=form == "zip")
+    return path
+
+
+FORMS = {"safetensors": "w.safetensors", "zip": "w.pth", "legacy": "w.pth", "checkpoint": "w.pt"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_all_weights_but_the_head_are_taken(trained, tmp_path, form):
+    path = save(trained, tmp_path / FORMS[form], form)
+    network = load_weights(Network(classes=3), path)
+    assert isinstance(network.fc, nn.Identity)
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(tensor, trained.state_dict()[name])
+    trained.fc = nn.Identity()
+    images = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(network.eval()(images), trained.eval()(images))
+
+
+def test_prefix(trained, tmp_path):
+    state = {f"trunk.{name}": tensor for name, tensor in trained.state_dict().items()}
+    save_file({**state, "embedder.0.weight": torch.zeros(2, 2)}, tmp_path / "w.safetensors")
+    network = load_weights(Network(), tmp_path / "w.safetensors", prefix="trunk.")
+    torch.testing.assert_close(network.conv.weight, trained.conv.weight)
+    with pytest.raises(ValueError, match=r"under 'student\.' does not .*Network:\n6 missing"):
+        load_weights(Network(), tmp_path / "w.safetensors", prefix="student.")
+
+
+def test_head_can_be_kept_and_must_then_be_there(trained, tmp_path):
+    path = save(trained, tmp_path / "w.pth", "zip")
+    network = load_weights(Network(), path, keep_head=True)
+    torch.testing.assert_close(network.state_dict(), trained.state_dict())
+    with pytest.raises(ValueError, match=r"2 of another shape: fc\.weight"):
+        load_weights(Network(classes=3), path, keep_head=True)
+    trained.fc = nn.Identity()
+    save(trained, path, "zip")
+    with pytest.raises(ValueError, match=r"2 missing: fc\.weight, fc\.bias"):
+        load_weights(Network(), path, keep_head=True)
+    assert isinstance(load_weights(Network(), path).fc, nn.Identity)
+
+
+def test_old_files_of_bn_inception(tmp_path):
+    """They hold vectors of BatchNorm as (1, n), no counters, and a head."""
+    torch.manual_seed(0)
+    trained = BNInception()
+    old = collections.OrderedDict(
+        (name, tensor[None] if "_bn." in name else tensor)
+        for name, tensor in trained.state_dict().items()
+        if "num_batches_tracked" not in name
+    )
+    old["last_linear.weight"], old["last_linear.bias"] = torch.zeros(1000, 1024), torch.zeros(1000)
+    torch.save(old, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    network = load_weights(BNInception(), tmp_path / "old.pth")
+    for name, tensor in trained.state_dict().items():
+        torch.testing.assert_close(network.state_dict()[name], tensor)
+
+
+def test_missing_unexpected_and_misshapen_weights_are_all_named(trained, tmp_path):
+    state = trained.state_dict()
+    del state["conv.bias"], state["bn.num_batches_tracked"]
+    state["conv.weight"] = torch.zeros(4, 1, 1, 1)
+    state["layer.weight"] = torch.zeros(1)
+    torch.save(state, tmp_path / "w.pth")
+    network = Network()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(ValueError, match=r"w\.pth does not hold the weights of Network") as caught:
+        load_weights(network, tmp_path / "w.pth")
+    assert str(caught.value).splitlines()[1:] == [
+        "1 missing: conv.bias",
+        "1 not of this network: layer.weight",
+        "1 of another shape: conv.weight (4, 1, 1, 1) instead of (4, 3, 1, 1)",
+    ]
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(tensor, before[name])
+
+
+def test_many_names_are_counted_and_some_shown(tmp_path):
+    torch.save({f"a{i}": torch.zeros(1) for i in range(9)}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"9 not of this network: a0, a1, a2, a3, a4, \.\.\."):
+        load_weights(Network(), tmp_path / "w.pth")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file of weights .*none\.pth"):
+        load_weights(Network(), tmp_path / "none.pth")
+
+
+class Payload:
+    def __reduce__(self):
+        return (print, ("code of the file runs",))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>not found</html>", pickle.dumps(Payload(), protocol=2)]
+)
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_what_is_no_weights_file_is_refused_and_not_run(tmp_path, content, name, capsys):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be read as weights"):
+        load_weights(Network(), tmp_path / name)
+    assert capsys.readouterr().out == ""
+
+
+def test_whole_models_are_refused(trained, tmp_path):
+    torch.save(trained, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match="cannot be read as weights"):
+        load_weights(Network(), tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [([1, 2], "holds no mapping"), ({"epoch": 3, "model": {}}, "the entries epoch, model instead")],
+)
+def test_other_content_is_named(tmp_path, content, message):
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=message):
+        load_weights(Network(), tmp_path / "w.pth")
+
+
+def test_torchvision_trunk(tmp_path):
+    from torchvision.models import resnet18
+
+    trained = resnet18(weights=None)
+    torch.save(trained.state_dict(), tmp_path / "resnet18.pth")
+    network = load_weights(resnet18(weights=None, num_classes=7), tmp_path / "resnet18.pth")
+    torch.testing.assert_close(network.layer4[1].conv2.weight, trained.layer4[1].conv2.weight)
