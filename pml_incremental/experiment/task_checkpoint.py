@@ -19,7 +19,7 @@ from pml_incremental.storage import (
     write_generation,
 )
 from pml_incremental.strategies import Component
-from pml_incremental.trainers import IncrementalMixin, Teacher
+from pml_incremental.trainers import ResumableMixin, Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -71,25 +71,25 @@ class TaskCheckpoint:
         trainer: dict[str, Any] = state["trainer"]
         return trainer
 
-    def after_iteration(self, trainer: IncrementalMixin) -> None:
+    def after_iteration(self, trainer: ResumableMixin) -> None:
         """Save if it is time, or if the run was asked to stop, which it then does."""
         self._iterations += 1
         if self.stop.number is not None or self._is_due():
             self.save(trainer)
         self.stop.raise_if_asked()
 
-    def after_epoch(self, trainer: IncrementalMixin) -> None:
+    def after_epoch(self, trainer: ResumableMixin) -> None:
         """Save if it is time, or if training has ended."""
         self._epochs += 1
         if trainer.position[0] > self._last_epoch or self._is_due():
             self.save(trainer)
 
-    def after_failure(self, trainer: IncrementalMixin, error: Exception) -> None:
+    def after_failure(self, trainer: ResumableMixin, error: Exception) -> None:
         """Save the state before the iteration that failed."""
         logger.warning("training failed (%s); saving the state before it", type(error).__name__)
         self.save(trainer)
 
-    def save(self, trainer: IncrementalMixin) -> None:
+    def save(self, trainer: ResumableMixin) -> None:
         """Write the file; if that cannot be done, say so."""
         models = {} if self._teacher is None else self._teacher.models()
         state = {

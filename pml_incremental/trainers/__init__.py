@@ -6,12 +6,13 @@ from pml_incremental.trainers.incremental_metric_loss import IncrementalMetricLo
 from pml_incremental.trainers.incremental_mixin import (
     Compared,
     IncrementalMixin,
-    NonFiniteLossError,
     Penalty,
 )
 from pml_incremental.trainers.incremental_train_with_classifier import (
     IncrementalTrainWithClassifier,
 )
+from pml_incremental.trainers.non_finite import NonFiniteLossError
+from pml_incremental.trainers.resumable_mixin import ResumableMixin
 from pml_incremental.trainers.step_observer import StepObserver
 from pml_incremental.trainers.teacher import Teacher
 
@@ -24,6 +25,7 @@ __all__ = [
     "IncrementalTrainWithClassifier",
     "NonFiniteLossError",
     "Penalty",
+    "ResumableMixin",
     "StepObserver",
     "Teacher",
 ]

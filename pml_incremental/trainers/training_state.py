@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from pml_incremental.trainers.plain_attributes import plain_attributes, set_plain_attributes
 from pml_incremental.trainers.random_state import random_state, restore_random_state
 
 if TYPE_CHECKING:
-    from pml_incremental.trainers.incremental_mixin import IncrementalMixin
+    from pml_incremental.trainers.resumable_mixin import ResumableMixin
 
 
-def training_state(trainer: IncrementalMixin) -> dict[str, Any]:
+def training_state(trainer: ResumableMixin) -> dict[str, Any]:
     """Models, losses, miners, optimizers, schedulers, batches and random streams of a trainer.
 
     Args:
@@ -41,7 +40,7 @@ def training_state(trainer: IncrementalMixin) -> dict[str, Any]:
     }
 
 
-def load_training_state(trainer: IncrementalMixin, state: Mapping[str, Any]) -> None:
+def load_training_state(trainer: ResumableMixin, state: Mapping[str, Any]) -> None:
     """Take back what :func:`training_state` gave, random streams last.
 
     Args:
@@ -65,36 +64,14 @@ def load_training_state(trainer: IncrementalMixin, state: Mapping[str, Any]) -> 
     restore_random_state(state["random"])
 
 
-def gradients_are_finite(trainer: IncrementalMixin, loss: torch.Tensor) -> bool:
-    """Whether a loss and all gradients that came of it are finite, found in one look.
-
-    Args:
-        trainer: after its backward pass.
-        loss: a scalar.
-    """
-    gradients = [gradient for _, gradient in named_gradients(trainer)]
-    # The largest entry, as a sum of squares overflows earlier.
-    largest = torch._foreach_norm(gradients, torch.inf) if gradients else ()
-    found = torch.stack([loss.detach(), *(value.to(loss) for value in largest)])
-    return bool(torch.isfinite(found).all())
-
-
-def named_gradients(trainer: IncrementalMixin) -> Iterator[tuple[str, torch.Tensor]]:
-    """The gradients of all models and losses, by full parameter name."""
-    for owner, module in trainer.trained_modules().items():
-        for name, parameter in module.named_parameters():
-            if parameter.grad is not None and not parameter.grad.is_sparse:
-                yield f"{owner}.{name}", parameter.grad
-
-
-def _modules(trainer: IncrementalMixin) -> dict[str, dict[str, nn.Module]]:
+def _modules(trainer: ResumableMixin) -> dict[str, dict[str, nn.Module]]:
     miners = {
         name: miner for name, miner in trainer.mining_funcs.items() if isinstance(miner, nn.Module)
     }
     return {"models": trainer.models, "loss_funcs": trainer.loss_funcs, "mining_funcs": miners}
 
 
-def _helper_parts(trainer: IncrementalMixin) -> list[nn.Module]:
+def _helper_parts(trainer: ResumableMixin) -> list[nn.Module]:
     """Losses and miners with all modules in them."""
     helpers: Iterable[nn.Module] = [*trainer.loss_funcs.values(), *trainer.mining_funcs.values()]
     return [

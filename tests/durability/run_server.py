@@ -19,7 +19,7 @@ from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment import outputs, run, task_loop
 from pml_incremental.experiment.stop_signals import RunInterrupted
 from pml_incremental.storage import tensor_file
-from pml_incremental.trainers import IncrementalMixin
+from pml_incremental.trainers import ResumableMixin
 
 
 class Events:
@@ -43,7 +43,7 @@ class Events:
         """Let iterations, writing, syncing and moving files be events."""
         self._watch(os, "fsync")
         self._watch(os, "replace")
-        self._watch(IncrementalMixin, "train_iteration")
+        self._watch(ResumableMixin, "train_iteration")
         save = tensor_file.save_file
 
         def save_file(tensors, path, metadata):
