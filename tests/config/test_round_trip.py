@@ -20,7 +20,7 @@ from pml_incremental.config import (
 
 NAMES = st.text(string.ascii_letters + string.digits + "_-", min_size=1)
 # With a colon they would name code to import, which a config must allow.
-TEXT = st.text(st.characters(exclude_characters=":"))
+TEXT = st.text(st.characters(exclude_characters=":", codec="utf-8"))
 KEYS = TEXT.filter(bool)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**40), 2**40)
 JSON = st.recursive(

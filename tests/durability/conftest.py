@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,14 @@ class RunServer:
     def run(self, values, **options):
         self.start(values, **options)
         return self.wait()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heeded_sigint():
+    """A process started in the background of a shell ignores SIGINT, and so do its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def _served():

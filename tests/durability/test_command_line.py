@@ -27,7 +27,8 @@ def config(make_values, tmp_path):
 
 
 def test_finished_run_says_so(config, capsys, monkeypatch):
-    monkeypatch.setattr(outputs, "_draw_metric", lambda *args: None)
+    monkeypatch.setattr(outputs, "draw_matrices", lambda *args: {})
+    monkeypatch.setattr(outputs, "_draw_over_time", lambda *args: None)
     monkeypatch.setattr(task_loop, "draw_retrievals", lambda *args: None)
     path = str(config())
     assert main(["run", "-q", path]) == 0
