@@ -147,7 +147,12 @@ def test_lwf_without_classifier_is_refused_before_anything_is_learned(tmp_path, 
 
 
 def test_a_term_comes_once(tmp_path, tiny_config):
-    config = tiny_config(tmp_path, strategies=[{"correlation+my_strategies:another": {}}], tasks=2)
+    config = tiny_config(
+        tmp_path,
+        strategies=[{"correlation+my_strategies:another": {}}],
+        tasks=2,
+        allow_imports=["my_strategies"],
+    )
     import sys
     import types
 
