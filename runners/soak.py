@@ -2,7 +2,9 @@
 
     python runners/soak.py --tasks 200
 
-prints a line for every tenth of the tasks and ends with 1 if memory or open files grew.
+prints a line for every tenth of the tasks and ends with 1 if one of them grew. Two things have to
+grow: the task matrices, which have a row and a column per task, and the time of evaluation, which
+searches the galleries of all tasks seen so far. The first is allowed for, the second shown apart.
 """
 
 from __future__ import annotations
@@ -13,65 +15,96 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from pml_incremental import report
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment import run, task_loop
+from pml_incremental.experiment.measurements import Measurements
 from pml_incremental.experiment.stage import Stage
+from pml_incremental.experiment.student import Student
 from pml_incremental.experiment.task_loop import TaskLoop
 
-MEGABYTES_PER_HUNDRED_TASKS = 20
+BYTES_PER_MATRIX_ENTRY = 60  # a Python float and its place in a dictionary
+SPARE_MEGABYTES = 10
+LONGER = 1.2
 
 
 @dataclass
 class Reading:
-    """The process after a task."""
+    """The process after a task; times are CPU time."""
 
     task: int
-    seconds: float
+    learning: float
+    evaluating: float
     megabytes: float
     files: int
 
 
-def read_process(task: int, seconds: float) -> Reading:
+def read_process(task: int, learning: float, evaluating: float) -> Reading:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     megabytes = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-    return Reading(task, seconds, megabytes, len(os.listdir("/proc/self/fd")))
+    return Reading(task, learning, evaluating, megabytes, len(os.listdir("/proc/self/fd")))
 
 
-def soak(tasks: int, folder: Path) -> tuple[list[Reading], ExperimentConfig]:
+class Watch:
+    """The task loop, with a reading after each task."""
+
+    def __init__(self) -> None:
+        self.readings: list[Reading] = []
+        self.metrics = 0
+        self.evaluating = 0.0
+        self.since = time.process_time()
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        learn, evaluate = TaskLoop.learn_and_measure, TaskLoop.evaluate
+
+        def evaluate_timed(loop: TaskLoop, student: Student, seen: int) -> Measurements:
+            before = time.process_time()
+            found = evaluate(loop, student, seen)
+            self.evaluating = time.process_time() - before
+            self.metrics = len(found)
+            return found
+
+        def learn_and_read(loop: TaskLoop, stage: Stage, *rest: Any) -> Measurements:
+            self.since = time.process_time()
+            found = learn(loop, stage, *rest)
+            spent = time.process_time() - self.since - self.evaluating
+            self.readings.append(read_process(stage.task.number, spent, self.evaluating))
+            return found
+
+        with (
+            patch.object(TaskLoop, "learn_and_measure", learn_and_read),
+            patch.object(TaskLoop, "evaluate", evaluate_timed),
+        ):
+            yield
+
+
+def soak(tasks: int, folder: Path) -> Watch:
     """Run so many tasks of two classes and read the process after each."""
-    config = make_config(tasks, folder)
-    readings: list[Reading] = []
-    since = time.perf_counter()
-    learn = TaskLoop.learn_and_measure
-
-    def learn_and_read(loop: TaskLoop, stage: Stage, *arguments: object) -> object:
-        nonlocal since
-        found = learn(loop, stage, *arguments)
-        now = time.perf_counter()
-        readings.append(read_process(stage.task.number, now - since))
-        since = now
-        return found
-
-    TaskLoop.learn_and_measure = learn_and_read
+    watch = Watch()
     # A picture of so many tasks would show nothing.
-    for name in ("plot_task_matrix", "plot_task_curves"):
-        setattr(report, name, lambda *_, **__: None)
-    task_loop.draw_retrievals = lambda *_: None
-    try:
-        result = run(config, progress=False)
-    finally:
-        TaskLoop.learn_and_measure = learn
+    with (
+        watch.on(),
+        patch.object(report, "plot_task_matrix"),
+        patch.object(report, "plot_task_curves"),
+        patch.object(task_loop, "draw_retrievals"),
+    ):
+        result = run(make_config(tasks, folder), progress=False)
     (matrices,) = result.strategies.values()
     values = matrices["own/recall_at_1"].values
     assert values.shape == (tasks + 1, tasks)
     assert np.isfinite(values).all()
-    return readings, config
+    return watch
 
 
 def make_config(tasks: int, folder: Path) -> ExperimentConfig:
@@ -104,27 +137,46 @@ def make_config(tasks: int, folder: Path) -> ExperimentConfig:
     )
 
 
-def growth(readings: list[Reading]) -> tuple[float, int]:
-    """Megabytes and open files that came after the first quarter, which fills the caches."""
-    first, last = readings[len(readings) // 4], readings[-1]
-    return last.megabytes - first.megabytes, last.files - first.files
+def faults(watch: Watch) -> list[str]:
+    """What grew after the first quarter, which fills the caches."""
+    readings = watch.readings
+    quarter = len(readings) // 4
+    first, last = readings[quarter], readings[-1]
+    entries = watch.metrics * len(readings) * (last.task - first.task)
+    matrices = entries * BYTES_PER_MATRIX_ENTRY / 2**20
+    grown = last.megabytes - first.megabytes
+    early, late = (
+        median(r.learning for r in part)
+        for part in (readings[quarter : 2 * quarter], readings[-quarter:])
+    )
+    print(f"after the first quarter: {grown:+.1f} MB, of which the matrices {matrices:+.1f}")
+    print(f"learning a task, second and last quarter: {early:.2f} s, {late:.2f} s of CPU time")
+    found = {
+        "memory": grown > matrices + SPARE_MEGABYTES,
+        "open files": last.files > first.files,
+        "time per task": late > LONGER * early,
+    }
+    return [what for what, has_grown in found.items() if has_grown]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", type=int, default=200)
     tasks = parser.parse_args().tasks
     logging.disable()  # so small a model tells nothing apart, and a warning says so each time
     with tempfile.TemporaryDirectory() as folder:
-        readings, _ = soak(tasks, Path(folder))
-    print("task  seconds  MB resident  open files")
-    for reading in readings[:: max(1, tasks // 10)]:
+        watch = soak(tasks, Path(folder))
+    print("task  learning s  evaluating s  MB resident  open files")
+    for reading in watch.readings[:: max(1, tasks // 10)]:
         print(
-            f"{reading.task:4} {reading.seconds:8.2f} {reading.megabytes:12.1f} {reading.files:11}"
+            f"{reading.task:4} {reading.learning:11.2f} {reading.evaluating:13.2f} "
+            f"{reading.megabytes:12.1f} {reading.files:11}"
         )
-    megabytes, files = growth(readings)
-    print(f"after the first quarter: {megabytes:+.1f} MB, {files:+} open files")
-    return int(files > 0 or megabytes > MEGABYTES_PER_HUNDRED_TASKS * tasks / 100)
+    grown = faults(watch)
+    print(f"grown: {', '.join(grown) or 'nothing'}")
+    return int(bool(grown))
 
 
 if __name__ == "__main__":
