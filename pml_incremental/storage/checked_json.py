@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pml_incremental.storage.errors import DamagedFileError
+from pml_incremental.storage.errors import check_format, damaged
 from pml_incremental.storage.whole_file import write_text_whole
 
 FORMAT = 1
@@ -44,18 +44,14 @@ def read_checked_json(path: Path, remedy: str) -> Any:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{path} is damaged: {error}; {remedy}") from error
+        raise damaged(path, error, remedy) from error
     if not isinstance(content, dict) or not _KEYS & content.keys():
         return content
     if content.keys() != _KEYS:
-        raise DamagedFileError(f"{path} is damaged: its keys are not those written; {remedy}")
-    if content["format"] != FORMAT:
-        raise DamagedFileError(
-            f"{path} has format {content['format']!r}, and this version reads {FORMAT}: it was "
-            f"written by a newer version, or is damaged; {remedy}"
-        )
+        raise damaged(path, "its keys are not those written", remedy)
+    check_format(content["format"], FORMAT, path, remedy)
     if _digest(content["values"]) != content["sha256"]:
-        raise DamagedFileError(f"{path} is damaged: it fails its checksum; {remedy}")
+        raise damaged(path, "it fails its checksum", remedy)
     return content["values"]
 
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pml_incremental.storage.errors import DamagedFileError
+from pml_incremental.storage.errors import check_format, damaged
 from pml_incremental.storage.whole_file import write_whole
 
 FORMAT = "1"
@@ -77,17 +77,13 @@ def read_tensor_file(path: Path, remedy: str) -> TensorFile:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, RuntimeError, TypeError, MemoryError) as error:
-        raise DamagedFileError(f"{path} is damaged: {error}; {remedy}") from error
+        raise damaged(path, error, remedy) from error
     if metadata is None:
         return TensorFile(tensors, None)
-    if metadata.get(_FORMAT_KEY) != FORMAT:
-        raise DamagedFileError(
-            f"{path} has format {metadata.get(_FORMAT_KEY)!r}, and this version reads {FORMAT}: it "
-            f"was written by a newer version, or is damaged; {remedy}"
-        )
+    check_format(metadata.get(_FORMAT_KEY), FORMAT, path, remedy)
     text = metadata.get(_STATE_KEY, "")
     if metadata.get(_SHA_KEY) != _digest(tensors, text):
-        raise DamagedFileError(f"{path} is damaged: it fails its checksum; {remedy}")
+        raise damaged(path, "it fails its checksum", remedy)
     return TensorFile(tensors, json.loads(text))
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment import run
-from pml_incremental.experiment.cross_model import cross_model
+from pml_incremental.experiment.details import examine
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.metrics import hit_at_k
 from pml_incremental.search import ExactSearch, Lookup
@@ -40,7 +40,8 @@ def finished(tmp_path_factory):
 
 
 def test_models_of_a_stage_give_what_was_measured(finished):
-    cross, reindexed = cross_model(FinishedRun(finished.folder), "finetune")
+    details = examine(FinishedRun(finished.folder), "finetune")
+    cross, reindexed = details.cross, details.reindexed
     measured = finished.strategies["finetune"]["own/recall_at_1"].values
     assert cross[0, 0] == pytest.approx(measured[1, 0])
     assert reindexed[2, 0] == pytest.approx(measured[3, 0])
