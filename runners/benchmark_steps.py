@@ -67,9 +67,9 @@ def steps(models: Models, images: Tensor, compiling: ExitStack) -> dict[str, Ste
     found: dict[str, Step] = {
         "plain": plain.forward_and_backward,
         "plain + teacher": step_and_teacher,
-        "ours": ours(models, images).forward_and_backward,
-        "ours, cached": ours(models, images, cache_teacher=True).forward_and_backward,
-        "ours, bf16": ours(models, images, precision="bf16").forward_and_backward,
+        "ours": ours(models, images).train_iteration,
+        "ours, cached": ours(models, images, cache_teacher=True).train_iteration,
+        "ours, bf16": ours(models, images, precision="bf16").train_iteration,
     }
     try:
         check_compiler()
@@ -78,7 +78,19 @@ def steps(models: Models, images: Tensor, compiling: ExitStack) -> dict[str, Ste
         return found
     fast = ours(models, images)
     compiling.enter_context(compiled(fast.models["trunk"], fast.teacher.trunk))
-    return {**found, "ours, compiled": fast.forward_and_backward}
+    return {**found, "ours, compiled": fast.train_iteration}
+
+
+class NeverDue:
+    """A checkpointer as a run has one, for which it is not yet time: iterations can be undone."""
+
+    def after_iteration(self, trainer: object) -> None:
+        pass
+
+    after_epoch = after_iteration
+
+    def after_failure(self, trainer: object, error: Exception) -> None:
+        pass
 
 
 def ours(models: Models, images: Tensor, **options: object) -> IncrementalMetricLoss:
@@ -96,7 +108,7 @@ def trainer(
     losses: dict[str, nn.Module] = {"metric_loss": TripletMarginLoss()}
     if "teacher" in options:
         losses["correlation_loss"] = CorrelationDistillationLoss()
-        options["progress"] = False
+        options |= {"progress": False, "checkpointer": NeverDue()}
     built = kind(
         models=own,
         optimizers={

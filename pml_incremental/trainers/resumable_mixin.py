@@ -280,7 +280,7 @@ class ResumableMixin(BaseTrainer):
         sums = {name: torch.as_tensor(loss).detach() for name, loss in self.losses.items()}
         for _ in range(batches - 1):
             self.zero_losses()
-            self.calculate_loss(self.get_batch())
+            self.calculate_loss(self.get_batch())  # type: ignore[call-arg]
             self.loss_tracker.update(self.loss_weights)
             self.scaling.scale(self.losses["total_loss"] / batches).backward()
             for name, loss in self.losses.items():

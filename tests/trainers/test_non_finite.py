@@ -232,3 +232,18 @@ def test_schedulers_by_iteration_step_with_the_optimizers():
     trainer.train()
     assert trainer.skipped_batches == 1
     assert optimizer.param_groups[0]["lr"] == 0.1 / 2**3
+
+
+class HugeLoss(ContrastiveLoss):
+    """Its gradient is finite and has a square that is not."""
+
+    def forward(self, embeddings, *arguments, **kwargs):
+        return 1e25 * super().forward(embeddings, *arguments, **kwargs)
+
+
+def test_gradients_whose_squares_overflow_are_finite():
+    trainer = build(Images(), HugeLoss(), iterations_per_epoch=1)
+    trainer.train()
+    weight = trainer.models["embedder"].weight.grad
+    assert weight.isfinite().all()
+    assert weight.square().sum().isinf()
