@@ -44,8 +44,8 @@ class IncrementalMixin(ResumableMixin):
         teacher: the model to learn beside, or None for the first task.
         teacher_precision: that the teacher computes in; default: the student's ``precision``.
         cache_teacher: compute the teacher's embeddings of all images once, before the first epoch,
-            and look them up by index. The images must always be the same: a random transform is
-            refused.
+            and look them up by index. The teacher must not change, and the images always be the
+            same: a random transform is refused.
         cache_folder: where the cached embeddings lie, in a mapped file; default: in memory.
         compares: distillation losses that compare something other than embeddings, by name:
             ``"logits"`` of both, or the student's embeddings with the teacher's ``"features"``,
@@ -153,7 +153,7 @@ class IncrementalMixin(ResumableMixin):
         shown = tqdm(batches, desc=title, disable=not self.progress, leave=False)
         outputs = (compute(self.teacher, self.data_and_label_getter(batch)[0]) for batch in shown)
         if "features" not in kinds:
-            outputs = ((embeddings, features[:, :0]) for embeddings, features in outputs)
+            outputs = ((embeddings, embeddings[:, :0]) for embeddings, _ in outputs)
         cache = TeacherCache.of(outputs, len(self.dataset), self.cache_folder)
         restore_random_state(before)
         return cache
