@@ -1,31 +1,35 @@
-"""Speed as ratios within one run: ``python runners/benchmark.py [PART]``.
+"""Speed as ratios within one run: ``python runners/benchmark.py [PART ...] [--json FILE]``.
 
-Parts: ``evaluation``, ``large-batches``, ``fecd-steps``; without one, losses and training steps.
+Parts: ``losses``, ``step``, ``evaluation``, ``large-batches``, ``fecd-steps``; without one, the
+first two.
 """
 
 from __future__ import annotations
 
-import platform
-import sys
+import argparse
+import os
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from in_turn import ROUNDS, compare
-from pytorch_metric_learning.losses import TripletMarginLoss
-from pytorch_metric_learning.trainers import MetricLossOnly
+from in_turn import ROUNDS, compare, processor, write_json
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
 from torchvision.models import resnet18
 
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.functional import correlation_distillation
 from pml_incremental.losses import CorrelationDistillationLoss, FeatureEstimationLoss
-from pml_incremental.models import SmallConvNet, remove_classification_head
-from pml_incremental.trainers import IncrementalMetricLoss, Teacher
 
 TEMPERATURE = 4.0
 PRIOR_MODELS = 10
+SECTIONS = {
+    "step": "benchmark_steps:benchmark_steps",
+    "evaluation": "benchmark_evaluation:benchmark_evaluation",
+    "large-batches": "benchmark_large_batches:benchmark_large_batches",
+    "fecd-steps": "benchmark_fecd_steps:benchmark_fecd_steps",
+}
 
 
 def loop_over_anchors(student: Tensor, teacher: Tensor) -> Tensor:
@@ -72,49 +76,6 @@ def benchmark_loss() -> None:
     )
 
 
-def benchmark_step(name: str, trunk: nn.Module, width: int, images: Tensor, rounds: int) -> None:
-    labels = torch.arange(80) % 20
-    models = {"trunk": trunk, "embedder": nn.Linear(width, 128)}
-    teacher = Teacher.snapshot(models)
-
-    def trainer(trainer_class: type, **kwargs: object) -> MetricLossOnly:
-        losses: dict[str, nn.Module] = {"metric_loss": TripletMarginLoss()}
-        if "teacher" in kwargs:
-            losses["correlation_loss"] = CorrelationDistillationLoss(TEMPERATURE)
-        built = trainer_class(
-            models=dict(models),
-            optimizers={
-                f"{name}_optimizer": torch.optim.Adam(model.parameters(), lr=1e-6)
-                for name, model in models.items()
-            },
-            batch_size=80,
-            loss_funcs=losses,
-            dataset=TensorDataset(images, labels),
-            dataloader_num_workers=0,
-            data_device=torch.device("cpu"),
-            **kwargs,
-        )
-        built.initialize_dataloader()
-        built.set_to_train()
-        built.epoch, built.iteration = 1, 0
-        return built
-
-    plain, ours = trainer(MetricLossOnly), trainer(IncrementalMetricLoss, teacher=teacher)
-
-    def plain_step_and_teacher() -> None:
-        plain.forward_and_backward()
-        teacher.embed(images)
-
-    compare(
-        f"incremental step / (plain PML step + teacher forward), {name}",
-        ours.forward_and_backward,
-        plain_step_and_teacher,
-        "<= 1.05",
-        rounds,
-        calls=1,
-    )
-
-
 def benchmark_estimation() -> None:
     student = torch.randn(80, 512, requires_grad=True)
     teacher = torch.randn(80, 512)
@@ -146,33 +107,39 @@ def benchmark_estimation() -> None:
     compare(title, forward_pass, estimation, ">= 0.5, as ten would be 5", rounds=5, calls=1)
 
 
-def main() -> None:
-    if sys.argv[1:] == ["evaluation"]:
-        from benchmark_evaluation import benchmark_evaluation
-
-        benchmark_evaluation()
-        return
-    if sys.argv[1:] == ["large-batches"]:
-        from benchmark_large_batches import benchmark_large_batches
-
-        benchmark_large_batches()
-        return
-    if sys.argv[1:] == ["fecd-steps"]:
-        from benchmark_fecd_steps import benchmark_fecd_steps
-
-        benchmark_fecd_steps()
-        return
-    torch.manual_seed(0)
-    print(
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__}, medians of {ROUNDS} rounds run in turn"
-    )
+def benchmark_losses() -> None:
+    print(f"medians of {ROUNDS} rounds run in turn")
     benchmark_loss()
     benchmark_estimation()
-    resnet = remove_classification_head(resnet18(weights=None))
-    benchmark_step("ResNet-18 at 64 px", resnet, 512, torch.randn(80, 3, 64, 64), rounds=20)
-    small = SmallConvNet()
-    benchmark_step("SmallConvNet at 32 px", small, 96, torch.randn(80, 1, 32, 32), rounds=60)
+
+
+def section(name: str) -> Callable[[], None]:
+    """What a part of the command line runs, imported only then."""
+    if name == "losses":
+        return benchmark_losses
+    module, function = SECTIONS[name].split(":")
+    found: Callable[[], None] = getattr(import_module(module), function)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
+    options = parser.parse_args()
+    unknown = set(options.parts) - {"losses", *SECTIONS}
+    if unknown:
+        parser.error(f"no part {', '.join(unknown)}; there are losses, {', '.join(SECTIONS)}")
+    load = os.getloadavg()
+    print(
+        f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"load average {load[0]:.1f}"
+    )
+    for part in options.parts or ["losses", "step"]:
+        torch.manual_seed(0)
+        section(part)()
+        if options.json is not None:  # part by part, as some take long
+            write_json(options.json, load)
 
 
 if __name__ == "__main__":

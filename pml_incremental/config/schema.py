@@ -62,12 +62,15 @@ class ModelSpecs(_Section):
         classifier: embeddings to logits; only for trainers that use one.
         channels_last: keep the weights of convolutions in that memory layout: often much faster,
             also on a CPU; the same results up to rounding.
+        compile: let torch.compile make kernels of the trunks of model and teacher for training;
+            needs a C++ compiler. The same results up to rounding.
     """
 
     trunk: Object
     embedder: Object | None = None
     classifier: Object | None = None
     channels_last: StrictBool = False
+    compile: StrictBool = False
 
 
 class RecordSpecs(_Section):

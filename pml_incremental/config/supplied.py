@@ -51,6 +51,7 @@ SUPPLIED: dict[str, dict[str, str]] = {
         "gradient_clippers": _BY_KEY.format("grad_clip_norm"),
         "data_device": _BY_KEY.format("device"),
         "teacher": "the model of the task before",
+        "cache_folder": "the task's folder",
         "compares": "set by the strategy",
         "penalties": "set by the strategy",
         "observers": "set by the strategy",

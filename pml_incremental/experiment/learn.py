@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from pml_incremental.experiment.assembly import batch_size, build_optimizers, bu
 from pml_incremental.experiment.loss_terms import loss_terms
 from pml_incremental.experiment.student import Student
 from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
+from pml_incremental.models import compiled
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies import Component
 from pml_incremental.trainers import Teacher
@@ -69,6 +71,7 @@ def learn_task(
         gradient_clippers=_gradient_clippers(config, student),
         data_device=student.device,
         teacher=teacher,
+        cache_folder=checkpoint.file.parent,
         checkpointer=checkpoint,
         description=description,
         progress=progress,
@@ -77,7 +80,9 @@ def learn_task(
     num_epochs = epochs_of(config, task.number)
     moving = teacher if any(component.moves_teacher for component in components) else None
     state = checkpoint.resume(components, moving, num_epochs)
-    with checkpoint.stop.waiting():
+    trunks = [student.models["trunk"], *([] if teacher is None else [teacher.trunk])]
+    compiling = compiled(*trunks) if config.models.compile else nullcontext()
+    with compiling, checkpoint.stop.waiting():
         trainer.train(num_epochs=num_epochs, state=state)
     if trainer.skipped_batches:
         logger.warning("%s: %d batches skipped in all", description, trainer.skipped_batches)

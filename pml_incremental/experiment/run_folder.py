@@ -24,7 +24,7 @@ from pml_incremental.storage import (
 # These may change between two starts of one run: they decide neither data nor training.
 _FREE_KEYS = ("output", "strategies", "threads", "checkpoint", "allow_imports", "records")
 # Keys that runs of earlier versions lack, with what they did.
-_FORMER = {"deterministic": False}
+_FORMER: dict[str, Any] = {"deterministic": False, "models": {"compile": False}}
 
 
 class RunFolder:
@@ -131,4 +131,6 @@ def _check_same_run(path: Path, stored: Mapping[str, Any], config: Mapping[str, 
 
 
 def _value(config: Mapping[str, Any], key: str) -> Any:
-    return config.get(key, _FORMER.get(key))
+    former = _FORMER.get(key)
+    value = config.get(key, former)
+    return {**former, **value} if isinstance(former, dict) else value

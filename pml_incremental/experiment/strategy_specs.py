@@ -25,7 +25,8 @@ def build_strategy(config: ExperimentConfig, spec: ObjectSpec) -> Strategy:
     """The strategy that a config names.
 
     Raises:
-        ConfigError: if it needs a classifier and the config has none.
+        ConfigError: if it needs a classifier and the config has none, or changes a teacher whose
+            embeddings are to be cached.
     """
     strategy: Strategy = spec.build("strategy")
     if strategy.needs_classifier and config.models.classifier is None:
@@ -35,6 +36,13 @@ def build_strategy(config: ExperimentConfig, spec: ObjectSpec) -> Strategy:
                 "add models.classifier (GrowingClassifier), its optimizer, "
                 "loss_funcs.classifier_loss and the trainer IncrementalTrainWithClassifier, or "
                 "leave it out"
+            ]
+        )
+    if strategy.moves_teacher and config.trainer.kwargs.get("cache_teacher"):
+        raise ConfigError(
+            [
+                f"strategies: {spec.class_name} moves the teacher, whose embeddings cannot be "
+                "cached then; leave it out, or trainer's cache_teacher"
             ]
         )
     return strategy

@@ -27,6 +27,7 @@ from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
 from pml_incremental.experiment.student import Student
 from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
 from pml_incremental.experiment.trained import trained_model
+from pml_incremental.experiment.training_checks import check_training
 from pml_incremental.experiment.training_images import training_images
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.records import RecordWriter
@@ -60,6 +61,7 @@ class TaskLoop:
         device = choose_device(config.device)
         seed_everything(config.seed)
         scenario = build_scenario(config)
+        check_training(config, scenario)
         folder = RunFolder(Path(config.output) / config.name, config.to_yaml_dict())
         folder.write_json("environment.json", describe_environment(device))
         tester = config.tester.build("tester", data_device=device, dataloader_num_workers=0)

@@ -1,6 +1,7 @@
 """Trunks, embedders and classifiers."""
 
 from pml_incremental.models.bn_inception import BNInception
+from pml_incremental.models.compilation import check_compiler, compiled
 from pml_incremental.models.efficientnet_lite import efficientnet_lite0
 from pml_incremental.models.flat_tensors import tensors_under
 from pml_incremental.models.growing_classifier import GrowingClassifier
@@ -17,6 +18,8 @@ __all__ = [
     "BNInception",
     "GrowingClassifier",
     "SmallConvNet",
+    "check_compiler",
+    "compiled",
     "copy_leading_block",
     "efficientnet_lite0",
     "load_weights",

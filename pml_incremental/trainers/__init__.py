@@ -11,10 +11,13 @@ from pml_incremental.trainers.incremental_mixin import (
 from pml_incremental.trainers.incremental_train_with_classifier import (
     IncrementalTrainWithClassifier,
 )
+from pml_incremental.trainers.mixed_precision import Precision
 from pml_incremental.trainers.non_finite import NonFiniteLossError
 from pml_incremental.trainers.resumable_mixin import ResumableMixin
 from pml_incremental.trainers.step_observer import StepObserver
 from pml_incremental.trainers.teacher import Teacher
+from pml_incremental.trainers.teacher_cache import TeacherCache
+from pml_incremental.trainers.unchanging_images import check_unchanging
 
 __all__ = [
     "Checkpointer",
@@ -25,7 +28,10 @@ __all__ = [
     "IncrementalTrainWithClassifier",
     "NonFiniteLossError",
     "Penalty",
+    "Precision",
     "ResumableMixin",
     "StepObserver",
     "Teacher",
+    "TeacherCache",
+    "check_unchanging",
 ]

@@ -43,7 +43,7 @@ class BatchOrder(BatchSampler):
         self.taken = 0
         self._seed = 0
         self._goes_on = False
-        self._pass_before: dict[str, Any] = {}
+        self._before_pass: dict[str, Any] | None = None
 
     def __iter__(self) -> Iterator[list[Any]]:
         if not self._goes_on:
@@ -86,19 +86,20 @@ class BatchOrder(BatchSampler):
         for sampler, attributes in zip(self._samplers(), state["samplers"], strict=True):
             set_plain_attributes(sampler, attributes)
 
-    def mark(self) -> tuple[list[list[int]], int]:
-        """Where it is now, for :meth:`back_to`."""
-        return self.order, self.taken
+    def mark(self) -> int:
+        """Where it is now, for :meth:`back_to`; earlier marks are of no use any more."""
+        self._before_pass = None
+        return self.taken
 
-    def back_to(self, mark: tuple[list[list[int]], int]) -> None:
-        """Forget what was taken since a mark, which lies one batch back at most."""
-        if self.order is mark[0]:
-            self.taken = mark[1]
-        else:
-            self.load_state_dict(self._pass_before)
+    def back_to(self, mark: int) -> None:
+        """Forget what was taken since the last mark, also if passes began since."""
+        if self._before_pass is not None:
+            self.load_state_dict(self._before_pass)
+        self.taken = mark
 
     def _begin_pass(self) -> None:
-        self._pass_before = self.state_dict()
+        if self._before_pass is None:
+            self._before_pass = self.state_dict()
         self.order = [[int(index) for index in batch] for batch in self.batches]
         self.taken = 0
         self._seed = int(torch.randint(2**62, ())) if self.seeded else 0

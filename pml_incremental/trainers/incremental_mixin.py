@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
 from pytorch_metric_learning.utils import common_functions as c_f
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
+from pml_incremental.trainers.loading import to_device
+from pml_incremental.trainers.mixed_precision import Autocast, Precision
+from pml_incremental.trainers.random_state import random_state, restore_random_state
 from pml_incremental.trainers.resumable_mixin import ResumableMixin
 from pml_incremental.trainers.step_observer import StepObserver
 from pml_incremental.trainers.teacher import Teacher
+from pml_incremental.trainers.teacher_cache import TeacherCache
+from pml_incremental.trainers.unchanging_images import check_unchanging
 
 #: A scalar that depends on the parameters of models and loss functions, given by name.
 Penalty: TypeAlias = Callable[[Mapping[str, nn.Module]], Tensor]
@@ -34,6 +42,11 @@ class IncrementalMixin(ResumableMixin):
 
     Args:
         teacher: the model to learn beside, or None for the first task.
+        teacher_precision: that the teacher computes in; default: the student's ``precision``.
+        cache_teacher: compute the teacher's embeddings of all images once, before the first epoch,
+            and look them up by index. The teacher must not change, and the images always be the
+            same: a random transform is refused.
+        cache_folder: where the cached embeddings lie, in a mapped file; default: in memory.
         compares: distillation losses that compare something other than embeddings, by name:
             ``"logits"`` of both, or the student's embeddings with the teacher's ``"features"``,
             which are its embeddings followed by the output of its trunk.
@@ -44,14 +57,18 @@ class IncrementalMixin(ResumableMixin):
         **kwargs: the arguments of :class:`ResumableMixin` and of the PML trainer.
 
     Raises:
-        ValueError: if a loss compares logits and there is no classifier, or a penalty is named as
-            a loss.
+        ValueError: if a loss compares logits and there is no classifier, a penalty is named as a
+            loss, or a subset_batch_miner would leave cached embeddings without their images; while
+            training, if the teacher is to be cached and the images are not always the same.
     """
 
     def __init__(
         self,
         *args: Any,
         teacher: Teacher | None = None,
+        teacher_precision: Precision | None = None,
+        cache_teacher: bool = False,
+        cache_folder: str | Path | None = None,
         compares: Mapping[str, Compared] | None = None,
         penalties: Mapping[str, Penalty] | None = None,
         observers: Sequence[StepObserver] = (),
@@ -59,6 +76,9 @@ class IncrementalMixin(ResumableMixin):
         **kwargs: Any,
     ) -> None:
         self.teacher = teacher
+        self.cache_teacher = cache_teacher
+        self.cache_folder = cache_folder
+        self.teacher_cache: TeacherCache | None = None
         self.compares = dict(compares or {})
         self.penalties = dict(penalties or {})
         self.observers = tuple(observers)
@@ -67,6 +87,9 @@ class IncrementalMixin(ResumableMixin):
             freeze_trunk_batchnorm = teacher is not None
         kwargs["freeze_trunk_batchnorm"] = freeze_trunk_batchnorm
         super().__init__(*args, **kwargs)
+        self.teacher_autocast = self.autocast
+        if teacher_precision is not None:
+            self.teacher_autocast = Autocast(teacher_precision, torch.device(self.data_device))
 
     def custom_setup(self) -> None:
         """Give the penalties their places among the losses."""
@@ -80,7 +103,19 @@ class IncrementalMixin(ResumableMixin):
         taken = [name for name in self.penalties if name in self.loss_funcs]
         if taken:
             raise ValueError(f"{' and '.join(taken)} is both a loss and a penalty: rename one")
+        if self.cache_teacher and "subset_batch_miner" in self.mining_funcs:
+            raise ValueError(
+                "a subset_batch_miner takes images out of a batch, whose cached embeddings could "
+                "not be told any more: leave out the miner, or cache_teacher"
+            )
         self.loss_names += list(self.penalties)
+
+    def initialize_dataloader(self) -> None:
+        """As PML's; the teacher's embeddings of all images are computed here, if at all."""
+        wanted = self.cache_teacher and self.teacher is not None and self.wanted_losses()
+        if wanted and self.teacher_cache is None:
+            self.teacher_cache = self.fill_cache()
+        super().initialize_dataloader()
 
     def modify_schema(self) -> None:
         """Let the losses that PML does not know in, as distillation losses."""
@@ -91,8 +126,9 @@ class IncrementalMixin(ResumableMixin):
 
     def calculate_loss(self, curr_batch: tuple[Tensor, Tensor]) -> None:  # type: ignore[override]
         """The PML trainer's losses, then the distillation losses on the same embeddings."""
-        super().calculate_loss(curr_batch)  # type: ignore[call-arg]
-        data, labels = curr_batch
+        device = torch.device(self.data_device)
+        data, labels = (to_device(part, device) for part in curr_batch)
+        super().calculate_loss((data, labels))  # type: ignore[call-arg]
         embeddings, self.last_embeddings = self.last_embeddings, None
         assert embeddings is not None
         if self.teacher is not None and self.distillation_losses:
@@ -101,29 +137,64 @@ class IncrementalMixin(ResumableMixin):
             if self.loss_weights[name] != 0:
                 self.losses[name] = penalty(self.trained_modules())
 
-    def compute_distillation(
-        self, teacher: Teacher, embeddings: Tensor, data: Tensor, labels: Tensor
-    ) -> dict[str, Tensor]:
-        """Every distillation loss whose weight is not 0, by name."""
-        wanted = {
+    def fill_cache(self) -> TeacherCache:
+        """The teacher's outputs for all images, without a change to the random streams."""
+        assert self.teacher is not None
+        check_unchanging(self.dataset)
+        compute, kinds = self.teacher_outputs, self.wanted_losses().values()
+        before = random_state()
+        batches = DataLoader(
+            self.dataset,
+            self.batch_size,
+            num_workers=self.dataloader_num_workers,
+            collate_fn=self.collate_fn,
+        )
+        title = f"{self.description} · teacher"
+        shown = tqdm(batches, desc=title, disable=not self.progress, leave=False)
+        outputs = (compute(self.teacher, self.data_and_label_getter(batch)[0]) for batch in shown)
+        if "features" not in kinds:
+            outputs = ((embeddings, embeddings[:, :0]) for embeddings, _ in outputs)
+        cache = TeacherCache.of(outputs, len(self.dataset), self.cache_folder)
+        restore_random_state(before)
+        return cache
+
+    def wanted_losses(self) -> dict[str, Compared]:
+        """The distillation losses whose weight is not 0, and what they compare, by name."""
+        return {
             name: self.compares.get(name, "embeddings")
             for name in self.distillation_losses
             if self.loss_weights.get(name, 1) != 0
         }
+
+    def compute_distillation(
+        self, teacher: Teacher, embeddings: Tensor, data: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
+        """Every distillation loss whose weight is not 0, by name."""
+        wanted = self.wanted_losses()
         if not wanted:
             return {}
-        images = c_f.to_device(data, device=self.data_device, dtype=self.dtype)
-        targets, features = teacher.embed_with_features(images)
+        targets, features = self.teacher_outputs(teacher, data)
         pairs = {"embeddings": (embeddings, targets)}
         if "features" in wanted.values():
             pairs["features"] = embeddings, torch.cat([targets, features], dim=1)
         if "logits" in wanted.values():
-            pairs["logits"] = self.models["classifier"](embeddings), teacher.classify(targets)
+            logits = self.autocast(self.models["classifier"], embeddings)
+            pairs["logits"] = logits, self.teacher_autocast(teacher.classify, targets)
         losses = {}
         for name, kind in wanted.items():
             student, target = pairs[kind]
             losses[name] = self.loss_funcs[name](student, labels, ref_emb=target)
         return losses
+
+    def teacher_outputs(self, teacher: Teacher, data: Tensor) -> tuple[Tensor, Tensor]:
+        """The teacher's embeddings of a batch and its trunk's output, computed or looked up."""
+        if self.teacher_cache is not None:
+            device = torch.device(self.data_device)
+            found = self.teacher_cache.look_up(self.batch_order.last_taken)
+            return to_device(found[0], device), to_device(found[1], device)
+        images = c_f.to_device(data, device=self.data_device, dtype=self.dtype)
+        computed: tuple[Tensor, Tensor] = self.teacher_autocast(teacher.embed_with_features, images)
+        return computed
 
     def compute_embeddings(self, data: Tensor) -> Tensor:
         """The student's embeddings, kept until the distillation losses have seen them."""
@@ -132,13 +203,17 @@ class IncrementalMixin(ResumableMixin):
         return embeddings
 
     def backward(self) -> None:
-        """Back-propagate, and tell the observers."""
+        """Back-propagate, and tell the observers if there will be a step."""
         super().backward()
+        if self.has_overflowed:
+            return
         for observer in self.observers:
             observer.before_step(self.trained_modules())
 
     def step_optimizers(self) -> None:
         """Step, and tell the observers."""
         super().step_optimizers()
+        if not self.has_stepped:
+            return
         for observer in self.observers:
             observer.after_step(self.trained_modules(), self.teacher)

@@ -24,12 +24,22 @@ class IncrementalTrainWithClassifier(IncrementalMixin, TrainWithClassifier):
         ValueError: while training, if a label has no output in the classifier.
     """
 
+    def calculate_loss(self, curr_batch: tuple[Tensor, Tensor]) -> None:  # type: ignore[override]
+        """The PML trainer's losses, then the distillation losses on the same embeddings."""
+        # While labels are on the CPU, as a GPU would have to be waited for.
+        self.largest_label = int(curr_batch[1].max())
+        super().calculate_loss(curr_batch)
+
+    def maybe_get_logits(self, embeddings: Tensor) -> Any:
+        """The classifier's logits in the trainer's precision, if its loss has a weight."""
+        return self.autocast(super().maybe_get_logits, embeddings)
+
     def maybe_get_classifier_loss(self, logits: Tensor | None, labels: Tensor) -> Any:
         """The classifier's loss, if it has a weight."""
-        if logits is not None and int(labels.max()) >= logits.shape[1]:
+        if logits is not None and self.largest_label >= logits.shape[1]:
             raise ValueError(
                 f"the classifier has {logits.shape[1]} outputs but the task has the label "
-                f"{int(labels.max())}: call classifier.grow(num_classes) with the number of all "
+                f"{self.largest_label}: call classifier.grow(num_classes) with the number of all "
                 "classes seen so far before building its optimizer"
             )
         return super().maybe_get_classifier_loss(logits, labels)

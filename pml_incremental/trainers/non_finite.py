@@ -19,24 +19,76 @@ REMEDY = (
 
 
 class NonFiniteLossError(ValueError):
-    """A loss or gradient became NaN or infinite; the weights are those of before the iteration."""
+    """A loss or gradient became NaN or infinite.
+
+    The weights are those of before the iteration, unless the message says otherwise.
+    """
 
 
-def check_finite(trainer: ResumableMixin) -> None:
-    """Refuse a total loss, and gradients that came of it, that are not finite.
+class FiniteCheck:
+    """Refuses a total loss, or gradients that came of it, that are not finite.
+
+    Every look at them waits for the device. With an interval above 1 they are looked at together,
+    when the steps were taken already.
 
     Args:
-        trainer: after its backward pass.
+        every: iterations between two looks, at least 1.
 
     Raises:
-        NonFiniteLossError: with each loss's value and the images of the batch.
+        ValueError: if every is below 1.
     """
-    loss = trainer.losses["total_loss"].detach()
-    gradients = [gradient for _, gradient in _named_gradients(trainer)]
-    # The largest entry, as a sum of squares overflows earlier; all in one look at the device.
-    largest = torch._foreach_norm(gradients, torch.inf) if gradients else ()
-    if not torch.isfinite(torch.stack([loss, *(value.to(loss) for value in largest)])).all():
-        raise NonFiniteLossError(_describe(trainer))
+
+    def __init__(self, every: int = 1) -> None:
+        if every < 1:
+            raise ValueError(f"check_finite_every must be at least 1 iteration, got {every}")
+        self.every = every
+        self._pending: list[Tensor] = []
+
+    def before_step(self, trainer: ResumableMixin) -> bool:
+        """Whether loss and gradients are finite; True if that is to be seen later.
+
+        Args:
+            trainer: after its backward pass.
+        """
+        if self.every == 1:
+            # Lengths take a tenth of the time; but the square of what is finite may overflow.
+            return bool(_are_finite(trainer, 2.0)) or bool(_are_finite(trainer, torch.inf))
+        self._pending.append(_are_finite(trainer, torch.inf))
+        return True
+
+    def after_step(self, trainer: ResumableMixin) -> None:
+        """Look at what was put off, if it is time."""
+        if len(self._pending) >= self.every:
+            self.settle(trainer)
+
+    def settle(self, trainer: ResumableMixin) -> None:
+        """Look at what was put off, as someone is about to rely on the weights.
+
+        Raises:
+            NonFiniteLossError: if one of them was not finite.
+        """
+        pending, self._pending = self._pending, []
+        if pending and not bool(torch.stack(pending).all()):
+            raise NonFiniteLossError(
+                f"a loss or gradient was not finite in one of the {len(pending)} iterations up to "
+                f"iteration {trainer.iteration + 1} of epoch {trainer.epoch}, and the weights are "
+                "spoilt. Go on from the last checkpoint, with check_finite_every: 1 to be told "
+                "which, where, and of which images"
+            )
+
+
+def is_finite(loss: Tensor) -> bool:
+    """Whether a loss is a number."""
+    return bool(loss.detach().isfinite())
+
+
+def non_finite_error(trainer: ResumableMixin) -> NonFiniteLossError:
+    """The error with each loss's value and the images of the iteration.
+
+    Args:
+        trainer: before the step that would spoil its weights.
+    """
+    return NonFiniteLossError(_describe(trainer))
 
 
 def number(loss: Tensor | float) -> float:
@@ -63,6 +115,23 @@ def _describe(trainer: ResumableMixin) -> str:
         f"{', '.join(trainer.batch_images())}. The weights are those of before this iteration. "
         f"{REMEDY}"
     )
+
+
+def _are_finite(trainer: ResumableMixin, norm: float) -> Tensor:
+    """Whether the total loss and a norm of each gradient are finite, as a tensor on the device.
+
+    The gradients are those that will be stepped with, if they are not sparse.
+    """
+    loss = trainer.losses["total_loss"].detach()
+    gradients = [
+        parameter.grad
+        for optimizer in trainer.optimizers.values()
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if parameter.grad is not None and not parameter.grad.is_sparse
+    ]
+    norms = torch._foreach_norm(gradients, norm) if gradients else ()
+    return torch.isfinite(torch.stack([loss, *(value.to(loss) for value in norms)])).all()
 
 
 def _named_gradients(trainer: ResumableMixin) -> Iterator[tuple[str, Tensor]]:

@@ -33,7 +33,12 @@ class SeededItems(Dataset[Any]):
 
     def __getitem__(self, index: tuple[int, int]) -> Any:
         place, seed = index
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
+        seed_generators(seed)
         return self.dataset[place]
+
+
+def seed_generators(seed: int) -> None:
+    """Seed the generators that transforms draw from: those of Python, NumPy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

@@ -61,7 +61,6 @@ class Teacher:
         found = {"trunk": self.trunk, "embedder": self.embedder, "classifier": self.classifier}
         return {name: model for name, model in found.items() if model is not None}
 
-    @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
         """Embeddings of a batch, without gradient.
 
@@ -73,9 +72,11 @@ class Teacher:
         """
         return self.embed_with_features(images)[0]
 
-    @torch.no_grad()
     def embed_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of a batch and the trunk's output that they come from, without gradient.
+
+        They are computed in inference mode and are plain tensors, which a loss may save for its
+        backward pass.
 
         Args:
             images: shape (N, C, H, W), on the teacher's device.
@@ -83,10 +84,11 @@ class Teacher:
         Returns:
             Shapes (N, d_T) and (N, D_T).
         """
-        features: Tensor = self.trunk(images)
-        return self.embedder(features), features
+        with torch.inference_mode():
+            features = self.trunk(images)
+            embeddings = self.embedder(features)
+        return embeddings.clone(), features.clone()
 
-    @torch.no_grad()
     def classify(self, embeddings: Tensor) -> Tensor:
         """Logits for embeddings of its own, without gradient.
 
@@ -104,8 +106,9 @@ class Teacher:
                 "the teacher has no classifier, so it has no logits to distil: train with a "
                 "classifier, or use a strategy that compares embeddings"
             )
-        logits: Tensor = self.classifier(embeddings)
-        return logits
+        with torch.inference_mode():
+            logits: Tensor = self.classifier(embeddings)
+        return logits.clone()
 
 
 def _freeze(module: nn.Module) -> nn.Module:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def training_state(trainer: ResumableMixin) -> dict[str, Any]:
-    """Models, losses, miners, optimizers, schedulers, batches and random streams of a trainer.
+    """Models, losses, miners, optimizers, schedulers, scale, batches and random streams.
 
     Args:
         trainer: between two iterations.
@@ -35,6 +35,7 @@ def training_state(trainer: ResumableMixin) -> dict[str, Any]:
         "attributes": [plain_attributes(part) for part in _helper_parts(trainer)],
         "optimizers": {name: o.state_dict() for name, o in trainer.optimizers.items()},
         "lr_schedulers": {name: s.state_dict() for name, s in trainer.lr_schedulers.items()},
+        "scaling": trainer.scaling.state_dict(),
         "batches": trainer.batch_order.state_dict(),
         "random": random_state(),
     }
@@ -59,6 +60,8 @@ def load_training_state(trainer: ResumableMixin, state: Mapping[str, Any]) -> No
         optimizer.load_state_dict(state["optimizers"][name])
     for name, scheduler in trainer.lr_schedulers.items():
         scheduler.load_state_dict(state["lr_schedulers"][name])
+    if "scaling" in state:  # not in those of earlier versions, which had float32 alone
+        trainer.scaling.load_state_dict(state["scaling"])
     trainer.batch_order.load_state_dict(state["batches"])
     trainer.dataloader_iter = iter(trainer.dataloader)
     restore_random_state(state["random"])

@@ -156,6 +156,9 @@ def test_a_class_named_again_keeps_its_arguments(example: Path) -> None:
         ("models.trunk.SmallConvNet.weights_prefix=a.", "is of no use without a weights_file"),
         # these PML does not annotate
         (f"{TRAINER}.batch_size=many", "must be a whole number of at least 1, got 'many' (str)"),
+        (f"{TRAINER}.precision=fp64", "must be Literal['fp32', 'bf16', 'fp16'], got 'fp64'"),
+        (f"{TRAINER}.accumulation_steps=2.5", "must be a whole number, got 2.5"),
+        (f"{TRAINER}.cache_folder=x", "is the task's folder; remove it here"),
         (f"{TRAINER}.dataloader_num_workers=-1", "must be a whole number of at least 0, got -1"),
         (f"{TRAINER}.freeze_trunk_batchnorm=1", "got 1 (int)"),
         ("sampler.MPerClassSampler.m=0", "must be a whole number of at least 1, got 0 (int)"),
@@ -187,8 +190,8 @@ def test_wrong_words_and_wrong_objects_in_lists(example: Path) -> None:
         (f"{TRAINER}.teacher=x", "is the model of the task before; remove it here"),
         (
             f"{TRAINER}.collate_fn=x",
-            "cannot be set in a config; IncrementalMetricLoss takes: batch_size, "
-            "dataloader_num_workers, freeze_trunk_batchnorm, iterations_per_epoch",
+            "cannot be set in a config; IncrementalMetricLoss takes: accumulation_steps, "
+            "batch_size, cache_teacher, check_finite_every, dataloader_num_workers, ",
         ),
         ("tester.IncrementalTester.data_device=cpu", "is set by the key 'device' at the top"),
         ("tester.IncrementalTester.visualizer=x", "cannot be set in a config"),

@@ -33,6 +33,13 @@ MEMORY = {
         }
     }
 }
+
+
+def trained_with(**options):
+    sizes = {"batch_size": 8, "iterations_per_epoch": 3}
+    return {"trainer": {"IncrementalMetricLoss": {**sizes, **options}}}
+
+
 CASES = {
     "fecd": {**THREE_TASKS, **SMALL_BATCHES, "strategies": ["fecd"]},
     "accuracy change": {
@@ -47,6 +54,9 @@ CASES = {
     "replay": {"strategies": ["replay+merge"]},
     "all images in random order": {"sampler": None, "strategies": ["finetune"]},
     "loaded by other processes": {**LOADED_BY_OTHERS, "strategies": ["finetune"]},
+    "half precision": trained_with(precision="fp16"),
+    "accumulated gradients": trained_with(accumulation_steps=2),
+    "cached teacher": {**trained_with(cache_teacher=True), "transforms": {"train": []}},
     "memory of batches": {**MEMORY, "strategies": ["finetune"]},
     "miner and clipping": {
         "mining_funcs": {"tuple_miner": "MultiSimilarityMiner"},

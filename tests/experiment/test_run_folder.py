@@ -18,6 +18,14 @@ def test_same_config_may_come_back_with_more_strategies_and_another_place(tmp_pa
     assert "correlation" in (tmp_path / "run" / "config.yaml").read_text()
 
 
+def test_folders_of_earlier_versions_lack_keys_that_came_later(tmp_path):
+    models = {"trunk": {"SmallConvNet": {}}}
+    RunFolder(tmp_path / "run", {**CONFIG, "models": models})
+    RunFolder(tmp_path / "run", {**CONFIG, "models": {**models, "compile": False}})
+    with pytest.raises(ValueError, match="another config:\n  models: "):
+        RunFolder(tmp_path / "run", {**CONFIG, "models": {**models, "compile": True}})
+
+
 def test_another_config_is_refused_and_leaves_the_first_alone(tmp_path):
     RunFolder(tmp_path / "run", CONFIG)
     before = (tmp_path / "run" / "config.yaml").read_text()

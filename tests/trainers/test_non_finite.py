@@ -165,3 +165,85 @@ def test_skipping_changes_nothing_where_all_is_finite():
 def test_other_policies_are_refused():
     with pytest.raises(ValueError, match='must be "raise" or "skip", got \'ignore\''):
         build(Images(), on_non_finite="ignore")
+
+
+class ExplodesLater(ContrastiveLoss):
+    """Its gradient is not finite in the third call."""
+
+    calls = 0
+
+    def forward(self, embeddings, *arguments, **kwargs):
+        self.calls += 1
+        embeddings = Explode.apply(embeddings) if self.calls == 3 else embeddings
+        return super().forward(embeddings, *arguments, **kwargs)
+
+
+def test_looking_later_stops_before_anything_spoilt_is_saved():
+    saves = Saves()
+    saved = []
+    saves.after_iteration = lambda trainer: saved.append(trainer.state_dict()["iterations"])
+    trainer = build(Images(), ExplodesLater(), checkpointer=saves, check_finite_every=4)
+    with pytest.raises(NonFiniteLossError, match="one of the 1 iterations up to iteration 3"):
+        trainer.train()
+    assert saved == [1, 2]
+    assert not saves.states
+
+
+@pytest.mark.parametrize("every", [2, 4, 100])
+def test_looking_later_finds_it_at_the_interval_or_the_epochs_end(every):
+    seen = []
+    trainer = build(
+        Images(),
+        ExplodesLater(),
+        check_finite_every=every,
+        end_of_iteration_hook=lambda trainer: seen.append(trainer.iteration),
+        end_of_epoch_hook=lambda trainer: pytest.fail("spoilt weights were shown"),
+    )
+    with pytest.raises(NonFiniteLossError, match=r"weights are spoilt.*check_finite_every: 1"):
+        trainer.train()
+    # Four iterations an epoch.
+    assert len(seen) == (4 if every == 100 else 3)
+
+
+def test_looking_later_changes_nothing_where_all_is_finite():
+    first, second = build(Images()), build(Images(), check_finite_every=3)
+    for trainer in (first, second):
+        torch.manual_seed(1)
+        trainer.train(num_epochs=2)
+    for name, model in first.models.items():
+        for key, value in model.state_dict().items():
+            assert torch.equal(value, second.models[name].state_dict()[key])
+
+
+@pytest.mark.parametrize("other", [{"on_non_finite": "skip"}, {"precision": "fp16"}])
+def test_what_must_know_before_each_step_does_not_look_later(other):
+    with pytest.raises(ValueError, match="have to know before each step"):
+        build(Images(), check_finite_every=2, **other)
+    with pytest.raises(ValueError, match="check_finite_every must be at least 1 iteration, got 0"):
+        build(Images(), check_finite_every=0)
+
+
+def test_schedulers_by_iteration_step_with_the_optimizers():
+    trainer = build(Images(bad=[5]), on_non_finite="skip")
+    optimizer = trainer.optimizers["trunk_optimizer"]
+    trainer.lr_schedulers = {
+        "trunk_scheduler_by_iteration": torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    }
+    trainer.train()
+    assert trainer.skipped_batches == 1
+    assert optimizer.param_groups[0]["lr"] == 0.1 / 2**3
+
+
+class HugeLoss(ContrastiveLoss):
+    """Its gradient is finite and has a square that is not."""
+
+    def forward(self, embeddings, *arguments, **kwargs):
+        return 1e25 * super().forward(embeddings, *arguments, **kwargs)
+
+
+def test_gradients_whose_squares_overflow_are_finite():
+    trainer = build(Images(), HugeLoss(), iterations_per_epoch=1)
+    trainer.train()
+    weight = trainer.models["embedder"].weight.grad
+    assert weight.isfinite().all()
+    assert weight.square().sum().isinf()
