@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,9 @@ from pml_incremental.cli.common import (
     TRACEBACK_HINT,
     Arguments,
     Download,
+    OptionalArguments,
+    Quiet,
+    Traceback,
     clean_errors,
     load_valid_config,
 )
@@ -63,16 +67,26 @@ def _root(
     "loss_funcs.metric_loss.TripletMarginLoss.margin=0.2"
 )
 def run(
-    arguments: Arguments,
+    arguments: OptionalArguments = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your images, in a folder for each class, in place of CONFIG: one is written into "
+            "runs/ as init writes it."
+        ),
+    ] = None,
     download: Download = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
-    traceback: Annotated[
-        bool, typer.Option("--traceback", help="When a run fails, show where in the code.")
-    ] = False,
+    quiet: Quiet = False,
+    traceback: Traceback = False,
 ) -> None:
     """Learn all tasks with each strategy of a config, and show what is remembered."""
     with clean_errors(traceback, TRACEBACK_HINT):
-        config = load_valid_config(arguments, download)
+        given = arguments or []
+        if data is not None:
+            from pml_incremental.cli.init import config_of_folder
+
+            given = [str(config_of_folder(data)), *given]
+        config = load_valid_config(given, download)
         from pml_incremental.experiment import run as run_experiment
         from pml_incremental.report import print_summary
 

@@ -22,8 +22,20 @@ Arguments = Annotated[
         show_default=False,
     ),
 ]
+OptionalArguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="CONFIG|KEY.SUB=VALUE",
+        help="YAML files, later ones laid over earlier ones, then single keys to change.",
+        show_default=False,
+    ),
+]
 Download = Annotated[
     bool, typer.Option("--download", help="Fetch the config's dataset first, if it is not there.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Traceback = Annotated[
+    bool, typer.Option("--traceback", help="When it fails, show where in the code.")
 ]
 TRACEBACK_HINT = "\n(--traceback shows where in the code)"
 
@@ -42,13 +54,18 @@ def load_valid_config(arguments: Sequence[str], download: bool = False) -> Exper
                 for text in strange
             ]
         )
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # for the user's own my_module:MyClass
+    find_own_modules()
     config = load_config([Path(text) for text in files], overrides)
     validate(config)
     if download:
         _fetch_dataset(config)
     return config
+
+
+def find_own_modules() -> None:
+    """Let Python find the user's own my_module:MyClass in the working folder."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
 
 
 def _fetch_dataset(config: ExperimentConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pml_incremental.config import ConfigError, ExperimentConfig, ObjectSpec
@@ -25,7 +26,7 @@ def build_strategy(config: ExperimentConfig, spec: ObjectSpec) -> Strategy:
     """The strategy that a config names.
 
     Raises:
-        ConfigError: if it needs a classifier and the config has none.
+        ConfigError: if it needs a classifier and the config has none, or none that is trained.
     """
     strategy: Strategy = spec.build("strategy")
     if strategy.needs_classifier and config.models.classifier is None:
@@ -37,7 +38,14 @@ def build_strategy(config: ExperimentConfig, spec: ObjectSpec) -> Strategy:
                 "leave it out"
             ]
         )
-    return strategy
+    if strategy.needs_classifier and config.trained_start:
+        raise ConfigError(
+            [
+                f"strategies: {spec.class_name} compares logits, and with trained_start: true only "
+                "trunk and embedder are trained; leave it out"
+            ]
+        )
+    return replace(strategy, trained_start=config.trained_start)
 
 
 def _options(values: Mapping[str, Any], prefix: str = "") -> list[str]:

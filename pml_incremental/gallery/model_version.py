@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pml_incremental.experiment.assembly import build_transform
 from pml_incremental.experiment.finished_run import FinishedRun
-from pml_incremental.experiment.retrievals import as_picture
+from pml_incremental.experiment.recipe import image_mode
 from pml_incremental.gallery.checksum import sha256
 from pml_incremental.gallery.image_files import ImageFiles, ImagesToEmbed
 
@@ -72,7 +72,7 @@ class ModelVersion:
         """
         run, models = self._loaded
         transform = build_transform(run.config.transforms.eval)
-        mode = run.scenario[0].test.with_transform(as_picture)[0][0].mode
+        mode = image_mode(run.scenario)
 
         def prepare(picture: Image) -> Any:
             return transform(picture.convert(mode))
