@@ -15,6 +15,7 @@ from pml_incremental.cli.common import (
     OptionalArguments,
     Quiet,
     Traceback,
+    check_folders,
     clean_errors,
     load_valid_config,
 )
@@ -85,6 +86,7 @@ def run(
         if data is not None:
             from pml_incremental.cli.init import config_of_folder
 
+            check_folders({"--data": data})
             given = [str(config_of_folder(data)), *given]
         config = load_valid_config(given, download)
         from pml_incremental.experiment import run as run_experiment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,6 +60,26 @@ def load_valid_config(arguments: Sequence[str], download: bool = False) -> Exper
     if download:
         _fetch_dataset(config)
     return config
+
+
+def check_folders(folders: Mapping[str, Path | None]) -> None:
+    """Refuse paths that are no folders.
+
+    Args:
+        folders: by the argument or option that names them; None where it was not given.
+
+    Raises:
+        ConfigError: naming each.
+    """
+    from pml_incremental.config import ConfigError
+
+    problems = [
+        f"command line: {name}: {folder} is not a folder"
+        for name, folder in folders.items()
+        if folder is not None and not folder.is_dir()
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def find_own_modules() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pml_incremental.cli.common import clean_errors, find_own_modules
+from pml_incremental.cli.common import check_folders, clean_errors, find_own_modules
 
 if TYPE_CHECKING:
     from pml_incremental.suggestions import Survey
@@ -47,6 +47,7 @@ def init(
     with clean_errors():
         file = Path(name) if Path(name).suffix in _SUFFIXES else Path(f"{name}.yaml")
         _check_options(weights, config, embedder)
+        check_folders({"--data": data})
         survey = write_config(file, data, skip_bad_images, weights, config, embedder)
         for line in survey.describe():
             typer.echo(line)

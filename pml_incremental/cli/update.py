@@ -11,6 +11,7 @@ from pml_incremental.cli.common import (
     TRACEBACK_HINT,
     Quiet,
     Traceback,
+    check_folders,
     clean_errors,
     find_own_modules,
 )
@@ -58,6 +59,7 @@ def update(
     """Teach a trained model new classes from their images alone, and keep the old classes."""
     find_own_modules()
     with clean_errors(traceback, TRACEBACK_HINT):
+        check_folders({"--data": data, **{f"--test {folder}": folder for folder in test or []}})
         from pml_incremental.experiment import update as update_weights
         from pml_incremental.report import print_update
 

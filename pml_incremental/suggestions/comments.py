@@ -46,10 +46,10 @@ def explain(survey: Survey, tasks: Sequence[Sequence[str]], trunk_note: str = ""
 
 def _about_tasks(survey: Survey, tasks: Sequence[Sequence[str]]) -> str:
     lines = ["The classes arrive in tasks, in alphabetical order (or class_groups: [[name, ...]])."]
-    if len(tasks) == 1:
-        lines = ["All classes arrive at once."]
     for number, task in enumerate(tasks, start=1):
         lines.append(f"  task {number}: {len(task)} classes, {task[0]} to {task[-1]}")
+    if len(tasks) == 1:
+        lines = ["All classes arrive at once; classes_per_task: [4, 2] would make two tasks."]
     if survey.has_split:
         lines.append("The images under test are held out to measure with.")
     else:

@@ -7,12 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pml_incremental.config import ConfigError, ExperimentConfig, ObjectSpec, read_yaml
+from pml_incremental.config import (
+    ConfigError,
+    ExperimentConfig,
+    ObjectSpec,
+    config_from,
+    read_yaml,
+)
 from pml_incremental.config.layout import canonical
 from pml_incremental.experiment.recipe import OF_ONE_RUN
 from pml_incremental.models import read_weights
 from pml_incremental.storage import has_checksum, read_tensor_file
 
+NO_RECIPE = (
+    "does not say what model its weights are of; name with --config a YAML file that has models "
+    "and transforms, such as config.yaml of its run"
+)
 _PARALLEL = "module."  # before all names of a model saved from DataParallel
 
 
@@ -60,6 +70,23 @@ class TrainedWeights:
         if described is None:
             return cls(file, sources, None)
         return cls(file, sources, described["recipe"], described["image_mode"])
+
+    def model_config(self) -> ExperimentConfig:
+        """A config for the model alone, whose data are nowhere.
+
+        Raises:
+            ConfigError: if nothing says what model the weights are of, or it names classes that
+                are not allowed.
+        """
+        if self.recipe is None:
+            raise ConfigError([f"{self.file} {NO_RECIPE}"])
+        no_data = {
+            "name": "model",
+            "dataset": {"ImageFolder": {"root": ""}},
+            "scenario": {"ClassIncrementalScenario": {}},
+        }
+        whole = str(self.file)
+        return self.filled_in(config_from([(whole, {**no_data, **self.recipe})], (), whole))
 
     def filled_in(self, config: ExperimentConfig) -> ExperimentConfig:
         """The config with these weights for its models.

@@ -128,7 +128,7 @@ def _check_strategy(config: ExperimentConfig) -> str:
     (spec,) = config.strategies
     strategy = build_strategy(config, spec)
     if strategy.later_images != "new":
-        what = "trains on old images" if strategy.later_images == "seen" else "does not train"
+        what = "trains on old images too" if strategy.later_images == "seen" else "does not train"
         raise ConfigError([f"strategies: {spec.class_name} {what}; use correlation"])
     components = strategy.components
     if components and all(component.acts_from_memory for component in components):

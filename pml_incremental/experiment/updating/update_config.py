@@ -9,7 +9,7 @@ from typing import Any
 
 from pml_incremental.config import ConfigError, ExperimentConfig, config_from, validate
 from pml_incremental.config.layout import canonical
-from pml_incremental.experiment.updating.trained_weights import TrainedWeights
+from pml_incremental.experiment.updating.trained_weights import NO_RECIPE, TrainedWeights
 from pml_incremental.suggestions.choices import (
     Batch,
     choose_batch,
@@ -73,12 +73,7 @@ def update_values(weights: TrainedWeights, survey: Survey, name: str) -> dict[st
         FewClassesError: if the folder has no two classes that can be learned.
     """
     if weights.recipe is None:
-        raise ConfigError(
-            [
-                f"{weights.file} does not say what model its weights are of; name with --config a "
-                "YAML file that has models and transforms, such as config.yaml of its run"
-            ]
-        )
+        raise ConfigError([f"{weights.file} {NO_RECIPE}"])
     tasks = suggest_tasks(survey, one_task=True)
     recipe = dict(weights.recipe)
     if not recipe.keys() >= _WHOLE:
