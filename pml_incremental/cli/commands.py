@@ -23,6 +23,7 @@ from pml_incremental.cli.common import (
 app = typer.Typer(
     name="pml-incremental",
     help="Incremental image retrieval: learn new classes, keep finding the old ones.",
+    epilog="Example: pml-incremental run --data my_folder",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -63,10 +64,18 @@ def _root(
         print(context.get_help())
 
 
-@app.command(
-    epilog="Example: pml-incremental run configs/glyphs.yaml seed=1 "
-    "loss_funcs.metric_loss.TripletMarginLoss.margin=0.2"
-)
+def register(app: typer.Typer) -> None:
+    """Add the commands to a Typer app."""
+    app.command(
+        epilog="Example: pml-incremental run configs/glyphs.yaml seed=1 "
+        "loss_funcs.metric_loss.TripletMarginLoss.margin=0.2"
+    )(run)
+    app.command(epilog="Example: pml-incremental validate configs/glyphs.yaml num_epochs=2")(
+        validate
+    )
+    app.command(name="list", epilog="Example: pml-incremental list losses")(list_names)
+
+
 def run(
     arguments: OptionalArguments = None,
     data: Annotated[
@@ -98,7 +107,6 @@ def run(
             typer.echo(f"{result.folder} was finished already: nothing was left to learn")
 
 
-@app.command(epilog="Example: pml-incremental validate configs/glyphs.yaml num_epochs=2")
 def validate(arguments: Arguments) -> None:
     """Check a config without training, and show what it would run."""
     with clean_errors(traceback=True):
@@ -108,11 +116,11 @@ def validate(arguments: Arguments) -> None:
         print_overview(config)
 
 
-@app.command(name="list", epilog="Example: pml-incremental list losses")
 def list_names(
     group: Annotated[
         str,
         typer.Argument(
+            metavar="GROUP",
             help="datasets, distances, losses, lr_schedulers, miners, models, optimizers, "
             "record_writers, reducers, regularizers, samplers, scenarios, strategies, testers, "
             "trainers or transforms.",

@@ -27,7 +27,10 @@ Place = Annotated[Path, typer.Argument(metavar="GALLERY", help="Folder of a gall
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to a Typer app."""
-    gallery = typer.Typer(help="A folder of images as a searchable gallery of embeddings.")
+    gallery = typer.Typer(
+        help="A folder of images as a searchable gallery of embeddings.",
+        epilog="Example: pml-incremental gallery search shop.gallery queries",
+    )
     gallery.command(
         epilog="Example: pml-incremental gallery build images shop.gallery "
         "--weights model.safetensors"

@@ -31,12 +31,10 @@ def update(
         typer.Option(help="The model as it is: model.safetensors of a run, or other weights."),
     ],
     data: Annotated[Path, typer.Option(help="New images, in a folder for each class.")],
-    out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .safetensors file to write.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[KEY.SUB=VALUE]", help="Single keys to change.", show_default=False
-        ),
+        typer.Argument(metavar="KEY.SUB=VALUE", help="Single keys to change.", show_default=False),
     ] = None,
     test: Annotated[
         list[Path] | None,
