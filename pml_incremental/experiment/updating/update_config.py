@@ -23,7 +23,7 @@ from pml_incremental.suggestions.trunks import trunk_at_hand
 
 #: What a recipe must say for the images' sizes not to matter.
 _WHOLE = {"models", "transforms", "loss_funcs", "optimizers", "trainer", "num_epochs"}
-_GREY = {"Grayscale": {}}
+_GREY: dict[str, Any] = {"Grayscale": {}}
 
 
 def update_config(
