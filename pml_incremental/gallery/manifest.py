@@ -134,10 +134,10 @@ def _checked(kind: type[_Read], path: Path, content: Any) -> _Read:
         return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        path = list(first["loc"])
-        if path[:1] == ["model"]:
-            del path[1:2]  # which kind of model it was taken for
-        where = ".".join(map(str, path))
+        keys = list(first["loc"])
+        if keys[:1] == ["model"]:
+            del keys[1:2]  # which kind of model it was taken for
+        where = ".".join(map(str, keys))
         raise ValueError(
             f"{path} is not as a gallery writes it: {where}: {first['msg']}; build the gallery anew"
         ) from error
