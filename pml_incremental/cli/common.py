@@ -14,22 +14,13 @@ import typer
 if TYPE_CHECKING:
     from pml_incremental.config import ExperimentConfig
 
-Arguments = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="CONFIG|KEY.SUB=VALUE",
-        help="YAML files, later ones laid over earlier ones, then single keys to change.",
-        show_default=False,
-    ),
-]
-OptionalArguments = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="CONFIG|KEY.SUB=VALUE",
-        help="YAML files, later ones laid over earlier ones, then single keys to change.",
-        show_default=False,
-    ),
-]
+_ARGUMENTS = typer.Argument(
+    metavar="CONFIG|KEY.SUB=VALUE",
+    help="YAML files, later ones laid over earlier ones, then single keys to change.",
+    show_default=False,
+)
+Arguments = Annotated[list[str], _ARGUMENTS]
+OptionalArguments = Annotated[list[str] | None, _ARGUMENTS]
 Download = Annotated[
     bool, typer.Option("--download", help="Fetch the config's dataset first, if it is not there.")
 ]

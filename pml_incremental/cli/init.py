@@ -11,7 +11,7 @@ import typer
 from pml_incremental.cli.common import check_folders, clean_errors, find_own_modules
 
 if TYPE_CHECKING:
-    from pml_incremental.suggestions import Survey
+    from pml_incremental.suggestions.survey import Survey
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -109,7 +109,8 @@ def write_config(
     from pml_incremental.experiment.updating.first_config import trained_first_config
     from pml_incremental.experiment.updating.trained_weights import TrainedWeights
     from pml_incremental.storage import write_text_whole
-    from pml_incremental.suggestions import first_config, survey_folder
+    from pml_incremental.suggestions.first_config import first_config
+    from pml_incremental.suggestions.survey import survey_folder
 
     if file.exists():
         raise ConfigError([f"{file} exists; choose another name, or delete it"])

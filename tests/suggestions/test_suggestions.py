@@ -8,16 +8,17 @@ from hypothesis import strategies as st
 
 from pml_incremental.config import config_from, parse_yaml, validate
 from pml_incremental.experiment.assembly import build_scenario
-from pml_incremental.suggestions import ClassCount, FewClassesError, Survey, first_config
-from pml_incremental.suggestions import survey_folder as survey
 from pml_incremental.suggestions.choices import (
+    FewClassesError,
     choose_batch,
     cut,
     suggest_tasks,
     task_sizes,
     usable_counts,
 )
-from pml_incremental.suggestions.survey import HELD_OUT
+from pml_incremental.suggestions.first_config import first_config
+from pml_incremental.suggestions.survey import HELD_OUT, ClassCount, Survey
+from pml_incremental.suggestions.survey import survey_folder as survey
 from pml_incremental.suggestions.trunks import choose_trunk
 
 COUNTS = st.builds(ClassCount, st.integers(0, 30), st.integers(0, 9))
