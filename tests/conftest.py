@@ -203,3 +203,21 @@ def make_tree(tmp_path, monkeypatch):
         return root
 
     return make
+
+
+@pytest.fixture(scope="session")
+def draw_classes():
+    """Write a folder of classes, each a colour with noise."""
+
+    def write(root, names, images=8, seed=0, size=20):
+        generator = np.random.default_rng(seed)
+        for name in names:
+            colour = np.random.default_rng(list(name.encode())).integers(30, 225, 3)
+            (root / name).mkdir(parents=True)
+            for number in range(images):
+                noise = generator.normal(0, 25, (size, size, 3))
+                pixels = np.clip(colour + noise, 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(root / name / f"{number}.png")
+        return root
+
+    return write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,10 @@ from pml_incremental.cli.common import (
     TRACEBACK_HINT,
     Arguments,
     Download,
+    OptionalArguments,
+    Quiet,
+    Traceback,
+    check_folders,
     clean_errors,
     load_valid_config,
 )
@@ -18,6 +23,7 @@ from pml_incremental.cli.common import (
 app = typer.Typer(
     name="pml-incremental",
     help="Incremental image retrieval: learn new classes, keep finding the old ones.",
+    epilog="Example: pml-incremental run --data my_folder",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -58,21 +64,40 @@ def _root(
         print(context.get_help())
 
 
-@app.command(
-    epilog="Example: pml-incremental run configs/glyphs.yaml seed=1 "
-    "loss_funcs.metric_loss.TripletMarginLoss.margin=0.2"
-)
+def register(app: typer.Typer) -> None:
+    """Add the commands to a Typer app."""
+    app.command(
+        epilog="Example: pml-incremental run configs/glyphs.yaml seed=1 "
+        "loss_funcs.metric_loss.TripletMarginLoss.margin=0.2"
+    )(run)
+    app.command(epilog="Example: pml-incremental validate configs/glyphs.yaml num_epochs=2")(
+        validate
+    )
+    app.command(name="list", epilog="Example: pml-incremental list losses")(list_names)
+
+
 def run(
-    arguments: Arguments,
+    arguments: OptionalArguments = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your images, in a folder for each class, in place of CONFIG: one is written into "
+            "runs/ as init writes it."
+        ),
+    ] = None,
     download: Download = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
-    traceback: Annotated[
-        bool, typer.Option("--traceback", help="When a run fails, show where in the code.")
-    ] = False,
+    quiet: Quiet = False,
+    traceback: Traceback = False,
 ) -> None:
     """Learn all tasks with each strategy of a config, and show what is remembered."""
     with clean_errors(traceback, TRACEBACK_HINT):
-        config = load_valid_config(arguments, download)
+        given = arguments or []
+        if data is not None:
+            from pml_incremental.cli.init import config_of_folder
+
+            check_folders({"--data": data})
+            given = [str(config_of_folder(data)), *given]
+        config = load_valid_config(given, download)
         from pml_incremental.experiment import run as run_experiment
         from pml_incremental.report import print_summary
 
@@ -82,7 +107,6 @@ def run(
             typer.echo(f"{result.folder} was finished already: nothing was left to learn")
 
 
-@app.command(epilog="Example: pml-incremental validate configs/glyphs.yaml num_epochs=2")
 def validate(arguments: Arguments) -> None:
     """Check a config without training, and show what it would run."""
     with clean_errors(traceback=True):
@@ -92,11 +116,11 @@ def validate(arguments: Arguments) -> None:
         print_overview(config)
 
 
-@app.command(name="list", epilog="Example: pml-incremental list losses")
 def list_names(
     group: Annotated[
         str,
         typer.Argument(
+            metavar="GROUP",
             help="datasets, distances, losses, lr_schedulers, miners, models, optimizers, "
             "record_writers, reducers, regularizers, samplers, scenarios, strategies, testers, "
             "trainers or transforms.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,16 +14,19 @@ import typer
 if TYPE_CHECKING:
     from pml_incremental.config import ExperimentConfig
 
-Arguments = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="CONFIG|KEY.SUB=VALUE",
-        help="YAML files, later ones laid over earlier ones, then single keys to change.",
-        show_default=False,
-    ),
-]
+_ARGUMENTS = typer.Argument(
+    metavar="CONFIG|KEY.SUB=VALUE",
+    help="YAML files, later ones laid over earlier ones, then single keys to change.",
+    show_default=False,
+)
+Arguments = Annotated[list[str], _ARGUMENTS]
+OptionalArguments = Annotated[list[str] | None, _ARGUMENTS]
 Download = Annotated[
     bool, typer.Option("--download", help="Fetch the config's dataset first, if it is not there.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Traceback = Annotated[
+    bool, typer.Option("--traceback", help="When it fails, show where in the code.")
 ]
 TRACEBACK_HINT = "\n(--traceback shows where in the code)"
 
@@ -42,13 +45,38 @@ def load_valid_config(arguments: Sequence[str], download: bool = False) -> Exper
                 for text in strange
             ]
         )
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # for the user's own my_module:MyClass
+    find_own_modules()
     config = load_config([Path(text) for text in files], overrides)
     validate(config)
     if download:
         _fetch_dataset(config)
     return config
+
+
+def check_folders(folders: Mapping[str, Path | None]) -> None:
+    """Refuse paths that are no folders.
+
+    Args:
+        folders: by the argument or option that names them; None where it was not given.
+
+    Raises:
+        ConfigError: naming each.
+    """
+    from pml_incremental.config import ConfigError
+
+    problems = [
+        f"command line: {name}: {folder} is not a folder"
+        for name, folder in folders.items()
+        if folder is not None and not folder.is_dir()
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def find_own_modules() -> None:
+    """Let Python find the user's own my_module:MyClass in the working folder."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
 
 
 def _fetch_dataset(config: ExperimentConfig) -> None:

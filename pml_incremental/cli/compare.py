@@ -10,6 +10,8 @@ from pml_incremental.cli.common import (
     TRACEBACK_HINT,
     Arguments,
     Download,
+    Quiet,
+    Traceback,
     clean_errors,
     load_valid_config,
 )
@@ -20,11 +22,6 @@ from pml_incremental.cli.compare_options import (
     require,
     with_strategies,
 )
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
-Traceback = Annotated[
-    bool, typer.Option("--traceback", help="When it fails, show where in the code.")
-]
 
 
 def register(app: typer.Typer) -> None:

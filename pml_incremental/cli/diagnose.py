@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pml_incremental.cli.common import TRACEBACK_HINT, clean_errors
+from pml_incremental.cli.common import (
+    TRACEBACK_HINT,
+    Quiet,
+    Traceback,
+    clean_errors,
+    find_own_modules,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -24,14 +28,11 @@ def diagnose(
             metavar="RUN", help="Folder of a finished run of 3 or more tasks.", show_default=False
         ),
     ],
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
-    traceback: Annotated[
-        bool, typer.Option("--traceback", help="When it fails, show where in the code.")
-    ] = False,
+    quiet: Quiet = False,
+    traceback: Traceback = False,
 ) -> None:
     """Compare estimates of a run's earlier models with those models themselves."""
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # for the user's own my_module:MyClass
+    find_own_modules()
     with clean_errors(traceback, TRACEBACK_HINT):
         from pml_incremental.experiment import diagnose as diagnose_run
         from pml_incremental.experiment.diagnosis.stored_run import UnfitRunError

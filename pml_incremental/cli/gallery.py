@@ -7,28 +7,38 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pml_incremental.cli.common import clean_errors
+from pml_incremental.cli.common import check_folders, clean_errors
 
 if TYPE_CHECKING:
-    from pml_incremental.gallery import Gallery, ModelVersion, UpdateReport
+    from pml_incremental.gallery import Gallery, ModelVersion, UpdateReport, WeightsModel
 
-RunOption = Annotated[Path, typer.Option("--run", help="Folder of the run that has the model.")]
-Strategy = Annotated[str, typer.Option("--strategy", help="Strategy of the run.")]
-Task = Annotated[int, typer.Option("--task", min=1, help="The last task that it has learned.")]
+Weights = Annotated[
+    Path | None, typer.Option(help="The model: a file of weights that update or a run wrote.")
+]
+RunOption = Annotated[
+    Path | None, typer.Option("--run", help="Or the folder of a run, with --strategy and --task.")
+]
+Strategy = Annotated[str | None, typer.Option("--strategy", help="Strategy of the run.")]
+Task = Annotated[
+    int | None, typer.Option("--task", min=1, help="The last task that it has learned.")
+]
 Place = Annotated[Path, typer.Argument(metavar="GALLERY", help="Folder of a gallery.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to a Typer app."""
-    gallery = typer.Typer(help="A folder of images as a searchable gallery of embeddings.")
+    gallery = typer.Typer(
+        help="A folder of images as a searchable gallery of embeddings.",
+        epilog="Example: pml-incremental gallery search shop.gallery queries",
+    )
     gallery.command(
-        epilog="Example: pml-incremental gallery build images/ shop.gallery --run runs/shop "
-        "--strategy correlation --task 1"
+        epilog="Example: pml-incremental gallery build images shop.gallery "
+        "--weights model.safetensors"
     )(build)
-    gallery.command(epilog="Example: pml-incremental gallery search shop.gallery queries/")(search)
+    gallery.command(epilog="Example: pml-incremental gallery search shop.gallery queries")(search)
     gallery.command(
-        epilog="Example: pml-incremental gallery update shop.gallery shop2.gallery --run "
-        "runs/shop --strategy correlation --task 2 --images new_images/ --queries queries/"
+        epilog="Example: pml-incremental gallery update shop.gallery shop2.gallery "
+        "--weights new.safetensors --images new_images --queries queries"
     )(update)
     app.add_typer(gallery, name="gallery")
 
@@ -36,9 +46,10 @@ def register(app: typer.Typer) -> None:
 def build(
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of images.")],
     target: Annotated[Path, typer.Argument(metavar="GALLERY", help="Folder to write.")],
-    run: RunOption,
-    strategy: Strategy,
-    task: Task,
+    weights: Weights = None,
+    run: RunOption = None,
+    strategy: Strategy = None,
+    task: Task = None,
     index: Annotated[
         str | None,
         typer.Option(help="faiss's factory string, such as IVF1024,Flat; default: exact search."),
@@ -46,9 +57,10 @@ def build(
 ) -> None:
     """Embed a folder of images; the folder that an image is in names its class."""
     with clean_errors():
-        from pml_incremental.gallery import ModelVersion, build_gallery
+        check_folders({"IMAGES": images, "--run": run})
+        from pml_incremental.gallery import build_gallery
 
-        gallery = build_gallery(images, ModelVersion(run.resolve(), strategy, task), index)
+        gallery = build_gallery(images, _model(weights, run, strategy, task), index)
         gallery.save(target)
         typer.echo(f"written: {target}, {_size(gallery)}")
 
@@ -63,6 +75,7 @@ def search(
 ) -> None:
     """Search a gallery for each image of a folder, and write a page of what is found."""
     with clean_errors():
+        check_folders({"GALLERY": place, "QUERIES": queries})
         from pml_incremental.gallery import Gallery, ModelVersion, search_gallery
         from pml_incremental.gallery.image_files import ImageFiles
         from pml_incremental.gallery.result_page import write_result_page
@@ -81,12 +94,13 @@ def search(
 def update(
     place: Place,
     target: Annotated[Path, typer.Argument(metavar="UPDATED", help="Folder to write.")],
-    run: RunOption,
-    strategy: Strategy,
-    task: Task,
     images: Annotated[
         Path, typer.Option("--images", help="Images that the new model has learned from.")
     ],
+    weights: Weights = None,
+    run: RunOption = None,
+    strategy: Strategy = None,
+    task: Task = None,
     estimator: Annotated[
         str, typer.Option(help="What learns the map: LinearEstimator or another of the list.")
     ] = "LinearEstimator",
@@ -97,13 +111,14 @@ def update(
 ) -> None:
     """Move a gallery into a new model's space without its images."""
     with clean_errors():
+        check_folders({"GALLERY": place, "--images": images, "--queries": queries, "--run": run})
         from pml_incremental.estimators import build_estimator
         from pml_incremental.gallery import Gallery, ModelVersion, update_gallery
         from pml_incremental.gallery.image_files import ImageFiles
 
         gallery = Gallery.load(place)
         old = ModelVersion.described(gallery.model)
-        new = ModelVersion(run.resolve(), strategy, task)
+        new = _model(weights, run, strategy, task)
         files = ImageFiles.under(images)
         pairs = old.embed(files), new.embed(files)
         moved = update_gallery(gallery, *pairs, build_estimator(estimator), new.describe())
@@ -113,8 +128,28 @@ def update(
             _print_report(_measure(gallery, moved, queries, old, new))
 
 
+def _model(
+    weights: Path | None, run: Path | None, strategy: str | None, task: int | None
+) -> ModelVersion | WeightsModel:
+    """The one model that the options name."""
+    from pml_incremental.config import ConfigError
+    from pml_incremental.gallery import ModelVersion, WeightsModel
+
+    if weights is not None and run is None and strategy is None and task is None:
+        return WeightsModel(weights.resolve())
+    if weights is None and run is not None and strategy is not None and task is not None:
+        return ModelVersion(run.resolve(), strategy, task)
+    raise ConfigError(
+        ["command line: name a model by --weights, or by --run, --strategy and --task"]
+    )
+
+
 def _measure(
-    gallery: Gallery, moved: Gallery, queries: Path, old: ModelVersion, new: ModelVersion
+    gallery: Gallery,
+    moved: Gallery,
+    queries: Path,
+    old: ModelVersion | WeightsModel,
+    new: ModelVersion | WeightsModel,
 ) -> UpdateReport:
     from pml_incremental.gallery import measure_update
     from pml_incremental.gallery.image_files import ImageFiles

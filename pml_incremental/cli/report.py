@@ -30,8 +30,9 @@ def report(
     details: Annotated[
         bool,
         typer.Option(
+            "--details",
             help="Ask the models again: intervals, classes and queries forgotten, old indexes, "
-            "estimates of earlier models."
+            "estimates of earlier models.",
         ),
     ] = False,
 ) -> None:

@@ -2,7 +2,7 @@
 
 from pml_incremental.config.errors import ConfigError, suggest
 from pml_incremental.config.listing import available
-from pml_incremental.config.loading import load_config
+from pml_incremental.config.loading import config_from, load_config
 from pml_incremental.config.objects import ObjectSpec
 from pml_incremental.config.registry import CATEGORIES, PLURALS, resolve
 from pml_incremental.config.schema import (
@@ -26,6 +26,7 @@ __all__ = [
     "RecordSpecs",
     "TransformSpecs",
     "available",
+    "config_from",
     "dump_yaml",
     "load_config",
     "parse_yaml",

@@ -39,6 +39,7 @@ def find_key_problems(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     )
     yield from _find_classifier_problems(config)
     yield from _find_unfed_losses(config)
+    yield from _find_untrained(config)
 
 
 def _find_unfed_losses(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
@@ -52,6 +53,20 @@ def _find_unfed_losses(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
                 ("loss_funcs", key),
                 f"{name} needs more than the teacher's embeddings; remove it and use "
                 f"strategies: [{strategy}], which brings it",
+            )
+
+
+def _find_untrained(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """Models that are said to be trained and have no weights to show for it."""
+    if config.get("trained_start") is not True or not isinstance(config.get("models"), dict):
+        return
+    for key in ("trunk", "embedder"):
+        model = config["models"].get(key)
+        if is_object(model) and not any("weights_file" in kwargs for kwargs in model.values()):
+            yield (
+                ("models", key),
+                "has no weights_file, and with trained_start: true it is to be a trained model; "
+                "name the file",
             )
 
 

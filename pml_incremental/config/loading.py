@@ -39,7 +39,29 @@ def load_config(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Experim
     """
     if not paths:
         raise ConfigError(["no config file is given; name at least one .yaml file"])
-    config, origins = _lay_over([Path(path) for path in paths], overrides)
+    paths = [Path(path) for path in paths]
+    name = {"name": paths[0].stem}
+    layers = [(f"{paths[0]} (the file's name)", name), *_read_layers(paths)]
+    return config_from(layers, overrides, ", ".join(map(str, paths)))
+
+
+def config_from(
+    layers: Sequence[tuple[str, dict[str, Any]]], overrides: Sequence[str], whole: str
+) -> ExperimentConfig:
+    """The config that layers of plain values and overrides describe together.
+
+    Args:
+        layers: where each comes from, for messages, and its values.
+        overrides: ``key.sub=value``, laid over all.
+        whole: where keys are missing from, for messages.
+
+    Returns:
+        The config; see :func:`load_config` for how layers are laid over each other.
+
+    Raises:
+        ConfigError: as :func:`load_config`.
+    """
+    config, origins = _lay_over(layers, overrides, Origins(whole))
     forbidden = list(find_import_problems(config))
     if forbidden:
         raise report(forbidden, origins)
@@ -50,21 +72,29 @@ def load_config(paths: Sequence[Path], overrides: Sequence[str] = ()) -> Experim
         raise report([*problems, *find_problems(config)], origins) from error
 
 
-def _lay_over(paths: list[Path], overrides: Sequence[str]) -> tuple[dict[str, Any], Origins]:
-    config: dict[str, Any] = {"name": paths[0].stem}
-    origins = Origins(", ".join(map(str, paths)), {("name",): f"{paths[0]} (the file's name)"})
+def _read_layers(paths: Sequence[Path]) -> list[tuple[str, dict[str, Any]]]:
+    layers: list[tuple[str, dict[str, Any]]] = []
     problems: list[str] = []
     for path in paths:
         try:
-            layer = canonical(read_yaml(path))
+            layers.append((str(path), read_yaml(path)))
         except ConfigError as error:
             problems += error.problems
-            continue
-        config = merge(config, layer)
-        for key, value in layer.items():
-            origins.add(value, (key,), str(path))
     if problems:
         raise ConfigError(problems)
+    return layers
+
+
+def _lay_over(
+    layers: Sequence[tuple[str, dict[str, Any]]], overrides: Sequence[str], origins: Origins
+) -> tuple[dict[str, Any], Origins]:
+    config: dict[str, Any] = {}
+    for origin, values in layers:
+        layer = canonical(values)
+        config = merge(config, layer)
+        for key, value in layer.items():
+            origins.add(value, (key,), origin)
+    problems: list[str] = []
     for override in overrides:
         try:
             config, changed = apply_override(config, override)

@@ -121,6 +121,8 @@ class ExperimentConfig(_Section):
         scenario: how they are split into tasks.
         transforms: of the images.
         models: the networks.
+        trained_start: whether the models have learned other classes before, which the first task is
+            to keep as later ones do: trunk and embedder then have a ``weights_file`` each.
         loss_funcs: by name; ``metric_loss`` must be there.
         loss_weights: by the names of ``loss_funcs``; 1 for those not given.
         mining_funcs: ``tuple_miner`` and ``subset_batch_miner``.
@@ -153,6 +155,7 @@ class ExperimentConfig(_Section):
     scenario: Object
     transforms: Annotated[TransformSpecs, BeforeValidator(drop_nulls)] = TransformSpecs()
     models: ModelSpecs
+    trained_start: StrictBool = False
     loss_funcs: ObjectsByName
     loss_weights: LossWeights = {}
     mining_funcs: ObjectsByName = {}

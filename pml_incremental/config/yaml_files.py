@@ -147,11 +147,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def dump_yaml(values: Any) -> str:
+def dump_yaml(values: Any, compact: bool = False) -> str:
     """YAML text that :func:`parse_yaml` reads back as the same values.
 
     Args:
         values: None, booleans, numbers, strings, and lists and dicts of them.
+        compact: write the innermost lists and dicts in one line each.
 
     Returns:
         YAML in block style, keys in the order given.
@@ -163,7 +164,13 @@ def dump_yaml(values: Any) -> str:
     """
 
     def dump(allow_unicode: bool) -> str:
-        text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=allow_unicode)
+        text: str = yaml.dump(
+            values,
+            Dumper=_Dumper,
+            sort_keys=False,
+            allow_unicode=allow_unicode,
+            default_flow_style=None if compact else False,
+        )
         return text
 
     text = dump(allow_unicode=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, get_args
@@ -75,44 +75,53 @@ def find_bad_images(paths: Sequence[Path], on_bad_image: OnBadImage) -> list[Pat
     """
     if on_bad_image not in get_args(OnBadImage):
         raise ValueError(f'on_bad_image must be "raise" or "skip", got {on_bad_image!r}')
-    bad = _find_unreadable(paths)
-    if bad and on_bad_image == "raise":
-        raise ValueError(_unreadable_message(bad))
-    if bad:
-        logger.warning("images left out: %d\n%s", len(bad), "\n".join(bad.values()))
+    _, bad = look_at_images(paths)
+    refuse_bad_images(bad, on_bad_image)
     return list(bad)
 
 
-def _find_unreadable(paths: Sequence[Path]) -> dict[Path, str]:
-    """What is wrong with each file that is not a whole image."""
+def refuse_bad_images(bad: Mapping[Path, str], on_bad_image: OnBadImage) -> None:
+    """Raise a ValueError about files that cannot be read or, if they are to be skipped, say so."""
+    if bad and on_bad_image == "raise":
+        raise ValueError(_unreadable_message(list(bad.values())))
+    if bad:
+        logger.warning("images left out: %d\n%s", len(bad), "\n".join(bad.values()))
+
+
+def look_at_images(paths: Sequence[Path]) -> tuple[dict[Path, tuple[int, int]], dict[Path, str]]:
+    """Width and height of each whole image, and what is wrong with the other files.
+
+    Args:
+        paths: image files; all of them are decoded.
+    """
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        messages = tqdm(
-            pool.map(_reading_error, paths),
+        looks = tqdm(
+            pool.map(_size_or_error, paths),
             desc="checking images",
             unit="image",
             total=len(paths),
             leave=False,
             disable=len(paths) < MANY_IMAGES,
         )
-        found = zip(paths, messages, strict=True)
-        return {path: message for path, message in found if message is not None}
+        found = dict(zip(paths, looks, strict=True))
+    sizes = {path: look for path, look in found.items() if not isinstance(look, str)}
+    return sizes, {path: look for path, look in found.items() if isinstance(look, str)}
 
 
-def _reading_error(path: Path) -> str | None:
+def _size_or_error(path: Path) -> tuple[int, int] | str:
     try:
-        read_rgb(path)
+        return read_rgb(path).size
     except ValueError as error:
         return str(error)
-    return None
 
 
-def _unreadable_message(bad: dict[Path, str]) -> str:
-    shown = list(bad.values())[:10]
-    more = [f"... and {len(bad) - len(shown)} more"] if len(bad) > len(shown) else []
+def _unreadable_message(messages: Sequence[str]) -> str:
+    shown = messages[:10]
+    more = [f"... and {len(messages) - 10} more"] if len(messages) > 10 else []
     return "\n".join(
         [
-            f"images that cannot be read: {len(bad)}; mend or remove them, or leave them out with "
-            "on_bad_image: skip",
+            f"images that cannot be read: {len(messages)}; mend or remove them, or leave them out "
+            "with on_bad_image: skip",
             *shown,
             *more,
         ]

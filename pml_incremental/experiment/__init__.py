@@ -13,6 +13,7 @@ from pml_incremental.experiment.result import Result
 from pml_incremental.experiment.run import run
 from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.experiment.tuning.tune import Tuned, tune
+from pml_incremental.experiment.updating.update import Update, update
 
 __all__ = [
     "Comparison",
@@ -22,10 +23,12 @@ __all__ = [
     "Submitit",
     "ThisProcess",
     "Tuned",
+    "Update",
     "choose_strategies",
     "compare",
     "diagnose",
     "run",
     "seed_everything",
     "tune",
+    "update",
 ]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pml_incremental.config import ExperimentConfig, ObjectSpec
+from pml_incremental.config import ExperimentConfig, ModelSpecs, ObjectSpec
 from pml_incremental.models import output_width, remove_classification_head
 from pml_incremental.scenarios import ClassIncrementalScenario, Task, TaskSubset
 
@@ -51,17 +51,35 @@ def build_models(
 ) -> dict[str, nn.Module]:
     """Trunk, embedder and, if there is one, classifier, for the first task."""
     images = task.test[0][0].unsqueeze(0)
-    trunk = remove_classification_head(config.models.trunk.build("model"))
-    width = output_width(trunk, images)
-    models = {"trunk": trunk, "embedder": nn.Identity()}
-    if config.models.embedder is not None:
-        models["embedder"] = config.models.embedder.build("model", in_features=width)
-        width = output_width(nn.Sequential(trunk, models["embedder"]), images)
+    models = build_trunk_and_embedder(config.models, images)
     if config.models.classifier is not None:
         models["classifier"] = config.models.classifier.build(
-            "model", in_features=width, num_classes=len(task.labels)
+            "model",
+            in_features=output_width(nn.Sequential(*models.values()), images),
+            num_classes=len(task.labels),
         )
-    layout = torch.channels_last if config.models.channels_last else torch.contiguous_format
+    return place(models, config.models, device)
+
+
+def build_trunk_and_embedder(specs: ModelSpecs, images: Tensor) -> dict[str, nn.Module]:
+    """The models that give embeddings, on the CPU.
+
+    Args:
+        specs: describe them.
+        images: a batch to measure widths with.
+    """
+    trunk = remove_classification_head(specs.trunk.build("model"))
+    embedder: nn.Module = nn.Identity()
+    if specs.embedder is not None:
+        embedder = specs.embedder.build("model", in_features=output_width(trunk, images))
+    return {"trunk": trunk, "embedder": embedder}
+
+
+def place(
+    models: Mapping[str, nn.Module], specs: ModelSpecs, device: torch.device
+) -> dict[str, nn.Module]:
+    """The models on a device, in the memory layout that is wanted."""
+    layout = torch.channels_last if specs.channels_last else torch.contiguous_format
     return {
         name: model.to(device, memory_format=layout)  # type: ignore[call-overload]
         for name, model in models.items()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pml_incremental.config import ExperimentConfig, load_config
 from pml_incremental.experiment.assembly import build_models, build_scenario, choose_device
+from pml_incremental.experiment.recipe import without_sources
 from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import ClassIncrementalScenario
@@ -68,7 +69,7 @@ class FinishedRun:
         """Trunk and embedder of a strategy after a task; raises as :meth:`weights`."""
         file = self.weights(strategy, task)
         tensors = read_tensor_file(file, f"delete {file.parent} and start the run again").tensors
-        models = build_models(self.config, self.scenario[0], self.device)
+        models = build_models(without_sources(self.config), self.scenario[0], self.device)
         for name in ("trunk", "embedder"):
             models[name].load_state_dict(tensors_under(f"{name}.", tensors))
         return {name: models[name].eval() for name in ("trunk", "embedder")}

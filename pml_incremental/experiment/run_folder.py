@@ -24,7 +24,11 @@ from pml_incremental.storage import (
 # These may change between two starts of one run: they decide neither data nor training.
 _FREE_KEYS = ("output", "strategies", "threads", "checkpoint", "allow_imports", "records")
 # Keys that runs of earlier versions lack, with what they did.
-_FORMER: dict[str, Any] = {"deterministic": False, "models": {"compile": False}}
+_FORMER: dict[str, Any] = {
+    "deterministic": False,
+    "trained_start": False,
+    "models": {"compile": False},
+}
 
 
 class RunFolder:
@@ -97,9 +101,9 @@ class RunFolder:
         target = self.path / name
         return read_checked_json(target, _remedy(target)) if target.exists() else None
 
-    def write_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Write tensors as safetensors with a checksum, whole or not at all."""
-        write_tensor_file(self.path / name, tensors)
+    def write_tensors(self, name: str, tensors: Mapping[str, Tensor], state: Any = None) -> None:
+        """Write tensors, and plain values, as safetensors with a checksum, whole or not at all."""
+        write_tensor_file(self.path / name, tensors, state)
 
     def read_tensors(self, name: str) -> dict[str, Tensor]:
         """Read what :meth:`write_tensors` wrote."""

@@ -55,7 +55,7 @@ def train_stage(
     if images is None:
         return
     components = strategy.components
-    if task.number == 1 and not strategy.observes_training:
+    if prior.teacher is None and not strategy.observes_training:
         components = ()
     beside = begin_task(config.seed, stage, prior)
     learn_task(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pml_incremental.config import ConfigError, ExperimentConfig, ObjectSpec
@@ -25,27 +26,35 @@ def build_strategy(config: ExperimentConfig, spec: ObjectSpec) -> Strategy:
     """The strategy that a config names.
 
     Raises:
-        ConfigError: if it needs a classifier and the config has none, or changes a teacher whose
-            embeddings are to be cached.
+        ConfigError: if it needs a classifier and the config has none, or none that is trained; or
+            if it changes a teacher whose embeddings are to be cached.
     """
     strategy: Strategy = spec.build("strategy")
+    problem = _problem(strategy, config)
+    if problem is not None:
+        raise ConfigError([f"strategies: {spec.class_name} {problem}"])
+    return replace(strategy, trained_start=config.trained_start)
+
+
+def _problem(strategy: Strategy, config: ExperimentConfig) -> str | None:
+    """Why a config cannot have the strategy, if it cannot."""
     if strategy.needs_classifier and config.models.classifier is None:
-        raise ConfigError(
-            [
-                f"strategies: {spec.class_name} compares logits and the config has no classifier; "
-                "add models.classifier (GrowingClassifier), its optimizer, "
-                "loss_funcs.classifier_loss and the trainer IncrementalTrainWithClassifier, or "
-                "leave it out"
-            ]
+        return (
+            "compares logits and the config has no classifier; add models.classifier "
+            "(GrowingClassifier), its optimizer, loss_funcs.classifier_loss and the trainer "
+            "IncrementalTrainWithClassifier, or leave it out"
+        )
+    if strategy.needs_classifier and config.trained_start:
+        return (
+            "compares logits, and with trained_start: true only trunk and embedder are trained; "
+            "leave it out"
         )
     if strategy.moves_teacher and config.trainer.kwargs.get("cache_teacher"):
-        raise ConfigError(
-            [
-                f"strategies: {spec.class_name} moves the teacher, whose embeddings cannot be "
-                "cached then; leave it out, or trainer's cache_teacher"
-            ]
+        return (
+            "moves the teacher, whose embeddings cannot be cached then; leave it out, or trainer's "
+            "cache_teacher"
         )
-    return strategy
+    return None
 
 
 def _options(values: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -14,6 +14,7 @@ from pml_incremental.experiment.assembly import build_scenario, choose_device
 from pml_incremental.experiment.environment import describe_environment
 from pml_incremental.experiment.measurements import Measurements, measure, task_matrices
 from pml_incremental.experiment.outputs import draw_matrices
+from pml_incremental.experiment.recipe import describe_model
 from pml_incremental.experiment.retrievals import draw_retrievals
 from pml_incremental.experiment.run_folder import RunFolder
 from pml_incremental.experiment.run_records import RunRecords
@@ -80,12 +81,14 @@ class TaskLoop:
         student = self.new_student()
         rows = [self.evaluate_before(student)]
         matrices: dict[str, TaskMatrix] = {}
-        prior = Priors()
+        prior = self.prior_to_tasks(student)
         for task in self.scenario:
             stage = Stage(label, strategy, task)
             rows.append(self.learn_stage(stage, student, prior))
             frozen = Teacher.snapshot(student.models)
-            finished = FinishedTask(task, prior.teacher, frozen, self.device, rows)
+            finished = FinishedTask(
+                task, prior.teacher, frozen, self.device, rows, self.config.trained_start
+            )
             self.remember(stage, finished, student)
             remove_generations(self.folder.file(stage.checkpoint_file))
             prior = Priors(teacher=frozen, previous=prior.teacher)
@@ -119,6 +122,13 @@ class TaskLoop:
         seed_everything(self.config.seed, 0)
         return Student(self.config, self.scenario[0], self.device)
 
+    def prior_to_tasks(self, student: Student) -> Priors:
+        """The model that has learned before the run, if there is one: all but its classifier."""
+        if not self.config.trained_start:
+            return Priors()
+        trained = {name: student.models[name] for name in ("trunk", "embedder")}
+        return Priors(teacher=Teacher.snapshot(trained))
+
     def evaluate_before(self, student: Student) -> Measurements:
         """What the untrained (or pretrained) model can do."""
         name = "before/evaluation.json"
@@ -148,7 +158,8 @@ class TaskLoop:
         number = stage.task.number
         with self.records.open(stage.folder) as writer:
             self.train(stage, student, prior, self.records.losses_hook(writer))
-        self.folder.write_tensors(stage.weights_file, student.tensors())
+        description = describe_model(self.config, self.scenario)
+        self.folder.write_tensors(stage.weights_file, student.tensors(), description)
         found = self.evaluate(student, seen=number)
         self.folder.write_checked_json(stage.evaluation_file, found)
         self.learned.append(stage.folder)

@@ -5,12 +5,14 @@ from pml_incremental.gallery.gallery import Gallery
 from pml_incremental.gallery.model_version import ModelVersion
 from pml_incremental.gallery.search import SearchResult, search_gallery
 from pml_incremental.gallery.update import UpdateReport, measure_update, update_gallery
+from pml_incremental.gallery.weights_model import WeightsModel
 
 __all__ = [
     "Gallery",
     "ModelVersion",
     "SearchResult",
     "UpdateReport",
+    "WeightsModel",
     "build_gallery",
     "measure_update",
     "search_gallery",

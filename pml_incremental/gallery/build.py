@@ -7,9 +7,12 @@ from pathlib import Path
 from pml_incremental.gallery.gallery import Gallery, check_vectors
 from pml_incremental.gallery.image_files import ImageFiles
 from pml_incremental.gallery.model_version import ModelVersion
+from pml_incremental.gallery.weights_model import WeightsModel
 
 
-def build_gallery(images: Path, model: ModelVersion, index: str | None = None) -> Gallery:
+def build_gallery(
+    images: Path, model: ModelVersion | WeightsModel, index: str | None = None
+) -> Gallery:
     """Embed all images of a folder.
 
     Args:

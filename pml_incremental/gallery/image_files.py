@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL.Image import Image
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from pml_incremental.datasets._class_folders import IMAGE_SUFFIXES
 from pml_incremental.datasets._image_files import read_rgb
+from pml_incremental.testers import IncrementalTester
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,30 @@ class ImagesToEmbed(Dataset[tuple[Any, int]]):
     def image_name(self, index: int) -> str:
         """The file of an image."""
         return str(self.files.root / self.files.ids[index])
+
+
+def embed_files(
+    files: ImageFiles,
+    prepare: Callable[[Image], Any],
+    tester: IncrementalTester,
+    models: Mapping[str, nn.Module],
+) -> Tensor:
+    """Embeddings of images, shape (N, d), float32, on the CPU.
+
+    Args:
+        files: which images.
+        prepare: from an RGB picture to a tensor.
+        tester: embeds.
+        models: ``trunk`` and ``embedder``, in evaluation mode.
+
+    Raises:
+        ValueError: if an image cannot be read, or an embedding is not finite.
+    """
+    splits = {"images": ImagesToEmbed(files, prepare)}
+    found = tester.get_all_embeddings_for_all_splits(
+        splits, models["trunk"], models["embedder"], ["images"], None
+    )
+    return found["images"][0].cpu().float()
 
 
 def numbered(labels: Sequence[str], *others: Sequence[str]) -> list[list[int]]:

@@ -6,7 +6,16 @@ import json
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 FORMAT = 1
 MANIFEST, IMAGES = "manifest.json", "images.json"
@@ -39,8 +48,8 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class ModelDescription(_Strict):
-    """Which model the vectors come from."""
+class RunModel(_Strict):
+    """The model of a run that the vectors come from."""
 
     run: str
     strategy: InnerPath
@@ -48,11 +57,28 @@ class ModelDescription(_Strict):
     weights_sha256: Sha256
 
 
+class FileModel(_Strict):
+    """The weights file that the vectors come from."""
+
+    weights: str
+    weights_sha256: Sha256
+
+
+_FROM_RUN, _FROM_FILE = "run", "file"
+
+
+def _origin_of(model: Any) -> str:
+    return _FROM_FILE if isinstance(model, dict) and "weights" in model else _FROM_RUN
+
+
 class Manifest(_Strict):
     """``manifest.json``."""
 
     format: Literal[1]
-    model: ModelDescription
+    model: Annotated[
+        Annotated[RunModel, Tag(_FROM_RUN)] | Annotated[FileModel, Tag(_FROM_FILE)],
+        Discriminator(_origin_of),
+    ]
     images: Annotated[int, Field(ge=1)]
     width: Annotated[int, Field(ge=1)]
     index: str | None
@@ -108,7 +134,10 @@ def _checked(kind: type[_Read], path: Path, content: Any) -> _Read:
         return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
+        keys = list(first["loc"])
+        if keys[:1] == ["model"]:
+            del keys[1:2]  # which kind of model it was taken for
+        where = ".".join(map(str, keys))
         raise ValueError(
             f"{path} is not as a gallery writes it: {where}: {first['msg']}; build the gallery anew"
         ) from error

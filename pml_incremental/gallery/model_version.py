@@ -13,9 +13,10 @@ from torch import Tensor
 
 from pml_incremental.experiment.assembly import build_transform
 from pml_incremental.experiment.finished_run import FinishedRun
-from pml_incremental.experiment.retrievals import as_picture
+from pml_incremental.experiment.recipe import image_mode
 from pml_incremental.gallery.checksum import sha256
-from pml_incremental.gallery.image_files import ImageFiles, ImagesToEmbed
+from pml_incremental.gallery.image_files import ImageFiles, embed_files
+from pml_incremental.gallery.weights_model import WeightsModel
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,22 @@ class ModelVersion:
         return {**asdict(self), "run": str(self.run), "weights_sha256": sha256(weights)}
 
     @classmethod
-    def described(cls, description: dict[str, Any]) -> ModelVersion:
-        """The version that a manifest describes.
+    def described(cls, description: dict[str, Any]) -> ModelVersion | WeightsModel:
+        """The model that a manifest describes.
 
         Raises:
             ValueError: if its weights are gone or others by now.
         """
-        version = cls(
-            Path(description["run"]), str(description["strategy"]), int(description["task"])
-        )
+        version: ModelVersion | WeightsModel
+        if "weights" in description:
+            version = WeightsModel(Path(description["weights"]))
+        else:
+            run, strategy = Path(description["run"]), str(description["strategy"])
+            version = cls(run, strategy, int(description["task"]))
         if version.describe()["weights_sha256"] != description["weights_sha256"]:
             raise ValueError(
                 f"the weights of {version.name} are not those that the gallery was built with: "
-                "the run was learned again; build the gallery anew"
+                "they were learned again; build the gallery anew"
             )
         return version
 
@@ -72,13 +76,9 @@ class ModelVersion:
         """
         run, models = self._loaded
         transform = build_transform(run.config.transforms.eval)
-        mode = run.scenario[0].test.with_transform(as_picture)[0][0].mode
+        mode = image_mode(run.scenario)
 
         def prepare(picture: Image) -> Any:
             return transform(picture.convert(mode))
 
-        splits = {"images": ImagesToEmbed(files, prepare)}
-        found = run.tester().get_all_embeddings_for_all_splits(
-            splits, models["trunk"], models["embedder"], ["images"], None
-        )
-        return found["images"][0].cpu().float()
+        return embed_files(files, prepare, run.tester(), models)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -59,7 +60,8 @@ def update_gallery(
     estimator.observe(new, old)
     estimator.fit()
     moved = F.normalize(estimator.estimate(gallery.vectors)[0], dim=1).float()
-    step = f"moved to task {model['task']} by {type(estimator).__name__} on {len(old)} images"
+    new_model = f"task {model['task']}" if "task" in model else Path(model["weights"]).name
+    step = f"moved to {new_model} by {type(estimator).__name__} on {len(old)} images"
     return replace(
         gallery,
         vectors=check_vectors(moved, gallery.files),

@@ -11,7 +11,7 @@ from pml_incremental.models.mlp import MLP
 from pml_incremental.models.small_conv_net import SmallConvNet
 from pml_incremental.models.timm_trunk import timm_trunk
 from pml_incremental.models.trunk import output_width, remove_classification_head
-from pml_incremental.models.weights import load_weights
+from pml_incremental.models.weights import load_weights, read_weights
 
 __all__ = [
     "MLP",
@@ -25,6 +25,7 @@ __all__ = [
     "load_weights",
     "move_towards",
     "output_width",
+    "read_weights",
     "remove_classification_head",
     "tensors_under",
     "timm_trunk",

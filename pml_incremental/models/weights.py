@@ -31,9 +31,7 @@ def load_weights(
 
     Args:
         network: changed in place.
-        file: ``.safetensors``, or what ``torch.save`` wrote of a ``state_dict()`` or of a
-            dictionary with one under ``state_dict``; nothing but plain data is unpickled
-            (``weights_only=True``).
+        file: as :func:`read_weights` takes it.
         prefix: of the names in the file that are this network's, and is cut off, such as
             ``trunk.`` for a ``model.safetensors`` of a run or ``module.`` for one saved from
             ``DataParallel``.
@@ -56,9 +54,7 @@ def load_weights(
         True
     """
     path = Path(file)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file of weights {path}")
-    found = tensors_under(prefix, _read(path))
+    found = tensors_under(prefix, read_weights(path))
     if not keep_head:
         remove_classification_head(network)
     expected = network.state_dict()
@@ -76,7 +72,21 @@ def load_weights(
     return network
 
 
-def _read(path: Path) -> Mapping[str, Tensor]:
+def read_weights(path: Path) -> Mapping[str, Tensor]:
+    """All tensors of a file by name.
+
+    Args:
+        path: ``.safetensors``, or what ``torch.save`` wrote of a ``state_dict()``, of a dictionary
+            with one under ``state_dict``, or of several by name, such as ``trunk`` and
+            ``embedder``, which become prefixes. Nothing but plain data is unpickled
+            (``weights_only=True``).
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds something else.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file of weights {path}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -89,6 +99,8 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         ) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
+    if isinstance(content, Mapping) and content and all(map(_is_state, content.values())):
+        content = {f"{k}.{name}": v for k, state in content.items() for name, v in state.items()}
     if not _is_state(content):
         what = f"the entries {_some(content)}" if isinstance(content, Mapping) else "no mapping"
         raise ValueError(

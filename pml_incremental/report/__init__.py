@@ -12,6 +12,7 @@ from pml_incremental.report.retrieval_row import LabelledImage, RetrievalRow, re
 from pml_incremental.report.task_curves_plot import plot_task_curves
 from pml_incremental.report.task_matrix_plot import plot_task_matrix
 from pml_incremental.report.terminal import print_summary
+from pml_incremental.report.update_table import print_update
 
 __all__ = [
     "ComparisonTable",
@@ -28,5 +29,6 @@ __all__ = [
     "print_comparison",
     "print_diagnosis",
     "print_summary",
+    "print_update",
     "retrieval_rows",
 ]

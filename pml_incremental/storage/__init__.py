@@ -9,7 +9,7 @@ from pml_incremental.storage.generations import (
     write_generation,
 )
 from pml_incremental.storage.plain_state import pack_state, unpack_state
-from pml_incremental.storage.tensor_file import read_tensor_file, write_tensor_file
+from pml_incremental.storage.tensor_file import has_checksum, read_tensor_file, write_tensor_file
 from pml_incremental.storage.whole_file import (
     is_leftover,
     remove_leftovers,
@@ -22,6 +22,7 @@ __all__ = [
     "FolderLock",
     "InUseError",
     "StorageError",
+    "has_checksum",
     "is_leftover",
     "newest_readable",
     "pack_state",

@@ -57,6 +57,19 @@ def write_tensor_file(path: Path, tensors: Mapping[str, Tensor], state: Any = No
     write_whole(path, write)
 
 
+def has_checksum(path: Path) -> bool:
+    """Whether a safetensors file is one of :func:`write_tensor_file`'s, not one from elsewhere.
+
+    Raises:
+        DamagedFileError: if it is no safetensors file at all.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _SHA_KEY in (file.metadata() or {})
+    except SafetensorError as error:
+        raise DamagedFileError(f"{path} is damaged: {error}; make or fetch it again") from error
+
+
 def read_tensor_file(path: Path, remedy: str) -> TensorFile:
     """Read what :func:`write_tensor_file` wrote.
 

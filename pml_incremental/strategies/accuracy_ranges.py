@@ -13,6 +13,7 @@ _METRIC = "own/recall_at_1"
 def accuracy_ranges(
     measurements: Sequence[Mapping[str, Mapping[str, float | None]]],
     fixed_range: Range | None = None,
+    trained_start: bool = False,
 ) -> dict[int, Range]:
     r"""Smallest and largest change of Recall@1 from each prior model to the last model.
 
@@ -28,6 +29,7 @@ def accuracy_ranges(
         measurements: metric -> task -> value, before any task and after each task so far, own
             gallery.
         fixed_range: used for every model instead of what was measured.
+        trained_start: whether the model before any task is the first of the prior models.
 
     Returns:
         (low, high) by number of the prior model, from 1.
@@ -40,6 +42,8 @@ def accuracy_ranges(
         ...         [(0.0, 0.0), (0.75, 0.25), (0.5, 0.75)]]
         >>> accuracy_ranges(rows)
         {1: (-0.25, 0.5)}
+        >>> accuracy_ranges(rows, trained_start=True)[1]
+        (0.5, 0.75)
     """
     last = len(measurements) - 1
     tasks = [f"task_{number}" for number in range(1, last + 1)]
@@ -50,7 +54,7 @@ def accuracy_ranges(
         return value
 
     ranges: dict[int, Range] = {}
-    for k in range(1, last):
-        changes = [accuracy(last, task) - accuracy(k, task) for task in tasks]
+    for k, model in enumerate(range(0 if trained_start else 1, last), start=1):
+        changes = [accuracy(last, task) - accuracy(model, task) for task in tasks]
         ranges[k] = fixed_range if fixed_range is not None else (min(changes), max(changes))
     return ranges

@@ -42,6 +42,7 @@ class FinishedTask:
         device: where both live.
         measurements: own- and joint-gallery metrics before any task and after each task so far:
             ``measurements[i]["own/recall_at_1"]["task_2"]``; None where not measured.
+        trained_start: whether the model before any task is one to hold on to, as a prior model.
     """
 
     task: Task
@@ -49,6 +50,7 @@ class FinishedTask:
     student: Teacher
     device: torch.device
     measurements: Sequence[Mapping[str, Mapping[str, float | None]]]
+    trained_start: bool = False
 
 
 class Component:
@@ -64,6 +66,8 @@ class Component:
     observes_training: bool = False
     #: Whether it changes the teacher while a task is learned.
     moves_teacher: bool = False
+    #: Whether all that it does comes of what it kept of earlier tasks.
+    acts_from_memory: bool = False
 
     def begin_task(
         self,

@@ -46,6 +46,8 @@ class Estimation(Component):
             none of these.
     """
 
+    acts_from_memory = True
+
     def __init__(
         self,
         bank: EstimatorBank,
@@ -88,7 +90,9 @@ class Estimation(Component):
     def end_task(self, finished: FinishedTask) -> None:
         """Observe both models on the finished task's images, and measure the ranges."""
         if self.bank.needs_ranges:
-            self.ranges = accuracy_ranges(finished.measurements, self.fixed_range)
+            self.ranges = accuracy_ranges(
+                finished.measurements, self.fixed_range, finished.trained_start
+            )
         if finished.teacher is not None and self.observed_on == "finished":
             self.update_bank(finished.task.train, finished.teacher, finished.student)
 

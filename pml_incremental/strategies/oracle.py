@@ -64,6 +64,8 @@ class Oracle(Component):
         temperature: of the loss.
     """
 
+    acts_from_memory = True
+
     def __init__(self, weight: float, temperature: float) -> None:
         self.priors: list[Teacher] = []
         self.loss = FeatureEstimationLoss(OracleBank(self.priors), temperature)

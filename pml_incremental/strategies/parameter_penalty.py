@@ -33,6 +33,8 @@ class ParameterPenalty(Component):
         False
     """
 
+    acts_from_memory = True
+
     def __init__(self, name: str, regularizer: ParameterRegularizer, weight: float) -> None:
         if weight < 0:
             raise ValueError(f"the weight of {name} must be at least 0, got {weight}")

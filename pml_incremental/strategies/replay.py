@@ -38,6 +38,8 @@ class Replay(Component):
         []
     """
 
+    acts_from_memory = True
+
     def __init__(
         self,
         per_class: int,

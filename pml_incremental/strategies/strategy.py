@@ -22,6 +22,8 @@ class Strategy:
         components: what the method adds to plain training on the new images; none is fine-tuning.
         first_images: what the first task is learned from, ``"none"`` or ``"new"``.
         later_images: what each further task is learned from, ``"none"``, ``"new"`` or ``"seen"``.
+        trained_start: whether the model before the first task has learned classes to hold on to,
+            so that the first task is learned as further ones are.
 
     Raises:
         ValueError: if one never trains on later tasks and the other has components, as these could
@@ -37,6 +39,7 @@ class Strategy:
     components: tuple[Component, ...] = ()
     first_images: Images = "new"
     later_images: Images = "new"
+    trained_start: bool = False
 
     def __post_init__(self) -> None:
         if self.components and "none" in (self.first_images, self.later_images):
@@ -54,12 +57,14 @@ class Strategy:
 
     def images_of(self, task_number: int) -> Images:
         """Which training images a task, counted from 1, is learned from."""
-        return self.first_images if task_number == 1 else self.later_images
+        is_first = task_number == 1 and not self.trained_start
+        return self.first_images if is_first else self.later_images
 
     @property
     def shares_first_task(self) -> bool:
         """Whether its model after the first task is that of plain training."""
-        return self.first_images == "new" and not self.observes_training
+        is_plain = self.first_images == "new" and not self.trained_start
+        return is_plain and not self.observes_training
 
     @property
     def observes_training(self) -> bool:

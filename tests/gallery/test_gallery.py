@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
-from pml_incremental.config import ExperimentConfig
+from pml_incremental.config import ConfigError, ExperimentConfig
 from pml_incremental.estimators import DriftEstimator, LinearEstimator
 from pml_incremental.experiment import run
 from pml_incremental.gallery import (
     Gallery,
     ModelVersion,
+    WeightsModel,
     build_gallery,
     measure_update,
     search_gallery,
@@ -172,6 +174,25 @@ def test_damage_is_noticed(world, built, tmp_path):
         Gallery.load(tmp_path)
 
 
+def test_a_weights_file_is_the_model_that_it_was_written_of(built, world, tmp_path):
+    file = world / "shop/task_1/model.safetensors"
+    model = WeightsModel(file)
+    files = ImageFiles.under(world / "gallery")
+    assert torch.equal(model.embed(files), version(world, 1).embed(files))
+    build_gallery(world / "gallery", model).save(tmp_path / "g")
+    again = Gallery.load(tmp_path / "g")
+    assert torch.equal(again.vectors, built.vectors)
+    assert again.history == ("embedded by model.safetensors",)
+    assert ModelVersion.described(again.model) == model
+    with pytest.raises(ValueError, match=r"weights of model\.safetensors are not those that"):
+        ModelVersion.described({**again.model, "weights_sha256": "0" * 64})
+    with pytest.raises(ValueError, match=r"gone\.safetensors is missing: the gallery's model is"):
+        ModelVersion.described({**again.model, "weights": str(tmp_path / "gone.safetensors")})
+    torch.save(load_file(file), tmp_path / "old.pth")
+    with pytest.raises(ConfigError, match=r"old\.pth does not say what model its weights are of"):
+        WeightsModel(tmp_path / "old.pth").embed(files)
+
+
 def test_other_weights_than_the_gallerys_are_refused(built, world):
     description = {**built.model, "weights_sha256": "0"}
     with pytest.raises(ValueError, match="are not those that the gallery was built with"):
@@ -218,4 +239,6 @@ def test_commands_from_build_to_update(world, tmp_path, monkeypatch):
     assert "images gone, so nothing is embedded anew: 24" in done.output
     moved = [Gallery.load(Path(name)).vectors for name in ("shop2.gallery", "shop3.gallery")]
     assert torch.equal(*moved)
-    assert invoke("search", "nothing", world / "queries").exit_code == 1
+    missing = invoke("search", "nothing", world / "queries")
+    assert missing.exit_code == 2
+    assert "GALLERY: nothing is not a folder" in missing.output

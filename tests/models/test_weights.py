@@ -154,6 +154,13 @@ def test_other_content_is_named(tmp_path, content, message):
         load_weights(Network(), tmp_path / "w.pth")
 
 
+def test_models_saved_together_are_told_apart_by_prefix(trained, tmp_path):
+    torch.save({"trunk": trained.state_dict(), "embedder": {}}, tmp_path / "w.pth")
+    network = load_weights(Network(), tmp_path / "w.pth", prefix="trunk.")
+    found = network.state_dict()
+    assert all(torch.equal(found[k], t) for k, t in trained.state_dict().items() if k in found)
+
+
 def test_torchvision_trunk(tmp_path):
     from torchvision.models import resnet18
 

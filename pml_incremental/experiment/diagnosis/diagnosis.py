@@ -71,6 +71,11 @@ def learning_strategies(run: StoredRun) -> dict[str, Strategy]:
             f"{place} has {tasks} tasks, and only from the third task on is there a prior model "
             "besides the teacher: diagnose a run of at least 3"
         )
+    if run.config.trained_start:
+        raise UnfitRunError(
+            f"{place} began with a trained model, which is none of its stages: only runs that "
+            "learned their first task from scratch can be diagnosed"
+        )
     strategies = run.strategies()
     learning = {label: s for label, s in strategies.items() if s.later_images != "none"}
     if not learning:

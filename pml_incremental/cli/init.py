@@ -1,0 +1,137 @@
+"""The command ``pml-incremental init``, and what ``run --data`` does in its place."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pml_incremental.cli.common import check_folders, clean_errors, find_own_modules
+
+if TYPE_CHECKING:
+    from pml_incremental.suggestions.survey import Survey
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to a Typer app."""
+    app.command(epilog="Example: pml-incremental init my_run --data my_folder")(init)
+
+
+def init(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the run; NAME.yaml is written.")],
+    data: Annotated[Path, typer.Option(help="Your images, in a folder for each class.")],
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="A trained model, which is to learn these classes and keep its own."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="A YAML file with models and transforms, for weights that do not say what model "
+            "they are of."
+        ),
+    ] = None,
+    embedder: Annotated[
+        Path | None, typer.Option(help="The embedder's weights, if they have a file of their own.")
+    ] = None,
+    skip_bad_images: Annotated[
+        bool, typer.Option("--skip-bad-images", help="Leave out images that cannot be read.")
+    ] = False,
+) -> None:
+    """Look through a folder of images and write a config for it, with comments."""
+    find_own_modules()
+    with clean_errors():
+        file = Path(name) if Path(name).suffix in _SUFFIXES else Path(f"{name}.yaml")
+        _check_options(weights, config, embedder)
+        check_folders({"--data": data})
+        survey = write_config(file, data, skip_bad_images, weights, config, embedder)
+        for line in survey.describe():
+            typer.echo(line)
+        typer.echo(f"written: {file}; next: pml-incremental run {file}")
+
+
+def config_of_folder(data: Path) -> Path:
+    """The config in ``runs/`` for a folder; written, and that said, if there is none yet.
+
+    Raises:
+        ConfigError: if the config that is there is for another folder.
+    """
+    from pml_incremental.config import ConfigError, read_yaml
+
+    called = re.sub(r"[^A-Za-z0-9_-]", "_", data.resolve().name)
+    file = Path("runs") / f"{called}.yaml"
+    if not file.exists():
+        for line in write_config(file, data).describe():
+            typer.echo(line)
+        typer.echo(f"written: {file}; edit it to learn otherwise")
+        return file
+    root = Path(read_yaml(file).get("dataset", {}).get("ImageFolder", {}).get("root", ""))
+    if root.resolve() != data.resolve():
+        raise ConfigError(
+            [f"command line: --data: {file} is for {root}, not for {data}; move that file away"]
+        )
+    typer.echo(f"found: {file}")
+    return file
+
+
+def write_config(
+    file: Path,
+    data: Path,
+    skip_bad_images: bool = False,
+    weights: Path | None = None,
+    config: Path | None = None,
+    embedder: Path | None = None,
+) -> Survey:
+    """Write a new config for a folder, once it has been found valid.
+
+    Args:
+        file: to write.
+        data: the folder.
+        skip_bad_images: leave out images that cannot be read.
+        weights: of a trained model to start from.
+        config: says what model the weights are of, if they do not.
+        embedder: a file of its own with the embedder's weights.
+
+    Returns:
+        What is in the folder.
+
+    Raises:
+        ConfigError: if the file exists or its name is none for a run, or nothing says what model
+            the weights are of.
+        ValueError: if the folder is not laid out in classes, an image cannot be read, or there are
+            too few classes.
+    """
+    from pml_incremental.config import ConfigError, config_from, parse_yaml, validate
+    from pml_incremental.experiment.updating.first_config import trained_first_config
+    from pml_incremental.experiment.updating.trained_weights import TrainedWeights
+    from pml_incremental.storage import write_text_whole
+    from pml_incremental.suggestions.first_config import first_config
+    from pml_incremental.suggestions.survey import survey_folder
+
+    if file.exists():
+        raise ConfigError([f"{file} exists; choose another name, or delete it"])
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", file.stem):
+        raise ConfigError(
+            [f"command line: {file.stem!r} is no name of a run; use letters, digits, _ and -"]
+        )
+    survey = survey_folder(data, "skip" if skip_bad_images else "raise")
+    heading = f"{file.stem}, made for the images in {data}. pml-incremental run {file}"
+    if weights is None:
+        text = first_config(survey, file.stem, heading)
+    else:
+        trained = TrainedWeights.read(weights, embedder, config)
+        text = trained_first_config(trained, survey, file.stem, heading)
+    validate(config_from([(str(file), parse_yaml(text))], (), str(file)))
+    write_text_whole(file, text)
+    return survey
+
+
+def _check_options(weights: Path | None, *of_weights: Path | None) -> None:
+    from pml_incremental.config import ConfigError
+
+    if weights is None and any(option is not None for option in of_weights):
+        raise ConfigError(["command line: --config and --embedder are for --weights; add it"])

@@ -1,0 +1,76 @@
+"""The command ``pml-incremental update``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pml_incremental.cli.common import (
+    TRACEBACK_HINT,
+    Quiet,
+    Traceback,
+    check_folders,
+    clean_errors,
+    find_own_modules,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to a Typer app."""
+    app.command(
+        epilog="Example: pml-incremental update --weights old.safetensors --data new_images "
+        "--out new.safetensors --test old_test_images"
+    )(update)
+
+
+def update(
+    weights: Annotated[
+        Path,
+        typer.Option(help="The model as it is: model.safetensors of a run, or other weights."),
+    ],
+    data: Annotated[Path, typer.Option(help="New images, in a folder for each class.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .safetensors file to write.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY.SUB=VALUE", help="Single keys to change.", show_default=False),
+    ] = None,
+    test: Annotated[
+        list[Path] | None,
+        typer.Option(help="Images to measure both models with; as often as you like."),
+    ] = None,
+    strategy: Annotated[str, typer.Option(help="What holds the old classes.")] = "correlation",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="A YAML file with models and transforms, for weights that do not say what model "
+            "they are of."
+        ),
+    ] = None,
+    embedder: Annotated[
+        Path | None, typer.Option(help="The embedder's weights, if they have a file of their own.")
+    ] = None,
+    quiet: Quiet = False,
+    traceback: Traceback = False,
+) -> None:
+    """Teach a trained model new classes from their images alone, and keep the old classes."""
+    find_own_modules()
+    with clean_errors(traceback, TRACEBACK_HINT):
+        check_folders({"--data": data, **{f"--test {folder}": folder for folder in test or []}})
+        from pml_incremental.experiment import update as update_weights
+        from pml_incremental.report import print_update
+
+        done = update_weights(
+            weights,
+            data,
+            out,
+            tests=test or [],
+            strategy=strategy,
+            embedder=embedder,
+            config=config,
+            overrides=overrides or [],
+            progress=not quiet,
+        )
+        print_update(done)
+        typer.echo(f"written: {done.file}; how it was learned: {done.folder}")

@@ -1,0 +1,1 @@
+"""One incremental step, from a weights file to a weights file."""

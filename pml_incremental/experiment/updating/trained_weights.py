@@ -1,0 +1,145 @@
+"""Files with the weights of a trained model, and what they say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pml_incremental.config import (
+    ConfigError,
+    ExperimentConfig,
+    ObjectSpec,
+    config_from,
+    read_yaml,
+)
+from pml_incremental.config.layout import canonical
+from pml_incremental.experiment.recipe import OF_ONE_RUN
+from pml_incremental.models import read_weights
+from pml_incremental.storage import has_checksum, read_tensor_file
+
+NO_RECIPE = (
+    "does not say what model its weights are of; name with --config a YAML file that has models "
+    "and transforms, such as config.yaml of its run"
+)
+_PARALLEL = "module."  # before all names of a model saved from DataParallel
+
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """Where the weights of trunk and embedder are, and how they are used.
+
+    Attributes:
+        file: with the trunk's.
+        sources: ``weights_file`` and ``weights_prefix`` of ``trunk`` and, if there are such,
+            ``embedder``.
+        recipe: keys of a config that describe the model and how it learns; None if nothing does.
+        image_mode: of the pictures that it takes.
+    """
+
+    file: Path
+    sources: Mapping[str, Mapping[str, str]]
+    recipe: Mapping[str, Any] | None
+    image_mode: str = "RGB"
+
+    @classmethod
+    def read(
+        cls, file: Path, embedder: Path | None = None, config: Path | None = None
+    ) -> TrainedWeights:
+        """Look into files of weights.
+
+        Args:
+            file: ``model.safetensors`` of a run, which describes its model itself, or another file
+                that :func:`~pml_incremental.models.read_weights` reads.
+            embedder: a file of its own with the embedder's weights.
+            config: a YAML file with ``models`` and ``transforms``, and whatever else a run's config
+                has; in place of what the file says itself.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if a file holds something else than weights, or is damaged.
+            ConfigError: if the YAML file cannot be read.
+        """
+        described = _read_description(file)
+        sources = _find_sources(file)
+        if embedder is not None:
+            sources["embedder"] = _find_sources(embedder, "embedder")["embedder"]
+        if config is not None:
+            return cls(file, sources, _recipe_in(config))
+        if described is None:
+            return cls(file, sources, None)
+        return cls(file, sources, described["recipe"], described["image_mode"])
+
+    def model_config(self) -> ExperimentConfig:
+        """A config for the model alone, whose data are nowhere.
+
+        Raises:
+            ConfigError: if nothing says what model the weights are of, or it names classes that
+                are not allowed.
+        """
+        if self.recipe is None:
+            raise ConfigError([f"{self.file} {NO_RECIPE}"])
+        no_data = {
+            "name": "model",
+            "dataset": {"ImageFolder": {"root": ""}},
+            "scenario": {"ClassIncrementalScenario": {}},
+        }
+        whole = str(self.file)
+        return self.filled_in(config_from([(whole, {**no_data, **self.recipe})], (), whole))
+
+    def filled_in(self, config: ExperimentConfig) -> ExperimentConfig:
+        """The config with these weights for its models.
+
+        Raises:
+            ConfigError: if it has an embedder and the weights have none, or the other way round.
+        """
+        values = config.to_yaml_dict()
+        embedder = values["models"]["embedder"]
+        if embedder is not None and "embedder" not in self.sources:
+            raise ConfigError(
+                [f"{self.file} has no weights for the embedder; name their file with --embedder"]
+            )
+        if embedder is None and "embedder" in self.sources:
+            raise ConfigError(
+                [f"{self.file} has weights of an embedder; add models.embedder, such as MLP"]
+            )
+        for part, source in self.sources.items():
+            spec = ObjectSpec.parse(values["models"][part])
+            values["models"][part] = {spec.class_name: {**spec.kwargs, **source}}
+        filled = ExperimentConfig.model_validate({**values, "trained_start": True})
+        return filled.with_origins(config.origins)
+
+
+def _read_description(file: Path) -> Any:
+    """What a run wrote of its model; None in files from elsewhere and of earlier versions."""
+    if file.suffix != ".safetensors" or not file.is_file() or not has_checksum(file):
+        return None
+    return read_tensor_file(file, "make or fetch it again").state
+
+
+def _find_sources(file: Path, alone: str = "trunk") -> dict[str, dict[str, str]]:
+    """The models whose weights are in a file, by the beginnings of the names.
+
+    Args:
+        file: to read.
+        alone: whose they are if the names do not say so.
+    """
+    names = list(read_weights(file))
+    start = _PARALLEL if all(name.startswith(_PARALLEL) for name in names) else ""
+    found = {}
+    for part in ("trunk", "embedder"):
+        prefix = f"{start}{part}."
+        if any(name.startswith(prefix) for name in names):
+            found[part] = {"weights_file": str(file), "weights_prefix": prefix}
+    if alone in found:
+        return found
+    return {alone: {"weights_file": str(file), "weights_prefix": start}}
+
+
+def _recipe_in(config: Path) -> dict[str, Any]:
+    values: dict[str, Any] = canonical(read_yaml(config))
+    missing = [key for key in ("models", "transforms") if key not in values]
+    if missing:
+        raise ConfigError([f"{config}: has no {' and no '.join(missing)}; add them"])
+    return {key: value for key, value in values.items() if key not in OF_ONE_RUN}

@@ -1,0 +1,146 @@
+"""One incremental step from a model to a new one, on new images alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pml_incremental.config import ConfigError, ExperimentConfig
+from pml_incremental.experiment.finished_run import FinishedRun
+from pml_incremental.experiment.run import run
+from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
+from pml_incremental.experiment.updating.figures import (
+    Figures,
+    TestImages,
+    measure,
+    name_folders,
+)
+from pml_incremental.experiment.updating.trained_weights import TrainedWeights
+from pml_incremental.experiment.updating.update_config import update_config
+from pml_incremental.storage import write_text_whole, write_whole
+
+NEW_IMAGES = "new images held out"
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an update made.
+
+    Attributes:
+        file: the new weights.
+        folder: of the run of one task that made them.
+        before: what the old model finds.
+        after: what the new model finds.
+    """
+
+    file: Path
+    folder: Path
+    before: Figures
+    after: Figures
+
+
+def update(
+    weights: Path,
+    data: Path,
+    out: Path,
+    *,
+    tests: Sequence[Path] = (),
+    strategy: str = "correlation",
+    embedder: Path | None = None,
+    config: Path | None = None,
+    overrides: Sequence[str] = (),
+    progress: bool = True,
+) -> Update:
+    """Teach a model the classes of a folder of new images, and hold on to what it knows.
+
+    It is a run of one task, in ``<out without suffix>_update`` beside the new file, that starts
+    from the given weights and learns beside a frozen copy of them. The same call goes on with one
+    that was killed. A fifth of the new images is held out and not learned from.
+
+    Args:
+        weights: of the model as it is: ``model.safetensors`` of a run or what this function wrote,
+            or another file of weights with ``config``.
+        data: new images, in a folder for each class.
+        out: the ``.safetensors`` file to write.
+        tests: folders of images to measure both models with.
+        strategy: what holds the old classes.
+        embedder: a file of its own with the embedder's weights, if there is one.
+        config: a YAML file that says what model the weights are of (``models``, ``transforms``).
+        overrides: ``key.sub=value`` of the run's config.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The new file, and Recall@1 of both models.
+
+    Raises:
+        ConfigError: if ``out`` is there, nothing says what model the weights are of, the strategy
+            cannot hold on to it, or the config is not valid.
+        ValueError: if a folder or a file is not as above.
+        RunInterrupted: if a signal asked to stop.
+    """
+    _check_places(weights, data, out, tests)
+    trained = TrainedWeights.read(weights, embedder, config)
+    found = update_config(
+        trained, data, _run_name(out), strategy, overrides, output=str(out.parent)
+    )
+    label = _check_strategy(found)
+    images = TestImages(name_folders(tests))
+    run(found, progress=progress)
+    finished = FinishedRun(found.output / found.name)
+    splits = images.splits(finished.scenario[0], NEW_IMAGES)
+    with torch.no_grad():
+        before = measure(finished, finished.untrained_models(), splits)
+        after = measure(finished, finished.models(label, 1), splits)
+    _write_figures(finished.folder / "update.json", before, after)
+    learned = finished.weights(label, 1)
+    write_whole(out, lambda part: shutil.copyfile(learned, part))
+    return Update(out, finished.folder, before, after)
+
+
+def _check_places(weights: Path, data: Path, out: Path, tests: Sequence[Path]) -> None:
+    problems = []
+    if out.suffix != ".safetensors":
+        problems.append(f"{out}: the new weights are written as .safetensors; name such a file")
+    if out.exists():
+        problems.append(f"{out} exists; choose another name, or delete it")
+    if not weights.is_file():
+        problems.append(f"{weights}: there is no such file of weights")
+    if any(test.resolve() == data.resolve() for test in tests):
+        problems.append(f"{data} cannot be tested with: it is what is learned from; leave it out")
+    if problems:
+        raise ConfigError([f"command line: {problem}" for problem in problems])
+
+
+def _run_name(out: Path) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "_", out.stem) + "_update"
+
+
+def _check_strategy(config: ExperimentConfig) -> str:
+    """The label of the one strategy, if it can do something about forgetting in one step."""
+    if len(config.strategies) != 1:
+        raise ConfigError(["strategies: an update has one strategy; name one"])
+    (spec,) = config.strategies
+    strategy = build_strategy(config, spec)
+    if strategy.later_images != "new":
+        what = "trains on old images too" if strategy.later_images == "seen" else "does not train"
+        raise ConfigError([f"strategies: {spec.class_name} {what}; use correlation"])
+    components = strategy.components
+    if components and all(component.acts_from_memory for component in components):
+        raise ConfigError(
+            [
+                f"strategies: {spec.class_name} acts from what it kept of earlier tasks, which a "
+                "weights file does not hold; use correlation"
+            ]
+        )
+    return spec_label(spec)
+
+
+def _write_figures(path: Path, before: Figures, after: Figures) -> None:
+    values = {"recall_at_1": {"before": before.to_dict(), "after": after.to_dict()}}
+    write_text_whole(path, json.dumps(values, indent=2) + "\n")

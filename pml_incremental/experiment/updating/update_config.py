@@ -1,0 +1,125 @@
+"""The config of an update: one task, learned from a model that is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pml_incremental.config import ConfigError, ExperimentConfig, config_from, validate
+from pml_incremental.config.layout import canonical
+from pml_incremental.experiment.updating.trained_weights import NO_RECIPE, TrainedWeights
+from pml_incremental.suggestions.choices import (
+    Batch,
+    choose_batch,
+    suggest_data,
+    suggest_recipe,
+    suggest_tasks,
+    usable_counts,
+)
+from pml_incremental.suggestions.survey import Survey, survey_folder
+from pml_incremental.suggestions.trunks import trunk_at_hand
+
+#: What a recipe must say for the images' sizes not to matter.
+_WHOLE = {"models", "transforms", "loss_funcs", "optimizers", "trainer", "num_epochs"}
+_GREY: dict[str, Any] = {"Grayscale": {}}
+
+
+def update_config(
+    weights: TrainedWeights,
+    data: Path,
+    name: str,
+    strategy: str = "correlation",
+    overrides: Sequence[str] = (),
+    **run_keys: Any,
+) -> ExperimentConfig:
+    """A valid config of one task, all classes of a folder, learned from a trained model.
+
+    Model, losses, optimizers and epochs are those that the weights' recipe has, and otherwise as
+    for a new folder. The batch is made smaller where the folder cannot fill it.
+
+    Args:
+        weights: of the trained model.
+        data: the folder of class folders.
+        name: of the run.
+        strategy: what holds the old classes.
+        overrides: ``key.sub=value``.
+        **run_keys: further keys of the config, such as ``output``.
+
+    Raises:
+        ConfigError: if nothing says which models the weights belong to, or the config is not valid.
+        ValueError: if the folder is not laid out as ``ImageFolder`` takes it or has no two classes
+            that can be learned.
+    """
+    values = update_values(weights, _survey(weights, data), name)
+    values |= {"strategies": [strategy], **run_keys}
+    whole = f"{weights.file} and {data}"
+    config = weights.filled_in(config_from([(whole, values)], overrides, whole))
+    validate(config)
+    return config
+
+
+def update_values(weights: TrainedWeights, survey: Survey, name: str) -> dict[str, Any]:
+    """The values of such a config, still without the weights.
+
+    Args:
+        weights: whose recipe is used.
+        survey: what is in the folder.
+        name: of the run.
+
+    Raises:
+        ConfigError: if the weights have no recipe.
+        FewClassesError: if the folder has no two classes that can be learned.
+    """
+    if weights.recipe is None:
+        raise ConfigError([f"{weights.file} {NO_RECIPE}"])
+    tasks = suggest_tasks(survey, one_task=True)
+    recipe = dict(weights.recipe)
+    if not recipe.keys() >= _WHOLE:
+        recipe = _completed(recipe, survey, tasks)
+    epochs = recipe["num_epochs"]
+    recipe["num_epochs"] = epochs if isinstance(epochs, int) else epochs[-1]
+    if weights.image_mode == "L":
+        recipe["transforms"] = _from_grey(recipe["transforms"])
+    _fit_batch(recipe, survey, tasks[0])
+    return {**suggest_data(survey, name, tasks), "trained_start": True, **recipe}
+
+
+def _survey(weights: TrainedWeights, data: Path) -> Survey:
+    is_whole = weights.recipe is None or weights.recipe.keys() >= _WHOLE
+    return survey_folder(data, look=not is_whole)
+
+
+def _completed(
+    recipe: Mapping[str, Any], survey: Survey, tasks: Sequence[Sequence[str]]
+) -> dict[str, Any]:
+    """A recipe that says little, with what is usual for a trained model."""
+    trunk = trunk_at_hand(survey.short_side)
+    trained = replace(trunk, learning_rate=1e-4, iterations=200, is_pretrained=True)
+    usual = canonical(suggest_recipe(survey, tasks, trained))
+    if recipe["models"].get("embedder") is None:
+        del usual["optimizers"]["embedder_optimizer"]
+    return {**usual, **recipe}
+
+
+def _from_grey(transforms: Mapping[str, Any]) -> dict[str, Any]:
+    """For a model that takes grey pictures: those of folders are RGB."""
+    return {side: [_GREY, *steps] for side, steps in transforms.items()}
+
+
+def _fit_batch(recipe: dict[str, Any], survey: Survey, task: Sequence[str]) -> None:
+    """Make the batch one that the new classes can fill, in place."""
+    ((trainer, arguments),) = canonical({"trainer": recipe["trainer"]})["trainer"].items()
+    size = int(arguments.get("batch_size", 32))
+    counts = usable_counts(survey, task)
+    sampler = canonical({"sampler": recipe.get("sampler")})["sampler"]
+    if sampler is None:
+        batch = Batch(min(size, sum(count.train for count in counts)), 1)
+    elif list(sampler) == ["MPerClassSampler"]:
+        options = sampler["MPerClassSampler"]
+        batch = choose_batch([counts], options["m"], max(1, size // options["m"]))
+        recipe["sampler"] = {"MPerClassSampler": {**options, "m": batch.per_class}}
+    else:
+        return
+    recipe["trainer"] = {trainer: {**arguments, "batch_size": batch.size}}

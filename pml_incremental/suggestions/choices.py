@@ -1,0 +1,191 @@
+"""From what is in a folder to the values of a config."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pml_incremental.suggestions.survey import HELD_OUT, ClassCount, Survey
+from pml_incremental.suggestions.trunks import TrunkChoice
+
+_PER_CLASS = 4  # images of a class in a batch
+_CLASSES_IN_BATCH = 16
+_MANY_IMAGES = 1000  # from which on processes of their own load them
+_MANY_CLASSES = 48  # from which on there are more tasks than two
+_EPOCHS = (10, 40)  # fewest and most
+
+
+class FewClassesError(ValueError):
+    """A folder has too few classes that can be learned and tested."""
+
+
+def suggest_tasks(survey: Survey, one_task: bool = False) -> list[list[str]]:
+    """The classes of each task, in alphabetical order.
+
+    Args:
+        survey: what is in the folder.
+        one_task: all classes at once, as for a model that exists already.
+
+    Raises:
+        FewClassesError: if there are not two usable classes for each task.
+    """
+    sizes = [len(survey.usable)] if one_task else task_sizes(len(survey.usable))
+    if not sizes or min(sizes) < 2:
+        raise FewClassesError(_too_few(survey, 2 if one_task else 4))
+    return cut(survey, sizes)
+
+
+def suggest_strategies(tasks: int) -> list[str]:
+    """The lower bound and the paper's methods; fecd estimates models from the third task on."""
+    return ["finetune", "correlation", *(["fecd"] if tasks > 2 else [])]
+
+
+def suggest_data(survey: Survey, name: str, tasks: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """The keys of a config that say what is learned and in which order.
+
+    Args:
+        survey: what is in the folder.
+        name: of the run.
+        tasks: the classes of each.
+    """
+    return {
+        "name": name,
+        "seed": 0,
+        "dataset": {"ImageFolder": {"root": str(survey.root), "on_bad_image": survey.on_bad_image}},
+        "scenario": {
+            "ClassIncrementalScenario": {
+                "classes_per_task": [len(task) for task in tasks],
+                **({} if survey.has_split else {"test_fraction": HELD_OUT.test_fraction}),
+                "on_small_class": "drop",
+            }
+        },
+    }
+
+
+def suggest_recipe(
+    survey: Survey, tasks: Sequence[Sequence[str]], trunk: TrunkChoice
+) -> dict[str, Any]:
+    """The keys of a config that say what learns, and how.
+
+    Args:
+        survey: what is in the folder, whose images were looked at.
+        tasks: the classes of each.
+        trunk: what learns.
+    """
+    counts = [usable_counts(survey, task) for task in tasks]
+    batch = choose_batch(counts)
+    steps = max(1, _images(counts[0]) // batch.size)
+    fewest, most = _EPOCHS
+    return {
+        "transforms": _transforms(survey.short_side, trunk),
+        "models": {
+            "trunk": trunk.config,
+            "embedder": {"MLP": {"layer_sizes": [128]}},
+            "channels_last": trunk.is_deep,
+        },
+        "loss_funcs": {"metric_loss": {"TripletMarginLoss": {"margin": 0.1}}},
+        "sampler": {"MPerClassSampler": {"m": batch.per_class}},
+        "optimizers": {
+            "trunk_optimizer": {"Adam": {"lr": trunk.learning_rate, "weight_decay": 5e-4}},
+            "embedder_optimizer": {"Adam": {"lr": 1e-3, "weight_decay": 5e-4}},
+        },
+        "trainer": {
+            "IncrementalMetricLoss": {
+                "batch_size": batch.size,
+                "dataloader_num_workers": 2 if survey.images >= _MANY_IMAGES else 0,
+                "freeze_trunk_batchnorm": True if trunk.is_pretrained else "with_teacher",
+            }
+        },
+        "num_epochs": min(most, max(fewest, math.ceil(trunk.iterations / steps))),
+    }
+
+
+def task_sizes(classes: int) -> list[int]:
+    """How many classes each task brings: about half at first, then equal parts.
+
+    Example:
+        >>> task_sizes(100), task_sizes(7), task_sizes(3)
+        ([52, 16, 16, 16], [4, 3], [])
+    """
+    if classes < 4:
+        return []
+    if classes < _MANY_CLASSES:
+        return [classes - classes // 2, classes // 2]
+    part = classes // 6
+    return [classes - 3 * part, part, part, part]
+
+
+def cut(survey: Survey, sizes: Sequence[int]) -> list[list[str]]:
+    """The classes in their order, cut so that each task has so many of those that are usable."""
+    usable = set(survey.usable)
+    tasks: list[list[str]] = [[]]
+    for name in survey.counts:
+        is_full = len(usable.intersection(tasks[-1])) == sizes[len(tasks) - 1]
+        if name in usable and is_full:
+            tasks.append([])
+        tasks[-1].append(name)
+    return tasks
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of training images: how many in all, and how many of each of its classes."""
+
+    size: int
+    per_class: int
+
+
+def choose_batch(
+    tasks: Sequence[Sequence[ClassCount]],
+    per_class: int = _PER_CLASS,
+    classes: int = _CLASSES_IN_BATCH,
+) -> Batch:
+    """A batch that every task can fill.
+
+    Args:
+        tasks: the usable classes of each.
+        per_class: images of each class, if there are so many.
+        classes: at most so many.
+
+    Example:
+        >>> choose_batch([[ClassCount(9, 2)] * 5, [ClassCount(3, 2)] * 3])
+        Batch(size=8, per_class=4)
+        >>> choose_batch([[ClassCount(2, 2)] * 2])
+        Batch(size=4, per_class=2)
+    """
+    per_class = max(2, min(per_class, *(_images(task) // 2 for task in tasks)))
+    fitting = min(min(len(task), _images(task) // per_class) for task in tasks)
+    chosen = min(classes, fitting)
+    return Batch(chosen * per_class, per_class)
+
+
+def _images(task: Sequence[ClassCount]) -> int:
+    return sum(count.train for count in task)
+
+
+def usable_counts(survey: Survey, task: Sequence[str]) -> list[ClassCount]:
+    """The classes of a task that are not left out."""
+    return [survey.counts[name] for name in task if survey.counts[name].is_enough]
+
+
+def _transforms(short_side: int, trunk: TrunkChoice) -> dict[str, Any]:
+    size = trunk.image_size(short_side)
+    ends: list[Any] = ["ToTensor", *trunk.normalization]
+    return {
+        "train": [
+            {"RandomResizedCrop": {"size": size, "scale": [0.6, 1.0]}},
+            "RandomHorizontalFlip",
+            *ends,
+        ],
+        "eval": [{"Resize": {"size": [size, size]}}, *ends],
+    }
+
+
+def _too_few(survey: Survey, needed: int) -> str:
+    found = "\n".join(survey.describe())
+    return (
+        f"{survey.root} has {len(survey.usable)} classes that can be learned and tested, and at "
+        f"least {needed} are needed: add classes, or images to those left out\n{found}"
+    )

@@ -1,0 +1,143 @@
+"""What is in a folder of images."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from pml_incremental.datasets._class_folders import find_class_folders
+from pml_incremental.datasets._image_files import OnBadImage, look_at_images, refuse_bad_images
+from pml_incremental.scenarios._split import SplitNeeds
+
+#: How images are held out: a fifth of each class, and no class without two on either side.
+HELD_OUT = SplitNeeds(test_fraction=0.2, min_train=2, min_test=2, seed=0)
+
+
+class ClassCount(NamedTuple):
+    """How many images of a class there are to learn from, and held out."""
+
+    train: int
+    test: int
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the class can be learned and tested; otherwise it is left out."""
+        return self.train >= HELD_OUT.min_train and self.test >= HELD_OUT.min_test
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The classes of a folder, in alphabetical order, and the sizes of its images.
+
+    Attributes:
+        root: the folder.
+        counts: of each class, by its name.
+        has_split: whether the folder says itself which images are held out.
+        short_sides: of all images in pixels; empty if they were not looked at.
+        on_bad_image: what is to be done about images that cannot be read.
+    """
+
+    root: Path
+    counts: dict[str, ClassCount]
+    has_split: bool
+    short_sides: tuple[int, ...] = ()
+    on_bad_image: OnBadImage = "raise"
+
+    @property
+    def usable(self) -> list[str]:
+        """The classes that can be learned and tested."""
+        return [name for name, count in self.counts.items() if count.is_enough]
+
+    @property
+    def left_out(self) -> list[str]:
+        """The others."""
+        return [name for name, count in self.counts.items() if not count.is_enough]
+
+    @property
+    def images(self) -> int:
+        """How many images there are."""
+        return sum(map(sum, self.counts.values()))
+
+    @property
+    def short_side(self) -> int:
+        """Median of the short sides, in pixels."""
+        return int(statistics.median(self.short_sides))
+
+    def describe(self) -> list[str]:
+        """What was found, in lines for people."""
+        sizes = [sum(count) for count in self.counts.values()]
+        lines = [
+            f"{self.images} images of {len(sizes)} classes, {min(sizes)} to {max(sizes)} each "
+            f"(median {statistics.median(sizes):g})"
+        ]
+        if self.short_sides:
+            lines[0] += f"; short side {self.short_side} pixels (median)"
+        if self.left_out:
+            lines.append(f"classes left out: {len(self.left_out)}, {_some(self.left_out)}")
+            lines.append(f"  (a class needs {_NEEDS[self.has_split]})")
+        return lines
+
+
+_NEEDS = {
+    False: f"{HELD_OUT.min_train + HELD_OUT.min_test} images: {HELD_OUT.min_train} to learn from, "
+    f"{HELD_OUT.min_test} to test with",
+    True: f"{HELD_OUT.min_train} images under train and {HELD_OUT.min_test} under test",
+}
+
+
+def survey_folder(root: Path, on_bad_image: OnBadImage = "raise", look: bool = True) -> Survey:
+    """Look through a folder of class folders.
+
+    Args:
+        root: laid out as :class:`~pml_incremental.datasets.ImageFolder` takes it.
+        on_bad_image: ``"raise"`` an error about images that cannot be read, or ``"skip"`` them.
+        look: open every image; otherwise they are only counted.
+
+    Raises:
+        ValueError: if root is not laid out so, or an image cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for name in ("cat", "dog"):
+        ...     (root / name).mkdir()
+        ...     for number in range(4 if name == "cat" else 1):
+        ...         Image.new("RGB", (8, 6)).save(root / name / f"{number}.png")
+        >>> for line in survey_folder(root).describe():
+        ...     print(line)
+        5 images of 2 classes, 1 to 4 each (median 2.5); short side 6 pixels (median)
+        classes left out: 1, dog
+          (a class needs 4 images: 2 to learn from, 2 to test with)
+    """
+    found = find_class_folders(root)
+    sizes: dict[Path, tuple[int, int]] = {}
+    bad: dict[Path, str] = {}
+    if look:
+        sizes, bad = look_at_images([path for folder in found for path in folder.images])
+        refuse_bad_images(bad, on_bad_image)
+    train: dict[str, int] = defaultdict(int)
+    test: dict[str, int] = defaultdict(int)
+    for folder in found:
+        images = sum(path not in bad for path in folder.images)
+        (test if folder.is_test else train)[folder.class_name] += images
+    has_split = found[0].is_test is not None
+    names = sorted({folder.class_name for folder in found})
+    counts = {
+        name: ClassCount(train[name], test[name]) if has_split else _split(train[name])
+        for name in names
+    }
+    short_sides = tuple(min(size) for size in sizes.values())
+    return Survey(root, counts, has_split, short_sides, on_bad_image)
+
+
+def _split(images: int) -> ClassCount:
+    held_out = HELD_OUT.test_size(images)
+    return ClassCount(images - held_out, held_out)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

