@@ -12,6 +12,7 @@ from pml_incremental.cli.common import (
     Arguments,
     Download,
     clean_errors,
+    fetch_dataset,
     load_valid_config,
 )
 
@@ -72,11 +73,18 @@ def run(
 ) -> None:
     """Learn all tasks with each strategy of a config, and show what is remembered."""
     with clean_errors(traceback, TRACEBACK_HINT):
-        config = load_valid_config(arguments, download)
+        config = load_valid_config(arguments)
+        from pml_incremental.distributed import process_group
         from pml_incremental.experiment import run as run_experiment
+        from pml_incremental.experiment.assembly import choose_device
         from pml_incremental.report import print_summary
 
-        result = run_experiment(config, progress=not quiet)
+        with process_group(choose_device(config.device)) as processes:
+            if download:
+                processes.on_first(lambda: fetch_dataset(config))
+            result = run_experiment(config, progress=not quiet)
+        if not processes.is_first:
+            return
         print_summary(result)
         if not result.learned:
             typer.echo(f"{result.folder} was finished already: nothing was left to learn")

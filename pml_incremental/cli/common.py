@@ -47,11 +47,11 @@ def load_valid_config(arguments: Sequence[str], download: bool = False) -> Exper
     config = load_config([Path(text) for text in files], overrides)
     validate(config)
     if download:
-        _fetch_dataset(config)
+        fetch_dataset(config)
     return config
 
 
-def _fetch_dataset(config: ExperimentConfig) -> None:
+def fetch_dataset(config: ExperimentConfig) -> None:
     """Build the dataset once with ``download``, so that the config itself need not say it."""
     from pml_incremental.config import ConfigError, ObjectSpec, resolve
     from pml_incremental.config.signatures import signature_of
@@ -71,15 +71,21 @@ def clean_errors(traceback: bool = False, hint: str = "") -> Iterator[None]:
         hint: added to their message.
     """
     from pml_incremental.config import ConfigError
+    from pml_incremental.distributed.launch import is_first_process
+    from pml_incremental.distributed.processes import FirstProcessError
 
     try:
         yield
     except KeyboardInterrupt as stop:
-        typer.echo(str(stop) or "stopped", err=True)
+        if is_first_process():
+            typer.echo(str(stop) or "stopped", err=True)
         raise typer.Exit(getattr(stop, "exit_code", 130)) from stop
     except ConfigError as error:
-        typer.echo(str(error), err=True)
+        if is_first_process():
+            typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
+    except FirstProcessError as error:  # which says it itself
+        raise typer.Exit(1) from error
     except (ValueError, TypeError, OSError) as error:
         if traceback:
             raise

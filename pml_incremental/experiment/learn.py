@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from pml_incremental.config import ExperimentConfig
+from pml_incremental.distributed.replicas import copy_from_first
 from pml_incremental.experiment.assembly import batch_size, build_optimizers, build_sampler
 from pml_incremental.experiment.loss_terms import loss_terms
 from pml_incremental.experiment.student import Student
@@ -69,6 +70,7 @@ def learn_task(
         gradient_clippers=_gradient_clippers(config, student),
         data_device=student.device,
         teacher=teacher,
+        processes=student.processes,
         checkpointer=checkpoint,
         description=description,
         progress=progress,
@@ -79,6 +81,8 @@ def learn_task(
     state = checkpoint.resume(components, moving, num_epochs)
     with checkpoint.stop.waiting():
         trainer.train(num_epochs=num_epochs, state=state)
+        # Equal already, except for BatchNorm's statistics where each process has its own.
+        copy_from_first(student.modules().values(), student.processes)
     if trainer.skipped_batches:
         logger.warning("%s: %d batches skipped in all", description, trainer.skipped_batches)
 

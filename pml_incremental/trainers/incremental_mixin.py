@@ -114,8 +114,10 @@ class IncrementalMixin(ResumableMixin):
             return {}
         images = c_f.to_device(data, device=self.data_device, dtype=self.dtype)
         targets, features = teacher.embed_with_features(images)
+        targets = self.processes.gather(targets)
         pairs = {"embeddings": (embeddings, targets)}
         if "features" in wanted.values():
+            features = self.processes.gather(features)
             pairs["features"] = embeddings, torch.cat([targets, features], dim=1)
         if "logits" in wanted.values():
             pairs["logits"] = self.models["classifier"](embeddings), teacher.classify(targets)

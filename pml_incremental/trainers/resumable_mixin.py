@@ -7,11 +7,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pytorch_metric_learning.trainers.base_trainer import BaseTrainer
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from pml_incremental.distributed.data_parallel_mixin import DataParallelMixin
 from pml_incremental.trainers.batch_order import BatchOrder, in_batches
 from pml_incremental.trainers.checkpointer import Checkpointer
 from pml_incremental.trainers.data_loading_error import named_loading_errors
@@ -28,7 +28,7 @@ from pml_incremental.trainers.training_state import load_training_state, trainin
 logger = logging.getLogger(__name__)
 
 
-class ResumableMixin(BaseTrainer):
+class ResumableMixin(DataParallelMixin):
     """A PML trainer's loop, with iterations that are whole or did not happen.
 
     Without a checkpointer it does what PML's loop does, on the same batches.
@@ -39,7 +39,7 @@ class ResumableMixin(BaseTrainer):
         checkpointer: saves the state now and then.
         description: text before the progress bar, such as the task's name.
         progress: whether to show a progress bar.
-        **kwargs: the arguments of the PML trainer.
+        **kwargs: the arguments of :class:`DataParallelMixin` and of the PML trainer.
 
     Raises:
         ValueError: if on_non_finite is another.
@@ -78,9 +78,10 @@ class ResumableMixin(BaseTrainer):
         """
         workers = self.dataloader_num_workers
         batches = in_batches(self.sampler, self.dataset, self.batch_size)
-        self.batch_order = BatchOrder(batches, seeded=workers > 0)
+        self.batch_order = BatchOrder(batches, seeded=workers > 0, processes=self.processes)
+        seeded = workers > 0 or self.processes.several
         self.dataloader: DataLoader[Any] = DataLoader(
-            SeededItems(self.dataset) if workers > 0 else self.dataset,
+            SeededItems(self.dataset, workers == 0) if seeded else self.dataset,
             batch_sampler=self.batch_order,
             num_workers=workers,
             collate_fn=self.collate_fn,
@@ -131,6 +132,7 @@ class ResumableMixin(BaseTrainer):
                     break
         # Idle workers would be copied into those of the next task, which then complain.
         self.dataloader_iter = None
+        self.leave_network()
 
     def train_epoch(self, bar: tqdm[Any], num_epochs: int) -> None:
         """What is left of an epoch; losses are read for the bar only when it is drawn."""
