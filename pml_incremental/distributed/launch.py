@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import torch
 from torch import distributed
+from torch.distributed.rendezvous import rendezvous
 
 from pml_incremental.distributed.processes import Processes
 
@@ -17,6 +18,7 @@ _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # The first process may search a large gallery while the others wait. One that has died is noticed
 # at once, by its closed connections.
 _PATIENCE = timedelta(days=1)
+_TIME_TO_MEET = timedelta(minutes=30)
 
 
 @contextmanager
@@ -50,7 +52,10 @@ def process_group(device: torch.device) -> Iterator[Processes]:
     if device.type == "cuda":
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(_local_rank())
-    distributed.init_process_group(backend, timeout=_PATIENCE)
+    store, rank, size = next(rendezvous("env://", timeout=_TIME_TO_MEET))
+    distributed.init_process_group(
+        backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE
+    )
     processes = Processes(distributed.get_rank(), distributed.get_world_size())
     logger = logging.getLogger("pml_incremental")
     level = logger.level
