@@ -17,7 +17,9 @@ from pml_incremental.cli.common import (
     Traceback,
     check_folders,
     clean_errors,
+    fetch_dataset,
     load_valid_config,
+    refuse_several_processes,
 )
 
 app = typer.Typer(
@@ -96,12 +98,20 @@ def run(
             from pml_incremental.cli.init import config_of_folder
 
             check_folders({"--data": data})
+            refuse_several_processes("--data")
             given = [str(config_of_folder(data)), *given]
-        config = load_valid_config(given, download)
+        config = load_valid_config(given)
+        from pml_incremental.distributed import process_group
         from pml_incremental.experiment import run as run_experiment
+        from pml_incremental.experiment.assembly import choose_device
         from pml_incremental.report import print_summary
 
-        result = run_experiment(config, progress=not quiet)
+        with process_group(choose_device(config.device)) as processes:
+            if download:
+                processes.on_first(lambda: fetch_dataset(config))
+            result = run_experiment(config, progress=not quiet)
+        if not processes.is_first:
+            return
         print_summary(result)
         if not result.learned:
             typer.echo(f"{result.folder} was finished already: nothing was left to learn")

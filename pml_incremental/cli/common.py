@@ -49,7 +49,7 @@ def load_valid_config(arguments: Sequence[str], download: bool = False) -> Exper
     config = load_config([Path(text) for text in files], overrides)
     validate(config)
     if download:
-        _fetch_dataset(config)
+        fetch_dataset(config)
     return config
 
 
@@ -73,13 +73,34 @@ def check_folders(folders: Mapping[str, Path | None]) -> None:
         raise ConfigError(problems)
 
 
+def refuse_several_processes(option: str) -> None:
+    """Refuse under torchrun what one process has to do.
+
+    Args:
+        option: of the command line, which writes a file.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    from pml_incremental.config import ConfigError
+    from pml_incremental.distributed.launch import are_several_launched
+
+    if are_several_launched():
+        raise ConfigError(
+            [
+                f"command line: {option} writes a config, and several processes would do so at "
+                "once: write it with pml-incremental init, and start the processes with that"
+            ]
+        )
+
+
 def find_own_modules() -> None:
     """Let Python find the user's own my_module:MyClass in the working folder."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
 
 
-def _fetch_dataset(config: ExperimentConfig) -> None:
+def fetch_dataset(config: ExperimentConfig) -> None:
     """Build the dataset once with ``download``, so that the config itself need not say it."""
     from pml_incremental.config import ConfigError, ObjectSpec, resolve
     from pml_incremental.config.signatures import signature_of
@@ -99,15 +120,21 @@ def clean_errors(traceback: bool = False, hint: str = "") -> Iterator[None]:
         hint: added to their message.
     """
     from pml_incremental.config import ConfigError
+    from pml_incremental.distributed.launch import is_first_process
+    from pml_incremental.distributed.processes import FirstProcessError
 
     try:
         yield
     except KeyboardInterrupt as stop:
-        typer.echo(str(stop) or "stopped", err=True)
+        if is_first_process():
+            typer.echo(str(stop) or "stopped", err=True)
         raise typer.Exit(getattr(stop, "exit_code", 130)) from stop
     except ConfigError as error:
-        typer.echo(str(error), err=True)
+        if is_first_process():
+            typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
+    except FirstProcessError as error:  # which says it itself
+        raise typer.Exit(1) from error
     except (ValueError, TypeError, OSError) as error:
         if traceback:
             raise

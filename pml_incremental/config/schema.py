@@ -114,6 +114,8 @@ class ExperimentConfig(_Section):
         threads: of torch on the CPU; default: torch's choice.
         deterministic: use only kernels whose results do not change from run to run; slower on a
             GPU, and an error where there is none. On a CPU results do not change anyway.
+        sync_batchnorm: with several processes, let BatchNorm normalise over the whole batch, as one
+            process would, and not over each process's share.
         allow_imports: packages or modules of one's own whose classes the config may name as
             ``module:Class``; importing them runs their code. Those of torch, torchvision, PML and
             this package need no mention.
@@ -150,6 +152,7 @@ class ExperimentConfig(_Section):
     device: Annotated[StrictStr, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     threads: PositiveInt | None = None
     deterministic: StrictBool = False
+    sync_batchnorm: StrictBool = True
     allow_imports: tuple[ModuleName, ...] = ()
     dataset: Object
     scenario: Object

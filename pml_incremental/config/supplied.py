@@ -55,11 +55,12 @@ SUPPLIED: dict[str, dict[str, str]] = {
         "compares": "set by the strategy",
         "penalties": "set by the strategy",
         "observers": "set by the strategy",
+        "processes": "set by torchrun",
         "checkpointer": _BY_KEY.format("checkpoint"),
         "description": _LOOP,
         "progress": "switched off by --quiet",
     },
-    "tester": {"data_device": _BY_KEY.format("device")},
+    "tester": {"data_device": _BY_KEY.format("device"), "processes": "set by torchrun"},
     "record_writer": {"folder": _LOOP, "scope": _LOOP, "run": _LOOP},
 }
 # Types of arguments that PML does not annotate.

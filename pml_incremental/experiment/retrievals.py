@@ -31,7 +31,7 @@ def draw_retrievals(
         path: of the picture.
         title: above it.
         scenario: gives the held-out images.
-        tester: embeds them.
+        tester: embeds them, in all processes that it is shared by; the first one draws.
         models: ``trunk`` and ``embedder``.
     """
     from pml_incremental.report import plot_retrieval_grid, retrieval_rows
@@ -40,6 +40,8 @@ def draw_retrievals(
         tester.get_all_embeddings(task.test, models["trunk"], models["embedder"])[0]
         for task in scenario
     ]
+    if not tester.processes.is_first:
+        return
     images: ConcatDataset[Any] = ConcatDataset(
         [task.test.with_transform(as_picture) for task in scenario]
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from pml_incremental.config import ExperimentConfig
+from pml_incremental.distributed import process_group
+from pml_incremental.experiment.assembly import choose_device
 from pml_incremental.experiment.outputs import write_outputs
 from pml_incremental.experiment.result import Result
 from pml_incremental.experiment.stop_signals import stop_signals
@@ -21,25 +23,34 @@ def run(config: ExperimentConfig, *, progress: bool = True) -> Result:
     again, and one that it holds in part is gone on with: the same call continues a run that was
     killed, and ends as one that was not. SIGINT and SIGTERM end the iteration, save and stop.
 
+    Processes that torchrun has started learn together; the first one reads, writes and evaluates.
+
     Args:
         config: a validated config; see ``load_config``.
         progress: whether to show progress bars.
 
     Returns:
-        A task matrix per strategy and metric, as also written to ``metrics.json``.
+        A task matrix per strategy and metric, as also written to ``metrics.json``, in every
+        process.
 
     Raises:
         ValueError: if the data do not fit the config, the folder holds another run, a file in it
-            is damaged, or another process is at work in it.
+            is damaged, another process is at work in it, or the processes cannot share a batch or
+            the GPUs.
+        FirstProcessError: in the other processes, if the first one failed at such a thing.
         StorageError: if a file cannot be written.
         RunInterrupted: if a signal asked to stop.
     """
     apply_torch_settings(config)
-    with stop_signals() as stop, ExitStack() as locks:
-        loop = TaskLoop.set_up(config, progress, stop)
+    with (
+        process_group(choose_device(config.device)) as processes,
+        stop_signals(processes) as stop,
+        ExitStack() as locks,
+    ):
+        loop = TaskLoop.set_up(config, progress, stop, processes)
         for spec in config.strategies:
             locks.enter_context(loop.folder.lock(spec_label(spec)))
         matrices = {spec_label(spec): loop.learn_strategy(spec) for spec in config.strategies}
         result = Result(config.name, loop.folder.path, matrices, tuple(loop.learned))
-        write_outputs(result, loop.folder)
+        processes.on_first(lambda: write_outputs(result, loop.folder))
     return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ _FREE_KEYS = ("output", "strategies", "threads", "checkpoint", "allow_imports", 
 # Keys that runs of earlier versions lack, with what they did.
 _FORMER: dict[str, Any] = {
     "deterministic": False,
+    "sync_batchnorm": True,
     "trained_start": False,
     "models": {"compile": False},
 }
@@ -79,7 +81,7 @@ class RunFolder:
         """Whether there is such a file."""
         return (self.path / name).exists()
 
-    def lock(self, part: str) -> FolderLock:
+    def lock(self, part: str) -> AbstractContextManager[Any]:
         """A lock on a folder in it, such as a strategy's, that one process at a time may fill."""
         return FolderLock(self.path / "locks" / f"{part}.lock", f"{part} in {self.path}")
 

@@ -21,15 +21,17 @@ class RunRecords:
     Attributes:
         config: says which writers.
         folder: of the records, within that of the run.
+        writes: whether this process is the one that records.
     """
 
     config: ExperimentConfig
     folder: Path
+    writes: bool = True
 
     @property
     def wanted(self) -> bool:
         """Whether there are writers at all."""
-        return bool(self.config.records.writers)
+        return self.writes and bool(self.config.records.writers)
 
     @contextmanager
     def open(self, scope: str) -> Iterator[RecordWriter]:
@@ -45,7 +47,7 @@ class RunRecords:
         writer = SeveralWriters(
             [
                 spec.build("record_writer", folder=self.folder, scope=scope, run=self.config.name)
-                for spec in self.config.records.writers
+                for spec in (self.config.records.writers if self.wanted else ())
             ]
         )
         try:

@@ -10,6 +10,7 @@ from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment.learn import learn_task
 from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.experiment.stage import Stage
+from pml_incremental.experiment.strategy_memory import share_training_states
 from pml_incremental.experiment.student import Student
 from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
 from pml_incremental.experiment.trained import trained_model
@@ -58,6 +59,8 @@ def train_stage(
     if prior.teacher is None and not strategy.observes_training:
         components = ()
     beside = begin_task(config.seed, stage, prior)
+    if beside is not None:
+        share_training_states(components, student.processes)
     learn_task(
         config,
         task,

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
+from pml_incremental.distributed import Processes
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -42,11 +44,14 @@ class StopRequest:
     Attributes:
         number: of the signal that asked; None if none did.
         can_wait: whether something runs that will stop by itself as soon as it can.
+        processes: that stop together.
     """
 
     number: int | None = None
     can_wait: bool = False
+    processes: Processes = field(default_factory=Processes)
     _process: int = field(default_factory=os.getpid)
+    _was_asked: bool = False
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -57,6 +62,16 @@ class StopRequest:
         finally:
             self.can_wait = False
         self.raise_if_asked()
+
+    def agree(self) -> bool:
+        """Whether one of the processes was asked to stop, which then all are.
+
+        Called by all at the same place. A signal that comes later counts at the next.
+        """
+        number = self.processes.largest(self.number or 0)
+        if number:
+            self.number = number
+        return number > 0
 
     def raise_if_asked(self) -> None:
         """Stop, if that was asked for.
@@ -73,8 +88,9 @@ class StopRequest:
             if number == signal.SIGTERM:
                 os._exit(128 + number)
             return
-        if self.number is not None:
+        if self._was_asked:
             sys.exit(128 + number)
+        self._was_asked = True
         self.number = number
         if not self.can_wait:
             raise RunInterrupted(number)
@@ -83,17 +99,20 @@ class StopRequest:
 
 
 @contextmanager
-def stop_signals() -> Iterator[StopRequest]:
+def stop_signals(processes: Processes | None = None) -> Iterator[StopRequest]:
     """Let SIGINT and SIGTERM ask for a stop within a block.
 
     In other threads than the main one, where Python handles no signals, nothing is changed; a
     signal that is ignored stays so.
 
+    Args:
+        processes: that stop together; default: this one alone.
+
     Example:
         >>> with stop_signals() as stop, stop.waiting():
         ...     pass
     """
-    stop = StopRequest()
+    stop = StopRequest(processes=Processes() if processes is None else processes)
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

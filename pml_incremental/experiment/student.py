@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pml_incremental.config import ExperimentConfig
+from pml_incremental.distributed import Processes, share_batchnorm
 from pml_incremental.experiment.assembly import build_losses, build_models
 from pml_incremental.models import (
     GrowingClassifier,
@@ -25,12 +26,22 @@ class Student:
         config: describes them.
         first_task: gives the first classes and an image to measure widths with.
         device: where they live.
+        processes: each of which has a copy of them; default: this one alone.
     """
 
-    def __init__(self, config: ExperimentConfig, first_task: Task, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        first_task: Task,
+        device: torch.device,
+        processes: Processes | None = None,
+    ) -> None:
         self.config = config
         self.device = device
+        self.processes = Processes() if processes is None else processes
         self.models = build_models(config, first_task, device)
+        if self.processes.several and config.sync_batchnorm:
+            self.models = {k: share_batchnorm(model, device) for k, model in self.models.items()}
         images = first_task.test[0][0].unsqueeze(0).to(device)
         self.embedding_size = output_width(
             nn.Sequential(self.models["trunk"], self.models["embedder"]), images

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pml_incremental.config import CheckpointSpecs
 from pml_incremental.experiment.stop_signals import StopRequest
 from pml_incremental.storage import (
@@ -32,7 +34,8 @@ class TaskCheckpoint:
     Args:
         file: where.
         when: how often.
-        stop: is looked at after every iteration.
+        stop: is looked at after every iteration. Of several processes the first one reads and
+            writes the file; what it holds is the same in all.
     """
 
     def __init__(self, file: Path, when: CheckpointSpecs, stop: StopRequest) -> None:
@@ -59,7 +62,7 @@ class TaskCheckpoint:
         """
         self._components, self._teacher, self._last_epoch = components, moving, last_epoch
         self._begin_interval()
-        found = newest_readable(self.file)
+        found = self.stop.processes.on_first(lambda: newest_readable(self.file))
         if found is None:
             return None
         state = unpack_state(found.state, found.tensors)
@@ -69,20 +72,28 @@ class TaskCheckpoint:
             for name, model in moving.models().items():
                 model.load_state_dict(state["teacher"][name])
         trainer: dict[str, Any] = state["trainer"]
+        if self.stop.processes.several:
+            # Each process has its own GPU, and goes on as the first one does on its.
+            streams = trainer["random"]["cuda"]
+            trainer["random"]["cuda"] = streams[:1] * torch.cuda.device_count()
         return trainer
 
     def after_iteration(self, trainer: ResumableMixin) -> None:
         """Save if it is time, or if the run was asked to stop, which it then does."""
         self._iterations += 1
-        if self.stop.number is not None or self._is_due():
+        stops = self._agree_to_stop(trainer)
+        if stops or self._is_due():
             self.save(trainer)
-        self.stop.raise_if_asked()
+        if stops:
+            self.stop.processes.wait()  # until the first one has saved
+            self.stop.raise_if_asked()
 
     def after_epoch(self, trainer: ResumableMixin) -> None:
         """Save if it is time, or if training has ended."""
         self._epochs += 1
         if trainer.position[0] > self._last_epoch or self._is_due():
             self.save(trainer)
+        self._agree_to_stop(trainer)
 
     def after_failure(self, trainer: ResumableMixin, error: Exception) -> None:
         """Save the state before the iteration that failed."""
@@ -90,7 +101,9 @@ class TaskCheckpoint:
         self.save(trainer)
 
     def save(self, trainer: ResumableMixin) -> None:
-        """Write the file; if that cannot be done, say so."""
+        """Write the file, in the first process; if that cannot be done, say so."""
+        if not self.stop.processes.is_first:
+            return
         models = {} if self._teacher is None else self._teacher.models()
         state = {
             "trainer": trainer.state_dict(),
@@ -103,6 +116,13 @@ class TaskCheckpoint:
         except (StorageError, DamagedFileError) as error:
             logger.warning("no checkpoint: %s. Training goes on, the last checkpoint stays", error)
         self._begin_interval()
+
+    def _agree_to_stop(self, trainer: ResumableMixin) -> bool:
+        try:
+            return self.stop.agree()
+        except RuntimeError as error:  # another process is gone
+            self.after_failure(trainer, error)
+            raise
 
     def _begin_interval(self) -> None:
         self._epochs, self._iterations, self._since = 0, 0, time.monotonic()

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 
 from pml_incremental.config import ExperimentConfig, ObjectSpec
-from pml_incremental.experiment.assembly import build_scenario, choose_device
+from pml_incremental.distributed import Processes, own_device
+from pml_incremental.distributed.processes import check_even
+from pml_incremental.experiment.assembly import batch_size, build_scenario, choose_device
 from pml_incremental.experiment.environment import describe_environment
 from pml_incremental.experiment.measurements import Measurements, measure, task_matrices
 from pml_incremental.experiment.outputs import draw_matrices
@@ -19,10 +21,11 @@ from pml_incremental.experiment.retrievals import draw_retrievals
 from pml_incremental.experiment.run_folder import RunFolder
 from pml_incremental.experiment.run_records import RunRecords
 from pml_incremental.experiment.seeding import seed_everything
+from pml_incremental.experiment.shared_run_folder import SharedRunFolder
 from pml_incremental.experiment.stage import Stage
 from pml_incremental.experiment.stage_training import Priors, train_stage
 from pml_incremental.experiment.stop_signals import StopRequest
-from pml_incremental.experiment.strategy_memory import load_memory, pack_memory
+from pml_incremental.experiment.strategy_memory import load_memory, pack_memory, share_memory
 from pml_incremental.experiment.strategy_records import record_finished_task, record_pictures
 from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
 from pml_incremental.experiment.student import Student
@@ -41,7 +44,11 @@ from pml_incremental.trainers import Teacher
 
 @dataclass(frozen=True)
 class TaskLoop:
-    """One run: its data, its folder, and the loop over tasks."""
+    """One run: its data, its folder, and the loop over tasks.
+
+    Several processes go through the same loop together: they share what is trained and embedded,
+    and do the same with everything else, but for what the first one reads, searches and writes.
+    """
 
     config: ExperimentConfig
     scenario: ClassIncrementalScenario
@@ -51,23 +58,36 @@ class TaskLoop:
     records: RunRecords
     progress: bool
     stop: StopRequest
+    processes: Processes = field(default_factory=Processes)
     draws: bool = True
     learned: list[str] = field(default_factory=list)
 
     @classmethod
-    def set_up(cls, config: ExperimentConfig, progress: bool, stop: StopRequest) -> TaskLoop:
+    def set_up(
+        cls,
+        config: ExperimentConfig,
+        progress: bool,
+        stop: StopRequest,
+        processes: Processes | None = None,
+    ) -> TaskLoop:
         """Build the data and the folder."""
+        processes = Processes() if processes is None else processes
+        check_even(batch_size(config), processes.size)
         for spec in config.strategies:
             build_strategy(config, spec)  # to find what does not fit before anything is learned
-        device = choose_device(config.device)
+        device = own_device(choose_device(config.device), processes)
         seed_everything(config.seed)
         scenario = build_scenario(config)
         check_training(config, scenario)
-        folder = RunFolder(Path(config.output) / config.name, config.to_yaml_dict())
-        folder.write_json("environment.json", describe_environment(device))
-        tester = config.tester.build("tester", data_device=device, dataloader_num_workers=0)
-        records = RunRecords(config, folder.path / "records")
-        return cls(config, scenario, folder, tester, device, records, progress, stop)
+        path = Path(config.output) / config.name
+        folder = SharedRunFolder(path, config.to_yaml_dict(), processes)
+        folder.write_json("environment.json", describe_environment(device, processes.size))
+        tester = config.tester.build(
+            "tester", data_device=device, dataloader_num_workers=0, processes=processes
+        )
+        records = RunRecords(config, folder.path / "records", processes.is_first)
+        progress = progress and processes.is_first
+        return cls(config, scenario, folder, tester, device, records, progress, stop, processes)
 
     def learn_strategy(self, spec: ObjectSpec) -> dict[str, TaskMatrix]:
         """All tasks with one strategy."""
@@ -90,7 +110,7 @@ class TaskLoop:
                 task, prior.teacher, frozen, self.device, rows, self.config.trained_start
             )
             self.remember(stage, finished, student)
-            remove_generations(self.folder.file(stage.checkpoint_file))
+            self.forget_checkpoint(stage)
             prior = Priors(teacher=frozen, previous=prior.teacher)
             matrices = task_matrices(rows, list(self.scenario))
             memory = self.folder.read_json(stage.report_file)
@@ -115,12 +135,12 @@ class TaskLoop:
         self.evaluate_before(student)
         stage = Stage("", Strategy(), self.scenario[0])
         self.learn_stage(stage, student, Priors())
-        remove_generations(self.folder.file(stage.checkpoint_file))
+        self.forget_checkpoint(stage)
 
     def new_student(self) -> Student:
         """The student before any task; always the same."""
         seed_everything(self.config.seed, 0)
-        return Student(self.config, self.scenario[0], self.device)
+        return Student(self.config, self.scenario[0], self.device, self.processes)
 
     def prior_to_tasks(self, student: Student) -> Priors:
         """The model that has learned before the run, if there is one: all but its classifier."""
@@ -205,11 +225,18 @@ class TaskLoop:
             assert images is not None  # a strategy with components trains on every task
             component.measure(trained_model(self.config, student, images))
             component.end_task(finished)
+        share_memory(strategy, self.processes)
+        for component in strategy.components:
             if report := component.report():
                 self.folder.write_json(stage.report_file, report)
         memory = pack_memory(strategy)
         if memory:
             self.folder.write_tensors(stage.memory_file, memory)
+
+    def forget_checkpoint(self, stage: Stage) -> None:
+        """Remove what training would have gone on from."""
+        file = self.folder.file(stage.checkpoint_file)
+        self.processes.on_first(lambda: remove_generations(file))
 
     def evaluate(self, student: Student, seen: int) -> Measurements:
         """What the student can do on every task."""

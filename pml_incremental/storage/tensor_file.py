@@ -67,7 +67,7 @@ def has_checksum(path: Path) -> bool:
         with safe_open(path, framework="pt") as file:
             return _SHA_KEY in (file.metadata() or {})
     except SafetensorError as error:
-        raise DamagedFileError(f"{path} is damaged: {error}; make or fetch it again") from error
+        raise damaged(path, error, "make or fetch it again") from error
 
 
 def read_tensor_file(path: Path, remedy: str) -> TensorFile:

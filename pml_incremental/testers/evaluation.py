@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -43,6 +43,10 @@ class Evaluation:
     labels: dict[str, Tensor]
     ranks: dict[str, dict[str, MatchRanks]] = field(default_factory=dict)
     recall_of_index: float = 1.0
+
+    def without_images(self) -> Evaluation:
+        """The values alone, which are few."""
+        return replace(self, embeddings={}, labels={}, ranks={})
 
     def per_query(self, metric: str, gallery: str, split: str) -> Tensor:
         """One value per query of a split, shape (N,); NaN where nothing could be found.

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from pml_incremental.distributed import Processes
+from pml_incremental.distributed.shares import receive_rows, send_rows, share_of_loader
 from pml_incremental.testers._checks import check_finite, check_splits
 from pml_incremental.testers.calculator_search import search_by_calculator
 from pml_incremental.testers.evaluation import Evaluation, evaluation_of
@@ -49,6 +51,8 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
             the metrics then, as none may need the whole ranking.
         nprobe: lists that an IVF index looks at.
         progress: show a progress bar for each split.
+        processes: that evaluate together: each embeds a share of the images, and the first one
+            searches. Only :meth:`evaluate` knows them. Default: this one alone.
         **kwargs: as PML's testers take them. With an ``accuracy_calculator`` of one's own, it
             searches, once for each split and gallery, and the options above do nothing.
 
@@ -71,9 +75,11 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
         index: str | None = None,
         nprobe: int | None = None,
         progress: bool = False,
+        processes: Processes | None = None,
         **kwargs: Any,
     ) -> None:
         self.ks = tuple(ks)
+        self.processes = Processes() if processes is None else processes
         self.search: RetrievalSearch | None = None
         self.embeddings_folder = embeddings_folder
         super().__init__(*args, **kwargs)
@@ -116,7 +122,8 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
             seen: the splits in the joint gallery. Default: all.
 
         Returns:
-            An :class:`Evaluation`.
+            An :class:`Evaluation`; of several processes, all but the first get one without
+            embeddings, labels and ranks.
 
         Raises:
             ValueError: if there are no splits, one is empty or gives non-finite embeddings, seen
@@ -135,6 +142,13 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
             embedded = self.get_all_embeddings_for_all_splits(
                 datasets, trunk, embedder, list(datasets), None
             )
+        return self.processes.on_first(
+            lambda: self._evaluate_embedded(embedded, level, seen), Evaluation.without_images
+        )
+
+    def _evaluate_embedded(
+        self, embedded: Embedded, level: int, seen: Collection[str]
+    ) -> Evaluation:
         level_of = {split: (x, y[:, level]) for split, (x, y) in embedded.items()}
         if self.search is None:
             calculator = self.accuracy_calculator
@@ -178,8 +192,11 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
             Query split -> metric name -> value; also kept as ``all_accuracies``.
 
         Raises:
-            ValueError: if a split is unknown, empty or gives non-finite embeddings.
+            ValueError: if a split is unknown, empty or gives non-finite embeddings, or there are
+                several processes.
         """
+        if self.processes.several:
+            raise ValueError("test is for one process: use evaluate, which all processes call")
         if splits_to_eval is not None:
             # PML reorders these lists in place, which goes wrong where two splits share one.
             splits_to_eval = [(query, list(gallery)) for query, gallery in splits_to_eval]
@@ -205,18 +222,22 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
         embedded: Embedded = super().get_all_embeddings_for_all_splits(
             dataset_dict, trunk_model, embedder_model, splits, collate_fn
         )
-        for split, (embeddings, _) in embedded.items():
-            check_finite(f"split {split!r}", embeddings, dataset_dict[split])
+        self.processes.on_first(lambda: _check_all_finite(embedded, dataset_dict))
         return embedded
 
     def compute_all_embeddings(
         self, dataloader: DataLoader[Any], trunk_model: nn.Module, embedder_model: nn.Module
     ) -> tuple[Tensor, Tensor]:
-        """Embeddings (N, d) and labels (N, levels) of all images, in order."""
-        size = len(dataloader.dataset)  # type: ignore[arg-type]  # map-style datasets have one
-        embeddings, labels = RowsByBatch(size, self.embeddings_folder), RowsByBatch(size)
+        """Embeddings (N, d) and labels (N, levels) of all images, in order.
+
+        Of several processes, all but the first return empty ones.
+        """
+        own = share_of_loader(dataloader, self.processes)
+        images: Any = (dataloader if self.processes.is_first else own).dataset
+        embeddings = RowsByBatch(len(images), self.embeddings_folder)
+        labels = RowsByBatch(len(images))
         with torch.no_grad():
-            for batch in tqdm(dataloader, desc="embedding", disable=not self.progress):
+            for batch in tqdm(own, desc="embedding", disable=not self.progress):
                 images, label = self.data_and_label_getter(batch)
                 label = c_f.process_label(label, "all", self.label_mapper)
                 embedded = self.get_embeddings_for_eval(trunk_model, embedder_model, images)
@@ -224,11 +245,19 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
                     embedded = super().maybe_normalize(embedded)
                 embeddings.add(embedded.to(self.data_device))
                 labels.add(label.reshape(len(label), -1).to(self.data_device))
+        for rows in (embeddings, labels):
+            if not self.processes.is_first and rows.filled:
+                send_rows(rows.rows())
+            elif self.processes.several and self.processes.is_first:
+                for block in receive_rows(rows.rows(), dataloader, self.processes):
+                    rows.add(block)
+        if not self.processes.is_first:
+            return torch.empty(0, 0), torch.empty(0, 0)
         return embeddings.rows(), labels.rows()
 
     def maybe_normalize(self, embeddings: Tensor) -> Tensor:
         """PML's, of all embeddings at once; those in files are normalised on their way there."""
-        if self.embeddings_folder is not None:
+        if self.embeddings_folder is not None or not self.processes.is_first:
             return embeddings
         normalized: Tensor = super().maybe_normalize(embeddings)
         return normalized
@@ -282,3 +311,8 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
             for target in (joint, accuracies):
                 self.calculate_average_accuracies(target, search.metrics, self.label_levels)
         accuracies.update({f"joint_{name}": value for name, value in joint.items()})
+
+
+def _check_all_finite(embedded: Embedded, datasets: Mapping[str, Dataset[Any]]) -> None:
+    for split, (embeddings, _) in embedded.items():
+        check_finite(f"split {split!r}", embeddings, datasets[split])

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch.utils.data import BatchSampler, Dataset, RandomSampler, Sampler
 
+from pml_incremental.distributed.processes import Processes
+from pml_incremental.distributed.rank_batches import drawn_by_first
 from pml_incremental.trainers.plain_attributes import plain_attributes, set_plain_attributes
 
 
@@ -21,9 +23,11 @@ class BatchOrder(BatchSampler):
         batches: decides the batches of a pass each time it is iterated over.
         seeded: give each image with a seed of its own, as ``(index, seed)``, for
             :class:`~pml_incremental.trainers.seeded_items.SeededItems`.
+        processes: that share each batch. Those of several get seeds in any case, so that an image
+            is changed alike whichever process loads it.
 
     Attributes:
-        order: the batches of this pass, as indices into the dataset.
+        order: the batches of this pass, as indices into the dataset; whole, in each process.
         taken: how many of them were used.
 
     Example:
@@ -36,9 +40,12 @@ class BatchOrder(BatchSampler):
         ([0, 1], [[2, 3], [4, 5]], [[0, 1], [2, 3], [4, 5]])
     """
 
-    def __init__(self, batches: BatchSampler, seeded: bool = False) -> None:
+    def __init__(
+        self, batches: BatchSampler, seeded: bool = False, processes: Processes | None = None
+    ) -> None:
         self.batches = batches
         self.seeded = seeded
+        self.processes = Processes() if processes is None else processes
         self.order: list[list[int]] = []
         self.taken = 0
         self._seed = 0
@@ -50,11 +57,16 @@ class BatchOrder(BatchSampler):
             self._begin_pass()
         self._goes_on = False
         for place in range(self.taken, len(self.order)):
-            batch = self.order[place]
-            yield [(i, self._seed_of(place, i)) for i in batch] if self.seeded else batch
+            batch = self.processes.share(self.order[place])
+            yield [(i, self._seed_of(place, i)) for i in batch] if self.gives_seeds else batch
 
     def __len__(self) -> int:
         return len(self.batches)
+
+    @property
+    def gives_seeds(self) -> bool:
+        """Whether it gives ``(index, seed)`` in place of indices."""
+        return self.seeded or self.processes.several
 
     def take(self) -> None:
         """Note that the next batch was used."""
@@ -62,8 +74,12 @@ class BatchOrder(BatchSampler):
 
     @property
     def last_taken(self) -> list[int]:
-        """Indices of the images of the batch used last."""
-        return self.order[self.taken - 1] if self.taken else []
+        """Indices of this process's images of the batch used last."""
+        return list(self.processes.share(self.order[self.taken - 1])) if self.taken else []
+
+    def seed_of(self, rank: int) -> int:
+        """A seed for what a process draws for itself in the batch used last."""
+        return hash((self._seed, self.taken, rank, 0)) & (2**63 - 1)
 
     def state_dict(self) -> dict[str, Any]:
         """The order of this pass, the place in it, and what the sampler will go on from."""
@@ -100,9 +116,17 @@ class BatchOrder(BatchSampler):
     def _begin_pass(self) -> None:
         if self._before_pass is None:
             self._before_pass = self.state_dict()
-        self.order = [[int(index) for index in batch] for batch in self.batches]
+        self.order = drawn_by_first(self.batches, self.processes)
         self.taken = 0
-        self._seed = int(torch.randint(2**62, ())) if self.seeded else 0
+        self._seed = self.processes.broadcast(self._pass_seed())
+
+    def _pass_seed(self) -> int:
+        if self.seeded:
+            return int(torch.randint(2**62, ()))
+        if not self.processes.several:
+            return 0
+        with torch.random.fork_rng([]):  # not taken from the stream: one process would not either
+            return int(torch.randint(2**62, ()))
 
     def _seed_of(self, place: int, index: int) -> int:
         return hash((self._seed, place, index)) & (2**63 - 1)

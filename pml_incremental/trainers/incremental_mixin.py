@@ -174,8 +174,10 @@ class IncrementalMixin(ResumableMixin):
         if not wanted:
             return {}
         targets, features = self.teacher_outputs(teacher, data)
+        targets = self.processes.gather(targets)
         pairs = {"embeddings": (embeddings, targets)}
         if "features" in wanted.values():
+            features = self.processes.gather(features)
             pairs["features"] = embeddings, torch.cat([targets, features], dim=1)
         if "logits" in wanted.values():
             logits = self.autocast(self.models["classifier"], embeddings)

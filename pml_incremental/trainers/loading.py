@@ -43,7 +43,7 @@ def training_loader(
             f"{prefetch_factor} with {workers} workers"
         )
     return DataLoader(
-        SeededItems(dataset) if workers > 0 else dataset,
+        SeededItems(dataset, in_main_process=workers == 0) if order.gives_seeds else dataset,
         batch_sampler=order,
         num_workers=workers,
         collate_fn=collate_fn,

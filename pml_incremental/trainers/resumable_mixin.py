@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from pytorch_metric_learning.trainers.base_trainer import BaseTrainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from pml_incremental.distributed.data_parallel_mixin import DataParallelMixin
 from pml_incremental.trainers.accumulation import Accumulation
 from pml_incremental.trainers.batch_order import BatchOrder, in_batches
 from pml_incremental.trainers.checkpointer import Checkpointer
@@ -33,7 +33,7 @@ from pml_incremental.trainers.training_state import load_training_state, trainin
 logger = logging.getLogger(__name__)
 
 
-class ResumableMixin(BaseTrainer):
+class ResumableMixin(DataParallelMixin):
     """A PML trainer's loop, with iterations that are whole or did not happen.
 
     An iteration is one step of the optimizers, whether it takes one batch or several. Schedulers by
@@ -58,7 +58,7 @@ class ResumableMixin(BaseTrainer):
         checkpointer: saves the state now and then.
         description: text before the progress bar, such as the task's name.
         progress: whether to show a progress bar.
-        **kwargs: the arguments of the PML trainer.
+        **kwargs: the arguments of :class:`DataParallelMixin` and of the PML trainer.
 
     Raises:
         ValueError: if an argument is none of these, or if check_finite_every is above 1 with fp16
@@ -118,7 +118,7 @@ class ResumableMixin(BaseTrainer):
         """
         workers = self.dataloader_num_workers
         batches = in_batches(self.sampler, self.dataset, self.batch_size)
-        self.batch_order = BatchOrder(batches, seeded=workers > 0)
+        self.batch_order = BatchOrder(batches, seeded=workers > 0, processes=self.processes)
         self.dataloader: DataLoader[Any] = training_loader(
             self.dataset,
             self.batch_order,
@@ -179,6 +179,7 @@ class ResumableMixin(BaseTrainer):
         # Idle workers would be copied into those of the next task, which then complain.
         self.dataloader_iter = None
         del self.dataloader
+        self.leave_network()
 
     def train_epoch(self, bar: tqdm[Any], num_epochs: int) -> None:
         """What is left of an epoch; losses are read for the bar only when it is drawn."""
@@ -263,6 +264,7 @@ class ResumableMixin(BaseTrainer):
     def backward(self) -> None:
         """Back-propagate all batches of the iteration, and refuse what is not finite."""
         self.accumulate_gradients()
+        self.share_gradients()
         self.scaling.unscale(self.optimizers.values())
         if self.finite_check.before_step(self):
             return

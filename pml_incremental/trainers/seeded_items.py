@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from pml_incremental.trainers.random_state import random_state, restore_random_state
+
 
 class SeededItems(Dataset[Any]):
     """A dataset whose items are asked for as ``(index, seed)``.
@@ -18,6 +20,7 @@ class SeededItems(Dataset[Any]):
 
     Args:
         dataset: whose items these are.
+        in_main_process: leave the process's random streams where they were.
 
     Example:
         >>> class Noise(Dataset):
@@ -28,13 +31,18 @@ class SeededItems(Dataset[Any]):
         (True, False)
     """
 
-    def __init__(self, dataset: Dataset[Any]) -> None:
+    def __init__(self, dataset: Dataset[Any], in_main_process: bool = False) -> None:
         self.dataset = dataset
+        self.in_main_process = in_main_process
 
     def __getitem__(self, index: tuple[int, int]) -> Any:
         place, seed = index
+        before = random_state() if self.in_main_process else None
         seed_generators(seed)
-        return self.dataset[place]
+        item = self.dataset[place]
+        if before is not None:
+            restore_random_state(before)
+        return item
 
 
 def seed_generators(seed: int) -> None:

@@ -1,0 +1,121 @@
+"""Joining the group of processes that torchrun has started."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+from torch import distributed
+from torch.distributed.rendezvous import rendezvous
+
+from pml_incremental.distributed.processes import Processes
+
+_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+# The first process may search a large gallery while the others wait. One that has died is noticed
+# at once, by its closed connections.
+_PATIENCE = timedelta(days=1)
+_TIME_TO_MEET = timedelta(minutes=30)
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[Processes]:
+    """The processes of this job, in a group for as long as the block lasts.
+
+    A group is made if the environment says that torchrun (or another launcher that sets RANK,
+    WORLD_SIZE, MASTER_ADDR and MASTER_PORT) started several processes. One that is there already is
+    used, and left as it is. Otherwise this process is alone. Processes but the first log errors
+    alone.
+
+    Args:
+        device: of the training: with a GPU, tensors there are exchanged by NCCL, others by gloo.
+
+    Raises:
+        ValueError: if the processes cannot each have a device of that kind.
+
+    Example:
+        >>> with process_group(torch.device("cpu")) as processes:
+        ...     processes.size
+        1
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        yield Processes(distributed.get_rank(), distributed.get_world_size())
+        return
+    if not are_several_launched():
+        yield Processes()
+        return
+    _check_devices(device)
+    backend = "gloo"
+    if device.type == "cuda":
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(_local_rank())
+    store, rank, size = next(rendezvous("env://", timeout=_TIME_TO_MEET))
+    distributed.init_process_group(
+        backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE
+    )
+    processes = Processes(distributed.get_rank(), distributed.get_world_size())
+    logger = logging.getLogger("pml_incremental")
+    level = logger.level
+    if not processes.is_first:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield processes
+    finally:
+        logger.setLevel(level)
+        distributed.destroy_process_group()
+
+
+def own_device(device: torch.device, processes: Processes) -> torch.device:
+    """This process's device of a kind: of several GPUs of a machine, that of its local rank.
+
+    Args:
+        device: the kind.
+        processes: of the job.
+
+    Example:
+        >>> own_device(torch.device("cpu"), Processes())
+        device(type='cpu')
+    """
+    if processes.several and device.type == "cuda":
+        return torch.device("cuda", _local_rank())
+    return device
+
+
+def are_several_launched() -> bool:
+    """Whether the environment says that torchrun, or another launcher, started several processes.
+
+    Example:
+        >>> are_several_launched()
+        False
+    """
+    return all(name in os.environ for name in _VARIABLES) and os.environ["WORLD_SIZE"] != "1"
+
+
+def is_first_process() -> bool:
+    """Whether a launcher, if there is one, calls this process the first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def _check_devices(device: torch.device) -> None:
+    """Raise in all processes of a machine alike, before any waits for another."""
+    if device.type == "cpu":
+        return
+    if device.type != "cuda":
+        raise ValueError(f"several processes train on CPUs or CUDA GPUs, not on {device.type}")
+    if device.index is not None:
+        raise ValueError(
+            f"device {device} is one GPU, but each process needs its own: write cuda or auto"
+        )
+    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if here > gpus:
+        raise ValueError(
+            f"{here} processes on this machine cannot each have one of its {gpus} GPUs: start "
+            f"{gpus} (--nproc-per-node {gpus}), or train on the CPU (device=cpu)"
+        )

@@ -1,0 +1,139 @@
+"""The processes that train one model together, and what they tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+from pml_incremental.distributed.gather import gather_rows
+
+T = TypeVar("T")
+
+
+class FirstProcessError(RuntimeError):
+    """The first process failed at what it did for all; its own error says why."""
+
+
+@dataclass
+class Processes:
+    """The processes of a job as one of them sees them; by default it is the only one.
+
+    With several, they are those of torch.distributed's default group, and each method is called by
+    all of them, in the same order. With one, nothing is sent and nothing changes.
+
+    Attributes:
+        rank: this process's number, from 0.
+        size: how many there are.
+
+    Example:
+        >>> alone = Processes()
+        >>> alone.share([1, 2, 3]), alone.on_first(lambda: "done"), alone.largest(5)
+        ([1, 2, 3], 'done', 5)
+    """
+
+    rank: int = 0
+    size: int = 1
+    _acts_for_all: bool = field(default=False, repr=False)
+
+    @property
+    def several(self) -> bool:
+        """Whether there are others."""
+        return self.size > 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that reads, writes and prints."""
+        return self.rank == 0
+
+    def share(self, batch: Sequence[T]) -> Sequence[T]:
+        """This process's part of a batch; the parts in the order of ranks are the batch.
+
+        Raises:
+            ValueError: if the batch cannot be shared evenly.
+
+        Example:
+            >>> [list(Processes(rank, 2).share("abcd")) for rank in range(2)]
+            [['a', 'b'], ['c', 'd']]
+        """
+        check_even(len(batch), self.size)
+        count = len(batch) // self.size
+        return batch[self.rank * count : (self.rank + 1) * count]
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows of all processes, with gradients; see :func:`gather_rows`."""
+        return gather_rows(rows) if self.several else rows
+
+    def broadcast(self, value: T) -> T:
+        """What the first process passes, which may be anything that pickles, on the CPU."""
+        if not self.several:
+            return value
+        holder: list[Any] = [value]
+        distributed.broadcast_object_list(holder, src=0, device=torch.device("cpu"))
+        received: T = holder[0]
+        return received
+
+    def on_first(self, function: Callable[[], T], for_others: Callable[[T], T] | None = None) -> T:
+        """Let the first process call a function, and give all what it returned.
+
+        The function must not talk to the other processes, except by this method, which within it
+        is a plain call.
+
+        Args:
+            function: such as one that reads a file.
+            for_others: what the others get of the result; default: all of it.
+
+        Raises:
+            FirstProcessError: in the other processes, if the function raised an error.
+        """
+        if not self.several or self._acts_for_all:
+            return function()
+        result, failure = None, None
+        if self.is_first:
+            self._acts_for_all = True
+            try:
+                result = function()
+            except BaseException as error:
+                self.broadcast((None, f"{type(error).__name__}: {error}"))
+                raise
+            finally:
+                self._acts_for_all = False
+        sent = result if result is None or for_others is None else for_others(result)
+        received, failure = self.broadcast((sent, failure))
+        if failure is not None:
+            raise FirstProcessError(f"the first process failed with {failure}")
+        return result if self.is_first else received  # type: ignore[return-value]
+
+    def largest(self, number: int) -> int:
+        """The largest of the numbers that the processes pass."""
+        if not self.several:
+            return number
+        found = torch.tensor([number])
+        distributed.all_reduce(found, distributed.ReduceOp.MAX)
+        return int(found)
+
+    def wait(self) -> None:
+        """Go on when all processes are here."""
+        self.largest(0)
+
+
+def check_even(batch_size: int, processes: int) -> None:
+    """Raise unless each process gets as many images of a batch.
+
+    Args:
+        batch_size: of the whole batch.
+        processes: how many share it.
+
+    Raises:
+        ValueError: with the nearest sizes that would do.
+    """
+    if batch_size % processes:
+        below = batch_size - batch_size % processes
+        nearest = " or ".join(str(size) for size in (below, below + processes) if size)
+        raise ValueError(
+            f"a batch of {batch_size} images cannot be shared evenly by {processes} processes: "
+            f"make it one of {nearest}, or start another number of processes"
+        )

@@ -1,0 +1,118 @@
+"""Real runs by torchrun learn and measure what one process does, also when a process is lost."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pml_incremental.config import dump_yaml
+from pml_incremental.experiment import run
+from pml_incremental.experiment.run_records import RunRecords
+
+ROOT = Path(__file__).parents[2]
+STRATEGIES = ["correlation+si", "fecd", {"merge": {"new_share": "affinity"}}]
+SGD = {"SGD": {"lr": 0.01, "momentum": 0.9}}
+SETTING = {
+    "device": "cpu",
+    "strategies": STRATEGIES,
+    "optimizers": {"trunk_optimizer": SGD, "embedder_optimizer": SGD},
+}
+
+
+def torchrun(config, folder, *options):
+    """Run a config by two processes; gives the exit code and what was printed."""
+    folder.mkdir(exist_ok=True)
+    file = folder / "tiny.yaml"
+    file.write_text(dump_yaml(config.to_yaml_dict()))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--standalone", *options, str(ROOT / "runners/run.py"), str(file), "--quiet"]
+    paths = [str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+def weights_of(folder):
+    files = sorted(folder.rglob("*.safetensors"))
+    return {str(file.relative_to(folder)): load_file(file) for file in files}
+
+
+def names_in(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def one(tiny_config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    return run(tiny_config(folder, **SETTING), progress=False).folder
+
+
+@pytest.fixture(scope="module")
+def two(tiny_config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    code, text = torchrun(tiny_config(folder, **SETTING), folder)
+    assert code == 0, text
+    assert text.count("all tasks") == 1  # the table, by one process
+    return folder / "tiny"
+
+
+@pytest.mark.slow
+def test_two_processes_leave_what_one_does(one, two):
+    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (one, two)]
+    assert metrics[0] == metrics[1]
+    assert names_in(one) == names_in(two)
+    expected, found = weights_of(one), weights_of(two)
+    assert {"task_1/model.safetensors", "fecd/task_3/memory.safetensors"} <= found.keys()
+    for file, tensors in expected.items():
+        torch.testing.assert_close(found[file], tensors, atol=1e-5, rtol=1e-5)
+    assert json.loads((two / "environment.json").read_text())["processes"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signal_name", "rank", "restarts", "says"),
+    [
+        ("SIGKILL", 1, 1, "training failed (RuntimeError); saving the state before it"),
+        ("SIGTERM", 1, 0, "stopped by SIGTERM; what was learned is kept"),
+    ],
+)
+def test_lost_process_changes_nothing(
+    tiny_config, two, tmp_path, signal_name, rank, restarts, says
+):
+    # In the second task: its ninth image of 32 by each process.
+    fault = {"signal_name": signal_name, "rank": rank, "after": 56, "marker": str(tmp_path / "x")}
+    config = tiny_config(
+        tmp_path,
+        **SETTING,
+        allow_imports=["faults"],
+        transforms={"train": [{"faults:FailOnce": fault}]},
+    )
+    code, text = torchrun(config, tmp_path, "--max-restarts", str(restarts))
+    assert (tmp_path / "x").exists()
+    assert says in text
+    if not restarts:
+        assert code != 0
+        assert not (tmp_path / "tiny/metrics.json").exists()
+        assert list((tmp_path / "tiny").rglob("checkpoint.safetensors"))
+        code, text = torchrun(config, tmp_path)
+    assert code == 0, text
+    assert (tmp_path / "tiny/metrics.json").read_text() == (two / "metrics.json").read_text()
+    assert names_in(tmp_path / "tiny") == names_in(two)
+    found = weights_of(tmp_path / "tiny")
+    for file, tensors in weights_of(two).items():
+        for name, tensor in tensors.items():
+            assert torch.equal(found[file][name], tensor), (file, name)
+
+
+def test_other_processes_record_nothing(tiny_config, tmp_path):
+    config = tiny_config(tmp_path, records={"writers": ["RecordKeeperWriter"]})
+    records = RunRecords(config, tmp_path / "records", writes=False)
+    with records.open("task_1") as writer:
+        writer.scalars("losses", {"total_loss": 1.0}, step=0)
+        assert records.losses_hook(writer) is None
+    assert not (tmp_path / "records").exists()
