@@ -9,6 +9,7 @@ from latex2mathml.converter import convert
 FORMULA = re.compile(r"^\.\. math:: (.+(?:\n[ ].+)*)", re.MULTILINE)
 INLINE_FORMULA = re.compile(r":math:`([^`]+)`")
 ROLE = re.compile(r":\w+:`~?(?:[\w.]+\.)?(\w+)`")
+WORD = re.compile(r"(?<![\\A-Za-z])(softmax|KL|BWT|FWT|low|high|mean)(?![A-Za-z])")
 CODE = re.compile(r"(``.+?``|`.+?`|<(?:div|span)>.*?</(?:div|span)>)", re.DOTALL)
 
 
@@ -33,4 +34,5 @@ def markdown(text: str) -> str:
 
 def mathml(latex: str, display: str) -> str:
     """A formula that browsers show without a script."""
-    return convert(" ".join(latex.split()), display=display)
+    upright = WORD.sub(r"\\mathrm{\1}", " ".join(latex.split()))
+    return convert(upright, display=display)
