@@ -69,4 +69,5 @@ def first_sentence(file: Path) -> str:
     """
     lines = file.read_text(encoding="utf-8").splitlines()
     comment = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)]
-    return " ".join(comment).split(". ")[0].rstrip(".:") + "."
+    sentence = " ".join(comment).split(". ")[0].rstrip(".")
+    return sentence if sentence.endswith("?") else sentence + "."
