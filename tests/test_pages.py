@@ -38,8 +38,6 @@ NOT_RUN = {
     "docs/powerful-benchmarker.md": "powerful-benchmarker has environments of its own",
 }
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 class Block(NamedTuple):
     """Code of a page and what kind it is."""
