@@ -66,8 +66,11 @@ def blocks_of(page):
         elif token.type == "fence":
             language, _, rest = token.info.partition(" ")
             title = re.search(r'title="(.*?)"', rest)
-            block = Block(page, token.map[0], language, title[1] if title else "", token.content)
-            (left_out if why else blocks).append(why or block)
+            if why:
+                left_out.append(why)
+            else:
+                name = title[1] if title else ""
+                blocks.append(Block(page, token.map[0], language, name, token.content))
             why = ""
     return blocks, left_out
 

@@ -9,7 +9,8 @@ from latex2mathml.converter import convert
 FORMULA = re.compile(r"^\.\. math:: (.+(?:\n[ ].+)*)", re.MULTILINE)
 INLINE_FORMULA = re.compile(r":math:`([^`]+)`")
 ROLE = re.compile(r":\w+:`~?(?:[\w.]+\.)?(\w+)`")
-WORD = re.compile(r"(?<![\\A-Za-z])(softmax|KL|BWT|FWT|low|high|mean)(?![A-Za-z])")
+# Words in formulas, and a function that the converter does not know.
+WORD = re.compile(r"(?<![\\A-Za-z])(softmax|KL|BWT|FWT|low|high|mean)(?![A-Za-z])|\\(arg)(?=\\)")
 CODE = re.compile(r"(``.+?``|`.+?`|<(?:div|span)>.*?</(?:div|span)>)", re.DOTALL)
 
 
@@ -34,5 +35,5 @@ def markdown(text: str) -> str:
 
 def mathml(latex: str, display: str) -> str:
     """A formula that browsers show without a script."""
-    upright = WORD.sub(r"\\mathrm{\1}", " ".join(latex.split()))
+    upright = WORD.sub(r"\\mathrm{\1\2}", " ".join(latex.split()))
     return convert(upright, display=display)
