@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SIGINT or SIGTERM stopped it.
 
     Example:
-        >>> main(["--version"])
-        pml-incremental 0.1.0
+        >>> main(["--version"])  # doctest: +ELLIPSIS
+        pml-incremental ...
         0
     """
     try:
@@ -131,14 +131,14 @@ def list_names(
         str,
         typer.Argument(
             metavar="GROUP",
-            help="datasets, distances, losses, lr_schedulers, miners, models, optimizers, "
+            help="configs, datasets, distances, losses, lr_schedulers, miners, models, optimizers, "
             "record_writers, reducers, regularizers, samplers, scenarios, strategies, testers, "
             "trainers or transforms.",
             show_default=False,
         ),
     ],
 ) -> None:
-    """List the names that a config can use."""
+    """List the names that a config can use, or the configs that come with the package."""
     with clean_errors(traceback=True):
         from pml_incremental.cli.tables import print_names
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _ARGUMENTS = typer.Argument(
     metavar="CONFIG|KEY.SUB=VALUE",
-    help="YAML files, later ones laid over earlier ones, then single keys to change.",
+    help="YAML files or names that 'list configs' shows, later ones laid over earlier ones, "
+    "then single keys to change.",
     show_default=False,
 )
 Arguments = Annotated[list[str], _ARGUMENTS]
@@ -33,20 +34,12 @@ TRACEBACK_HINT = "\n(--traceback shows where in the code)"
 
 def load_valid_config(arguments: Sequence[str], download: bool = False) -> ExperimentConfig:
     """A config that has passed every check, its dataset fetched if that is asked for."""
-    from pml_incremental.config import ConfigError, load_config, validate
+    from pml_incremental.config import find_config, load_config, validate
 
     overrides = [text for text in arguments if "=" in text and "/" not in text.split("=")[0]]
-    files = [text for text in arguments if text not in overrides]
-    strange = [text for text in files if Path(text).suffix not in (".yaml", ".yml")]
-    if strange:
-        raise ConfigError(
-            [
-                f"command line: {text!r} is neither a .yaml file nor key=value; write one of them"
-                for text in strange
-            ]
-        )
+    files = [find_config(text) for text in arguments if text not in overrides]
     find_own_modules()
-    config = load_config([Path(text) for text in files], overrides)
+    config = load_config(files, overrides)
     validate(config)
     if download:
         fetch_dataset(config)

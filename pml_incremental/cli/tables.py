@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,6 +14,8 @@ from pml_incremental.config import (
     ExperimentConfig,
     available,
     dump_yaml,
+    first_sentence,
+    shipped_configs,
     suggest,
 )
 
@@ -31,24 +35,40 @@ def print_overview(config: ExperimentConfig) -> None:
 
 
 def print_names(group: str) -> None:
-    """Print the names that a config can use.
+    """Print the names that a config can use, or those of the configs that there are.
 
     Args:
-        group: a plural such as ``losses``.
+        group: a plural such as ``losses``, or ``configs``.
 
     Raises:
         ConfigError: if there is no such group, with the nearest one.
     """
+    if group == "configs":
+        files = shipped_configs()
+        _print_rows(
+            f"configs, in {files['glyphs'].parent}",
+            ("name", "what it is"),
+            [(name, first_sentence(file)) for name, file in files.items()],
+        )
+        return
     categories = {plural: category for category, plural in PLURALS.items()}
     if group not in categories:
-        message = f"there is nothing called {group!r} to list; {suggest(group, categories)}"
-        raise ConfigError([message])
-    table = Table(title=group, title_justify="left")
-    table.add_column("name", no_wrap=True)
-    table.add_column("from", no_wrap=True)
-    table.add_column("what it is")
-    for name, (origin, line) in available(categories[group]).items():
-        table.add_row(name, origin, escape(line))
+        message = f"there is nothing called {group!r} to list"
+        raise ConfigError([f"{message}; {suggest(group, [*categories, 'configs'])}"])
+    _print_rows(
+        group,
+        ("name", "from", "what it is"),
+        [(name, *about) for name, about in available(categories[group]).items()],
+    )
+
+
+def _print_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for column in columns[:-1]:
+        table.add_column(column, no_wrap=True)
+    table.add_column(columns[-1])
+    for row in rows:
+        table.add_row(*map(escape, row))
     _print(table)
 
 

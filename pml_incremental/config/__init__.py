@@ -12,6 +12,7 @@ from pml_incremental.config.schema import (
     RecordSpecs,
     TransformSpecs,
 )
+from pml_incremental.config.shipped import find_config, first_sentence, shipped_configs
 from pml_incremental.config.validation import validate
 from pml_incremental.config.yaml_files import dump_yaml, parse_yaml, read_yaml
 
@@ -28,10 +29,13 @@ __all__ = [
     "available",
     "config_from",
     "dump_yaml",
+    "find_config",
+    "first_sentence",
     "load_config",
     "parse_yaml",
     "read_yaml",
     "resolve",
+    "shipped_configs",
     "suggest",
     "validate",
 ]

@@ -130,6 +130,20 @@ def test_list(capsys: Capture, group: str, name: str, origin: str) -> None:
     assert ["│", name, "│", origin, "│"] in [row[:5] for row in rows]
 
 
+def test_configs_of_the_package_are_listed_and_taken_by_name(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["list", "configs"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    listed = [row[1] for row in rows if row[:1] == ["│"]]
+    assert {"glyphs", "folder", "losses/rkd"} <= set(listed)
+    assert main(["validate", "glyphs", "losses/rkd", "seed=2"]) == 0
+    out = capsys.readouterr().out
+    assert "glyphs is valid" in out
+    assert "RelationalDistillationLoss" in out
+
+
 def test_list_suggests_a_group(capsys: Capture) -> None:
     assert main(["list", "loses"]) == 2
     assert "nothing called 'loses' to list; did you mean 'losses'?" in capsys.readouterr().err

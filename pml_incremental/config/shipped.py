@@ -1,0 +1,73 @@
+"""The configs that come with the package, by name."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from pathlib import Path
+
+from pml_incremental.config.errors import ConfigError, suggest
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The configs that come with the package.
+
+    Returns:
+        Files by name, in alphabetical order; those in a folder are called ``folder/name``.
+
+    Example:
+        >>> shipped_configs()["losses/rkd"].name
+        'rkd.yaml'
+    """
+    installed = _PACKAGE / "configs"
+    # In a checkout they lie beside the package.
+    folder = installed if installed.is_dir() else _PACKAGE.parent / "configs"
+    files = [*folder.glob("*.yaml"), *(folder / "losses").glob("*.yaml")]
+    named = {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
+    return dict(sorted(named.items()))
+
+
+def find_config(text: str) -> Path:
+    """The file that a command line means.
+
+    Args:
+        text: a path that ends in ``.yaml`` or ``.yml``, or the name of a shipped config.
+
+    Returns:
+        The path as it is given, or that of the shipped config.
+
+    Raises:
+        ConfigError: if it is neither, or if a path leads nowhere and a shipped config has its name.
+
+    Example:
+        >>> find_config("glyphs").name
+        'glyphs.yaml'
+    """
+    path, shipped = Path(text), shipped_configs()
+    if path.suffix not in (".yaml", ".yml"):
+        if text in shipped:
+            return shipped[text]
+        near = suggest(text, shipped)
+        hint = near if near.startswith("did") else "write one of them"
+        what = "a .yaml file nor key=value nor one of 'pml-incremental list configs'"
+        raise ConfigError([f"command line: {text!r} is neither {what}; {hint}"])
+    name = path.with_suffix("").as_posix().removeprefix("configs/")
+    if name in shipped and not path.exists():
+        raise ConfigError(
+            [f"{path}: there is no such file; {name!r} comes with the package, write that"]
+        )
+    return path
+
+
+def first_sentence(file: Path) -> str:
+    """What the comment at the top of a config says first.
+
+    Example:
+        >>> first_sentence(shipped_configs()["losses/rkd"])
+        'Park et al., CVPR 2019: distances and angles between embeddings.'
+    """
+    lines = file.read_text(encoding="utf-8").splitlines()
+    comment = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)]
+    sentence = " ".join(comment).split(". ")[0].rstrip(".")
+    return sentence if sentence.endswith("?") else sentence + "."
