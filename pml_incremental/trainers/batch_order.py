@@ -57,7 +57,7 @@ class BatchOrder(BatchSampler):
             self._begin_pass()
         self._goes_on = False
         for place in range(self.taken, len(self.order)):
-            batch = self.processes.share(self.order[place])
+            batch = list(self.processes.share(self.order[place]))
             yield [(i, self._seed_of(place, i)) for i in batch] if self.gives_seeds else batch
 
     def __len__(self) -> int:
