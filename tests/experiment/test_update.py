@@ -10,7 +10,7 @@ from pml_incremental.config import ConfigError, load_config
 from pml_incremental.experiment import run, update
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.updating import update as module
-from pml_incremental.storage import read_tensor_file
+from pml_incremental.storage import read_tensor_file, write_tensor_file
 
 OLD, NEW = "abcdef", "uvwxy"
 FAST = ("num_epochs=2", "threads=1")
@@ -230,11 +230,19 @@ def test_damaged_weights_are_named(world, weights, tmp_path):
         step(world, tmp_path / "old.safetensors", tmp_path / "new.safetensors")
 
 
-def test_code_that_weights_name_is_not_imported(world, weights, tmp_path):
-    from pml_incremental.storage import write_tensor_file
+def test_weights_of_no_model_say_nothing_of_one(world, weights, tmp_path):
+    tensors = read_tensor_file(weights, "").tensors
+    for state in ({"trainer": {}}, {"recipe": [], "image_mode": "RGB"}, None):
+        write_tensor_file(tmp_path / "old.safetensors", tensors, state)
+        with pytest.raises(ConfigError, match="does not say what model its weights are of"):
+            step(world, tmp_path / "old.safetensors", tmp_path / "new.safetensors")
 
+
+@pytest.mark.parametrize("own", [{}, {"allow_imports": ["antigravity"]}])
+def test_code_that_weights_name_is_not_imported(world, weights, tmp_path, own):
     found = read_tensor_file(weights, "")
     found.state["recipe"]["models"]["trunk"] = {"antigravity:fly": {}}
+    found.state["recipe"] |= own
     write_tensor_file(tmp_path / "old.safetensors", found.tensors, found.state)
     with pytest.raises(ConfigError, match=r"allow_imports: \[antigravity\]"):
         step(world, tmp_path / "old.safetensors", tmp_path / "new.safetensors")

@@ -17,7 +17,7 @@ from pml_incremental.experiment.run import run
 from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
 from pml_incremental.experiment.updating.figures import (
     Figures,
-    TestImages,
+    MeasuredFolders,
     measure,
     name_folders,
 )
@@ -90,7 +90,7 @@ def update(
         trained, data, _run_name(out), strategy, overrides, output=str(out.parent)
     )
     label = _check_strategy(found)
-    images = TestImages(name_folders(tests))
+    images = MeasuredFolders(name_folders(tests))
     run(found, progress=progress)
     finished = FinishedRun(found.output / found.name)
     splits = images.splits(finished.scenario[0], NEW_IMAGES)
@@ -114,7 +114,7 @@ def _check_places(weights: Path, data: Path, out: Path, tests: Sequence[Path]) -
     if any(test.resolve() == data.resolve() for test in tests):
         problems.append(f"{data} cannot be tested with: it is what is learned from; leave it out")
     if problems:
-        raise ConfigError([f"command line: {problem}" for problem in problems])
+        raise ConfigError(problems)
 
 
 def _run_name(out: Path) -> str:

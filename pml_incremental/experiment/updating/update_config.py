@@ -54,7 +54,7 @@ def update_config(
     """
     values = update_values(weights, _survey(weights, data), name)
     values |= {"strategies": [strategy], **run_keys}
-    whole = f"{weights.file} and {data}"
+    whole = str(weights.described_by)
     config = weights.filled_in(config_from([(whole, values)], overrides, whole))
     validate(config)
     return config
@@ -73,7 +73,12 @@ def update_values(weights: TrainedWeights, survey: Survey, name: str) -> dict[st
         FewClassesError: if the folder has no two classes that can be learned.
     """
     if weights.recipe is None:
-        raise ConfigError([f"{weights.file} {NO_RECIPE}"])
+        raise ConfigError(
+            [
+                f"{weights.file} {NO_RECIPE}; name with --config a YAML file that has models and "
+                "transforms, such as config.yaml of its run"
+            ]
+        )
     tasks = suggest_tasks(survey, one_task=True)
     recipe = dict(weights.recipe)
     if not recipe.keys() >= _WHOLE:
