@@ -230,6 +230,13 @@ def test_damaged_weights_are_named(world, weights, tmp_path):
         step(world, tmp_path / "old.safetensors", tmp_path / "new.safetensors")
 
 
+def test_what_is_no_file_of_weights_is_named(world, tmp_path):
+    for name in ("old.safetensors", "old.pth"):
+        (tmp_path / name).write_bytes(b"no weights at all")
+        with pytest.raises(ValueError, match=rf"{name} cannot be read as weights"):
+            step(world, tmp_path / name, tmp_path / "new.safetensors")
+
+
 def test_weights_of_no_model_say_nothing_of_one(world, weights, tmp_path):
     tensors = read_tensor_file(weights, "").tensors
     for state in ({"trainer": {}}, {"recipe": [], "image_mode": "RGB"}, None):
