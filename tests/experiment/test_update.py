@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pml_incremental.config import ConfigError, load_config
+from pml_incremental.config import ConfigError, dump_yaml, load_config, parse_yaml
 from pml_incremental.experiment import run, update
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.updating import update as module
@@ -220,6 +220,26 @@ def test_weights_that_say_nothing_of_their_model(world, weights, tmp_path):
     (tmp_path / "poor.yaml").write_text("models: {trunk: resnet18}\n")
     with pytest.raises(ConfigError, match=r"poor\.yaml: has no transforms; add them"):
         step(world, weights, tmp_path / "new.safetensors", config=tmp_path / "poor.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("models: resnet18", "models: "),
+        ("trainer: [1]", "trainer: must be one object"),
+        ("sampler: {MPerClassSampler: {m: many}}", "sampler.MPerClassSampler.m: "),
+        ("num_epochs: []", "num_epochs: must be a whole number of at least 1"),
+        ("modles: {}", "modles: unknown key; did you mean 'models'?"),
+    ],
+)
+def test_a_config_of_weights_that_is_wrong_is_named(world, weights, tmp_path, change, message):
+    own = tmp_path / "own.yaml"
+    lines = (world / "shop/config.yaml").read_text()
+    values = {**parse_yaml(lines), **parse_yaml(change)}
+    own.write_text(dump_yaml(values))
+    with pytest.raises(ConfigError) as caught:
+        step(world, weights, tmp_path / "new.safetensors", config=own, overrides=())
+    assert f"{own}: {message}" in str(caught.value)
 
 
 def test_damaged_weights_are_named(world, weights, tmp_path):

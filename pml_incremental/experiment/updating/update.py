@@ -86,9 +86,7 @@ def update(
     """
     _check_places(weights, data, out, tests)
     trained = TrainedWeights.read(weights, embedder, config)
-    found = update_config(
-        trained, data, _run_name(out), strategy, overrides, output=str(out.parent)
-    )
+    found = update_config(trained, data, _run_name(out), strategy, overrides, out.parent)
     label = _check_strategy(found)
     images = MeasuredFolders(name_folders(tests))
     run(found, progress=progress)
