@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from pml_incremental.experiment.updating.figures import (
 )
 from pml_incremental.experiment.updating.trained_weights import TrainedWeights
 from pml_incremental.experiment.updating.update_config import update_config
-from pml_incremental.storage import write_text_whole, write_whole
+from pml_incremental.storage import read_tensor_file, write_tensor_file, write_text_whole
 
 NEW_IMAGES = "new images held out"
 
@@ -96,8 +95,8 @@ def update(
         before = measure(finished, finished.untrained_models(), splits)
         after = measure(finished, finished.models(label, 1), splits)
     _write_figures(finished.folder / "update.json", before, after)
-    learned = finished.weights(label, 1)
-    write_whole(out, lambda part: shutil.copyfile(learned, part))
+    learned = read_tensor_file(finished.weights(label, 1), f"delete {finished.folder}")
+    write_tensor_file(out, learned.tensors, learned.state)
     return Update(out, finished.folder, before, after)
 
 
