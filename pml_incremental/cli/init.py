@@ -60,7 +60,7 @@ def config_of_folder(data: Path) -> Path:
     Raises:
         ConfigError: if the config that is there is for another folder.
     """
-    from pml_incremental.config import ConfigError, read_yaml
+    from pml_incremental.config import ConfigError, load_config
 
     called = re.sub(r"[^A-Za-z0-9_-]", "_", data.resolve().name)
     file = Path("runs") / f"{called}.yaml"
@@ -69,7 +69,7 @@ def config_of_folder(data: Path) -> Path:
             typer.echo(line)
         typer.echo(f"written: {file}; edit it to learn otherwise")
         return file
-    root = Path(read_yaml(file).get("dataset", {}).get("ImageFolder", {}).get("root", ""))
+    root = Path(str(load_config([file]).dataset.kwargs.get("root")))
     if root.resolve() != data.resolve():
         raise ConfigError(
             [f"command line: --data: {file} is for {root}, not for {data}; move that file away"]

@@ -12,6 +12,8 @@ from pml_incremental.config import ExperimentConfig, ModelSpecs, ObjectSpec
 from pml_incremental.models import output_width, remove_classification_head
 from pml_incremental.scenarios import ClassIncrementalScenario, Task, TaskSubset
 
+DEFAULT_BATCH_SIZE = 32
+
 
 def choose_device(name: str) -> torch.device:
     """``auto`` means a GPU if there is one."""
@@ -136,4 +138,4 @@ def build_sampler(config: ExperimentConfig, images: TaskSubset) -> Any:
 
 def batch_size(config: ExperimentConfig) -> int:
     """Images in a training batch."""
-    return int(config.trainer.kwargs.get("batch_size", 32))
+    return int(config.trainer.kwargs.get("batch_size", DEFAULT_BATCH_SIZE))

@@ -58,16 +58,12 @@ def write_tensor_file(path: Path, tensors: Mapping[str, Tensor], state: Any = No
 
 
 def has_checksum(path: Path) -> bool:
-    """Whether a safetensors file is one of :func:`write_tensor_file`'s, not one from elsewhere.
-
-    Raises:
-        DamagedFileError: if it is no safetensors file at all.
-    """
+    """Whether a file is one of :func:`write_tensor_file`'s, and none from elsewhere."""
     try:
         with safe_open(path, framework="pt") as file:
             return _SHA_KEY in (file.metadata() or {})
-    except SafetensorError as error:
-        raise damaged(path, error, "make or fetch it again") from error
+    except SafetensorError:
+        return False
 
 
 def read_tensor_file(path: Path, remedy: str) -> TensorFile:

@@ -150,7 +150,8 @@ def test_mistakes_are_said_in_one_voice(
     draw_classes(Path("broken"), OLD)
     Path("broken/old_a/0.png").write_text("no image")
     Path("runs").mkdir()
-    Path("runs/my_folder.yaml").write_text("dataset: {ImageFolder: {root: my_folder}}\n")
+    assert main(["init", "runs/my_folder", "--data", "my_folder"]) == 0
+    capsys.readouterr()
     assert main(command) == code
     captured = capsys.readouterr()
     assert message in captured.err

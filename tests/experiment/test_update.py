@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pml_incremental.config import ConfigError, load_config
+from pml_incremental.config import ConfigError, dump_yaml, load_config, parse_yaml
 from pml_incremental.experiment import run, update
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.updating import update as module
-from pml_incremental.storage import read_tensor_file
+from pml_incremental.storage import read_tensor_file, write_tensor_file
 
 OLD, NEW = "abcdef", "uvwxy"
 FAST = ("num_epochs=2", "threads=1")
@@ -222,6 +222,26 @@ def test_weights_that_say_nothing_of_their_model(world, weights, tmp_path):
         step(world, weights, tmp_path / "new.safetensors", config=tmp_path / "poor.yaml")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("models: resnet18", "models: "),
+        ("trainer: [1]", "trainer: must be one object"),
+        ("sampler: {MPerClassSampler: {m: many}}", "sampler.MPerClassSampler.m: "),
+        ("num_epochs: []", "num_epochs: must be a whole number of at least 1"),
+        ("modles: {}", "modles: unknown key; did you mean 'models'?"),
+    ],
+)
+def test_a_config_of_weights_that_is_wrong_is_named(world, weights, tmp_path, change, message):
+    own = tmp_path / "own.yaml"
+    lines = (world / "shop/config.yaml").read_text()
+    values = {**parse_yaml(lines), **parse_yaml(change)}
+    own.write_text(dump_yaml(values))
+    with pytest.raises(ConfigError) as caught:
+        step(world, weights, tmp_path / "new.safetensors", config=own, overrides=())
+    assert f"{own}: {message}" in str(caught.value)
+
+
 def test_damaged_weights_are_named(world, weights, tmp_path):
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
@@ -230,11 +250,26 @@ def test_damaged_weights_are_named(world, weights, tmp_path):
         step(world, tmp_path / "old.safetensors", tmp_path / "new.safetensors")
 
 
-def test_code_that_weights_name_is_not_imported(world, weights, tmp_path):
-    from pml_incremental.storage import write_tensor_file
+def test_what_is_no_file_of_weights_is_named(world, tmp_path):
+    for name in ("old.safetensors", "old.pth"):
+        (tmp_path / name).write_bytes(b"no weights at all")
+        with pytest.raises(ValueError, match=rf"{name} cannot be read as weights"):
+            step(world, tmp_path / name, tmp_path / "new.safetensors")
 
+
+def test_weights_of_no_model_say_nothing_of_one(world, weights, tmp_path):
+    tensors = read_tensor_file(weights, "").tensors
+    for state in ({"trainer": {}}, {"recipe": [], "image_mode": "RGB"}, None):
+        write_tensor_file(tmp_path / "old.safetensors", tensors, state)
+        with pytest.raises(ConfigError, match="does not say what model its weights are of"):
+            step(world, tmp_path / "old.safetensors", tmp_path / "new.safetensors")
+
+
+@pytest.mark.parametrize("own", [{}, {"allow_imports": ["antigravity"]}])
+def test_code_that_weights_name_is_not_imported(world, weights, tmp_path, own):
     found = read_tensor_file(weights, "")
     found.state["recipe"]["models"]["trunk"] = {"antigravity:fly": {}}
+    found.state["recipe"] |= own
     write_tensor_file(tmp_path / "old.safetensors", found.tensors, found.state)
     with pytest.raises(ConfigError, match=r"allow_imports: \[antigravity\]"):
         step(world, tmp_path / "old.safetensors", tmp_path / "new.safetensors")

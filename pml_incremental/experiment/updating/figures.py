@@ -39,7 +39,7 @@ class Figures:
         }
 
 
-class TestImages:
+class MeasuredFolders:
     """Folders of images to measure with, their classes known by name.
 
     Args:
@@ -49,8 +49,6 @@ class TestImages:
         ValueError: if a folder is not laid out as ``ImageFolder`` takes it, or an image cannot be
             read.
     """
-
-    __test__ = False  # pytest would take it for a test by its name
 
     def __init__(self, folders: Mapping[str, Path]) -> None:
         self.folders = {name: ImageFolder(root) for name, root in folders.items()}

@@ -31,7 +31,7 @@ def trained_first_config(
     """
     values = update_values(weights, survey, name)
     values["strategies"] = suggest_strategies(tasks=1)
-    whole = str(weights.file)
+    whole = str(weights.described_by)
     plain = weights.filled_in(config_from([(whole, values)], (), whole)).to_yaml_dict()
     said = {key: plain[key] for key in values if plain[key] not in (None, {}, [])}
     said["models"] = {key: model for key, model in plain["models"].items() if model is not None}

@@ -19,10 +19,7 @@ from pml_incremental.experiment.recipe import OF_ONE_RUN
 from pml_incremental.models import read_weights
 from pml_incremental.storage import has_checksum, read_tensor_file
 
-NO_RECIPE = (
-    "does not say what model its weights are of; name with --config a YAML file that has models "
-    "and transforms, such as config.yaml of its run"
-)
+NO_RECIPE = "does not say what model its weights are of"
 _PARALLEL = "module."  # before all names of a model saved from DataParallel
 
 
@@ -34,12 +31,14 @@ class TrainedWeights:
         file: with the trunk's.
         sources: ``weights_file`` and ``weights_prefix`` of ``trunk`` and, if there are such,
             ``embedder``.
+        described_by: the file that says what model they are of.
         recipe: keys of a config that describe the model and how it learns; None if nothing does.
         image_mode: of the pictures that it takes.
     """
 
     file: Path
     sources: Mapping[str, Mapping[str, str]]
+    described_by: Path
     recipe: Mapping[str, Any] | None
     image_mode: str = "RGB"
 
@@ -61,15 +60,13 @@ class TrainedWeights:
             ValueError: if a file holds something else than weights, or is damaged.
             ConfigError: if the YAML file cannot be read.
         """
-        described = _read_description(file)
+        recipe, image_mode = _read_description(file)
         sources = _find_sources(file)
         if embedder is not None:
             sources["embedder"] = _find_sources(embedder, "embedder")["embedder"]
         if config is not None:
-            return cls(file, sources, _recipe_in(config))
-        if described is None:
-            return cls(file, sources, None)
-        return cls(file, sources, described["recipe"], described["image_mode"])
+            return cls(file, sources, config, _recipe_in(config))
+        return cls(file, sources, file, recipe, image_mode)
 
     def model_config(self) -> ExperimentConfig:
         """A config for the model alone, whose data are nowhere.
@@ -79,7 +76,9 @@ class TrainedWeights:
                 are not allowed.
         """
         if self.recipe is None:
-            raise ConfigError([f"{self.file} {NO_RECIPE}"])
+            raise ConfigError(
+                [f"{self.file} {NO_RECIPE}; give weights that update or a run has written"]
+            )
         no_data = {
             "name": "model",
             "dataset": {"ImageFolder": {"root": ""}},
@@ -111,11 +110,15 @@ class TrainedWeights:
         return filled.with_origins(config.origins)
 
 
-def _read_description(file: Path) -> Any:
-    """What a run wrote of its model; None in files from elsewhere and of earlier versions."""
+def _read_description(file: Path) -> tuple[dict[str, Any] | None, str]:
+    """Recipe and image mode that a run wrote; no recipe in files of others and earlier versions."""
     if file.suffix != ".safetensors" or not file.is_file() or not has_checksum(file):
-        return None
-    return read_tensor_file(file, "make or fetch it again").state
+        return None, "RGB"
+    match read_tensor_file(file, "make or fetch it again").state:
+        case {"recipe": dict(recipe), "image_mode": str(image_mode)}:
+            # Whoever made the file decides nothing of the run, and no imports.
+            return {k: value for k, value in recipe.items() if k not in OF_ONE_RUN}, image_mode
+    return None, "RGB"
 
 
 def _find_sources(file: Path, alone: str = "trunk") -> dict[str, dict[str, str]]:
@@ -142,4 +145,5 @@ def _recipe_in(config: Path) -> dict[str, Any]:
     missing = [key for key in ("models", "transforms") if key not in values]
     if missing:
         raise ConfigError([f"{config}: has no {' and no '.join(missing)}; add them"])
-    return {key: value for key, value in values.items() if key not in OF_ONE_RUN}
+    dropped = OF_ONE_RUN - {"allow_imports"}  # in a config that its user names, they are wanted
+    return {key: value for key, value in values.items() if key not in dropped}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,13 @@ from pml_incremental.experiment.run import run
 from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
 from pml_incremental.experiment.updating.figures import (
     Figures,
-    TestImages,
+    MeasuredFolders,
     measure,
     name_folders,
 )
 from pml_incremental.experiment.updating.trained_weights import TrainedWeights
 from pml_incremental.experiment.updating.update_config import update_config
-from pml_incremental.storage import write_text_whole, write_whole
+from pml_incremental.storage import read_tensor_file, write_tensor_file, write_text_whole
 
 NEW_IMAGES = "new images held out"
 
@@ -86,11 +85,9 @@ def update(
     """
     _check_places(weights, data, out, tests)
     trained = TrainedWeights.read(weights, embedder, config)
-    found = update_config(
-        trained, data, _run_name(out), strategy, overrides, output=str(out.parent)
-    )
+    found = update_config(trained, data, _run_name(out), strategy, overrides, out.parent)
     label = _check_strategy(found)
-    images = TestImages(name_folders(tests))
+    images = MeasuredFolders(name_folders(tests))
     run(found, progress=progress)
     finished = FinishedRun(found.output / found.name)
     splits = images.splits(finished.scenario[0], NEW_IMAGES)
@@ -98,8 +95,8 @@ def update(
         before = measure(finished, finished.untrained_models(), splits)
         after = measure(finished, finished.models(label, 1), splits)
     _write_figures(finished.folder / "update.json", before, after)
-    learned = finished.weights(label, 1)
-    write_whole(out, lambda part: shutil.copyfile(learned, part))
+    learned = read_tensor_file(finished.weights(label, 1), f"delete {finished.folder}")
+    write_tensor_file(out, learned.tensors, learned.state)
     return Update(out, finished.folder, before, after)
 
 
@@ -114,7 +111,7 @@ def _check_places(weights: Path, data: Path, out: Path, tests: Sequence[Path]) -
     if any(test.resolve() == data.resolve() for test in tests):
         problems.append(f"{data} cannot be tested with: it is what is learned from; leave it out")
     if problems:
-        raise ConfigError([f"command line: {problem}" for problem in problems])
+        raise ConfigError(problems)
 
 
 def _run_name(out: Path) -> str:

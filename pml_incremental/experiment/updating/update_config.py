@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pml_incremental.config import ConfigError, ExperimentConfig, config_from, validate
-from pml_incremental.config.layout import canonical
+from pml_incremental.config.layout import canonical, is_object
+from pml_incremental.experiment.assembly import DEFAULT_BATCH_SIZE
 from pml_incremental.experiment.updating.trained_weights import NO_RECIPE, TrainedWeights
 from pml_incremental.suggestions.choices import (
     Batch,
@@ -32,7 +33,7 @@ def update_config(
     name: str,
     strategy: str = "correlation",
     overrides: Sequence[str] = (),
-    **run_keys: Any,
+    output: Path = Path("runs"),
 ) -> ExperimentConfig:
     """A valid config of one task, all classes of a folder, learned from a trained model.
 
@@ -45,7 +46,7 @@ def update_config(
         name: of the run.
         strategy: what holds the old classes.
         overrides: ``key.sub=value``.
-        **run_keys: further keys of the config, such as ``output``.
+        output: the folder in which the run has its folder.
 
     Raises:
         ConfigError: if nothing says which models the weights belong to, or the config is not valid.
@@ -53,8 +54,8 @@ def update_config(
             that can be learned.
     """
     values = update_values(weights, _survey(weights, data), name)
-    values |= {"strategies": [strategy], **run_keys}
-    whole = f"{weights.file} and {data}"
+    values |= {"strategies": [strategy], "output": str(output)}
+    whole = str(weights.described_by)
     config = weights.filled_in(config_from([(whole, values)], overrides, whole))
     validate(config)
     return config
@@ -73,13 +74,18 @@ def update_values(weights: TrainedWeights, survey: Survey, name: str) -> dict[st
         FewClassesError: if the folder has no two classes that can be learned.
     """
     if weights.recipe is None:
-        raise ConfigError([f"{weights.file} {NO_RECIPE}"])
+        raise ConfigError(
+            [
+                f"{weights.file} {NO_RECIPE}; name with --config a YAML file that has models and "
+                "transforms, such as config.yaml of its run"
+            ]
+        )
     tasks = suggest_tasks(survey, one_task=True)
     recipe = dict(weights.recipe)
     if not recipe.keys() >= _WHOLE:
         recipe = _completed(recipe, survey, tasks)
-    epochs = recipe["num_epochs"]
-    recipe["num_epochs"] = epochs if isinstance(epochs, int) else epochs[-1]
+    if isinstance(recipe["num_epochs"], list) and recipe["num_epochs"]:
+        recipe["num_epochs"] = recipe["num_epochs"][-1]  # as of the tasks after the first
     if weights.image_mode == "L":
         recipe["transforms"] = _from_grey(recipe["transforms"])
     _fit_batch(recipe, survey, tasks[0])
@@ -98,7 +104,7 @@ def _completed(
     trunk = trunk_at_hand(survey.short_side)
     trained = replace(trunk, learning_rate=1e-4, iterations=200, is_pretrained=True)
     usual = canonical(suggest_recipe(survey, tasks, trained))
-    if recipe["models"].get("embedder") is None:
+    if isinstance(recipe["models"], dict) and recipe["models"].get("embedder") is None:
         del usual["optimizers"]["embedder_optimizer"]
     return {**usual, **recipe}
 
@@ -109,17 +115,21 @@ def _from_grey(transforms: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fit_batch(recipe: dict[str, Any], survey: Survey, task: Sequence[str]) -> None:
-    """Make the batch one that the new classes can fill, in place."""
-    ((trainer, arguments),) = canonical({"trainer": recipe["trainer"]})["trainer"].items()
-    size = int(arguments.get("batch_size", 32))
-    counts = usable_counts(survey, task)
-    sampler = canonical({"sampler": recipe.get("sampler")})["sampler"]
-    if sampler is None:
-        batch = Batch(min(size, sum(count.train for count in counts)), 1)
-    elif list(sampler) == ["MPerClassSampler"]:
-        options = sampler["MPerClassSampler"]
-        batch = choose_batch([counts], options["m"], max(1, size // options["m"]))
-        recipe["sampler"] = {"MPerClassSampler": {**options, "m": batch.per_class}}
-    else:
+    """Make the batch one that the new classes can fill, in place.
+
+    What is malformed stays, for validation to report.
+    """
+    keys = canonical({key: recipe.get(key) for key in ("trainer", "sampler")})
+    if not is_object(keys["trainer"]):
         return
+    ((trainer, arguments),) = keys["trainer"].items()
+    counts, size = usable_counts(survey, task), arguments.get("batch_size", DEFAULT_BATCH_SIZE)
+    match size, keys["sampler"]:
+        case int(), None:
+            batch = Batch(min(size, sum(count.train for count in counts)), 1)
+        case int(), {"MPerClassSampler": {"m": int(m), **others}} if m > 0:
+            batch = choose_batch([counts], m, max(1, size // m))
+            recipe["sampler"] = {"MPerClassSampler": {"m": batch.per_class, **others}}
+        case _:
+            return
     recipe["trainer"] = {trainer: {**arguments, "batch_size": batch.size}}
