@@ -55,7 +55,7 @@ def benchmark_step(name: str, trunk: nn.Module, width: int, images: Tensor, roun
 
 
 def steps(models: Models, images: Tensor, compiling: ExitStack) -> dict[str, Step]:
-    """Each kind of step, on models and a teacher of its own."""
+    """Each kind of step, on the same models, but for those that are compiled."""
     plain = trainer(MetricLossOnly, models, images)
     beside = Teacher.snapshot(models)
     with_teacher = trainer(MetricLossOnly, models, images)
@@ -76,7 +76,7 @@ def steps(models: Models, images: Tensor, compiling: ExitStack) -> dict[str, Ste
     except ValueError as error:
         print(f"not compiled: {error}")
         return found
-    fast = ours(models, images)
+    fast = ours(copy.deepcopy(models), images)
     compiling.enter_context(compiled(fast.models["trunk"], fast.teacher.trunk))
     return {**found, "ours, compiled": fast.train_iteration}
 
@@ -103,17 +103,16 @@ def ours(models: Models, images: Tensor, **options: object) -> IncrementalMetric
 def trainer(
     kind: type[MetricLossOnly], models: Models, images: Tensor, **options: object
 ) -> MetricLossOnly:
-    """A trainer of copies of the models, at its first iteration."""
-    own = copy.deepcopy(models)
+    """A trainer at its first iteration."""
     losses: dict[str, nn.Module] = {"metric_loss": TripletMarginLoss()}
     if "teacher" in options:
         losses["correlation_loss"] = CorrelationDistillationLoss()
         options |= {"progress": False, "checkpointer": NeverDue()}
     built = kind(
-        models=own,
+        models=dict(models),
         optimizers={
             f"{name}_optimizer": torch.optim.Adam(model.parameters(), lr=1e-6)
-            for name, model in own.items()
+            for name, model in models.items()
         },
         batch_size=BATCH,
         loss_funcs=losses,

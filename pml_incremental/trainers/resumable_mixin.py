@@ -247,10 +247,13 @@ class ResumableMixin(DataParallelMixin):
         self.images += self.batch_order.last_taken
         return batch
 
-    def compute_embeddings(self, data: Tensor) -> Tensor:
+    def get_trunk_output(self, data: Tensor) -> Any:
         """As PML's, in the trainer's precision."""
-        embeddings: Tensor = self.autocast(super().compute_embeddings, data)
-        return embeddings
+        return self.autocast(super().get_trunk_output, data)
+
+    def get_final_embeddings(self, base_output: Tensor) -> Any:
+        """As PML's, in the trainer's precision."""
+        return self.autocast(super().get_final_embeddings, base_output)
 
     def batch_images(self) -> list[str]:
         """What to call the images of this iteration: their files, if the dataset knows."""
@@ -275,19 +278,26 @@ class ResumableMixin(DataParallelMixin):
     def accumulate_gradients(self) -> None:
         """Back-propagate the batch at hand and, if the iteration has more, each of those."""
         batches = self.accumulation.batches_in(self.iteration, self.iterations_per_epoch)
+        self.back_propagate(batches)
         if batches == 1:
-            self.scaling.scale(self.losses["total_loss"]).backward()
             return
-        self.scaling.scale(self.losses["total_loss"] / batches).backward()
         sums = {name: torch.as_tensor(loss).detach() for name, loss in self.losses.items()}
         for _ in range(batches - 1):
             self.zero_losses()
             self.calculate_loss(self.get_batch())  # type: ignore[call-arg]
             self.loss_tracker.update(self.loss_weights)
-            self.scaling.scale(self.losses["total_loss"] / batches).backward()
+            self.back_propagate(batches)
             for name, loss in self.losses.items():
                 sums[name] = sums[name] + torch.as_tensor(loss).detach()
         self.losses.update({name: total / batches for name, total in sums.items()})
+
+    def back_propagate(self, batches: int) -> None:
+        """As PML's ``backward`` does, one of so many batches, and scaled if need be."""
+        total = self.losses["total_loss"]
+        share = total if batches == 1 else total / batches
+        self.losses["total_loss"] = self.scaling.scale(share)
+        super().backward()
+        self.losses["total_loss"] = total
 
     def step_optimizers(self) -> None:
         """Step; from here on the iteration cannot be undone."""

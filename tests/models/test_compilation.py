@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch._dynamo.testing import CompileCounter
 
 from pml_incremental.models import SmallConvNet, check_compiler, compiled
 from pml_incremental.trainers import Teacher
@@ -21,35 +20,46 @@ def forgotten():
     torch.compiler.reset()
 
 
+class Backend:
+    """Compiles nothing, and counts what it is asked to compile and what runs of it."""
+
+    def __init__(self):
+        self.compiled = self.ran = 0
+
+    def __call__(self, graph, inputs):
+        self.compiled += 1
+
+        def call(*arguments):
+            self.ran += 1
+            return graph.forward(*arguments)
+
+        return call
+
+
 def test_names_copies_and_results_stay():
     torch.manual_seed(0)
-    trunk, counter = SmallConvNet(width=4), CompileCounter()
-    names, before = list(trunk.state_dict()), trunk.eval()(IMAGES)
-    with compiled(trunk, backend=counter):
+    trunk, backend = SmallConvNet(width=4), Backend()
+    names, parameters = list(trunk.state_dict()), [name for name, _ in trunk.named_parameters()]
+    before = trunk.eval()(IMAGES)
+    with compiled(trunk, backend=backend):
         assert torch.equal(trunk(IMAGES), before)
-        assert counter.frame_count == 1
+        assert (backend.compiled, backend.ran) == (1, 1)
         assert list(trunk.state_dict()) == names
-        assert [name for name, _ in trunk.named_parameters()] == [
-            name
-            for name in names
-            if not name.startswith("bn") and "running" not in name and "num_batches" not in name
-        ]
-        twin = copy.deepcopy(trunk)
-        twin(IMAGES)
-    assert trunk._compiled_call_impl is twin._compiled_call_impl is None
-    assert torch.equal(trunk(IMAGES), before)
+        assert [name for name, _ in trunk.named_parameters()] == parameters
+        copy.deepcopy(trunk)(IMAGES)
+    trunk(IMAGES)
+    assert backend.ran == 1  # neither by the copy nor after
 
 
-def test_tasks_in_a_row_do_not_use_up_the_compiler():
-    """A new teacher for every task is not a new function for it."""
-    trunk, counter = SmallConvNet(width=4), CompileCounter()
+def test_tasks_in_a_row_all_run_what_was_compiled():
+    """Though each has a new teacher, and the compiler gives up on what changes too often."""
+    trunk, backend = SmallConvNet(width=4), Backend()
     for _ in range(20):
         teacher = Teacher.snapshot({"trunk": trunk})
         trunk.train()
-        with compiled(trunk, teacher.trunk, backend=counter):
+        with compiled(trunk, teacher.trunk, backend=backend):
             (trunk(IMAGES) - teacher.embed(IMAGES)).square().mean().backward()
-            assert counter.frame_count <= 40
-    assert torch._dynamo.utils.counters["unimplemented"] == {}
+    assert backend.ran == 40
 
 
 def test_an_error_inside_leaves_the_modules_plain():
