@@ -1,6 +1,7 @@
 """Speed as ratios within one run: ``python runners/benchmark.py [PART]``.
 
-Parts: ``evaluation``, ``large-batches``, ``fecd-steps``; without one, losses and training steps.
+Parts: ``evaluation``, ``large-batches``, ``fecd-steps``, ``processes``; without one, losses and
+training steps.
 """
 
 from __future__ import annotations
@@ -161,6 +162,11 @@ def main() -> None:
         from benchmark_fecd_steps import benchmark_fecd_steps
 
         benchmark_fecd_steps()
+        return
+    if sys.argv[1:] == ["processes"]:
+        from benchmark_processes import benchmark_processes
+
+        benchmark_processes()
         return
     torch.manual_seed(0)
     print(
