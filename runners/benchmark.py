@@ -1,7 +1,7 @@
 """Speed as ratios within one run: ``python runners/benchmark.py [PART ...] [--json FILE]``.
 
-Parts: ``losses``, ``step``, ``evaluation``, ``large-batches``, ``fecd-steps``; without one, the
-first two.
+Parts: ``losses``, ``step``, ``evaluation``, ``large-batches``, ``fecd-steps``,
+``processes``; without one, the first two.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ SECTIONS = {
     "evaluation": "benchmark_evaluation:benchmark_evaluation",
     "large-batches": "benchmark_large_batches:benchmark_large_batches",
     "fecd-steps": "benchmark_fecd_steps:benchmark_fecd_steps",
+    "processes": "benchmark_processes:benchmark_processes",
 }
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import distributed
 from torch.distributed.rendezvous import rendezvous
 
+from pml_incremental.distributed.meeting import fresh_store
 from pml_incremental.distributed.processes import Processes
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -27,8 +28,8 @@ def process_group(device: torch.device) -> Iterator[Processes]:
 
     A group is made if the environment says that torchrun (or another launcher that sets RANK,
     WORLD_SIZE, MASTER_ADDR and MASTER_PORT) started several processes. One that is there already is
-    used, and left as it is. Otherwise this process is alone. Processes but the first log errors
-    alone.
+    used, and left as it is; tensors on the CPU must be exchanged in it, too. Otherwise this process
+    is alone. Processes but the first log errors alone.
 
     Args:
         device: of the training: with a GPU, tensors there are exchanged by NCCL, others by gloo.
@@ -53,16 +54,20 @@ def process_group(device: torch.device) -> Iterator[Processes]:
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(_local_rank())
     store, rank, size = next(rendezvous("env://", timeout=_TIME_TO_MEET))
+    store = fresh_store(store, rank, size, _TIME_TO_MEET)
     distributed.init_process_group(
         backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE
     )
-    processes = Processes(distributed.get_rank(), distributed.get_world_size())
+    processes = Processes(rank, size)
     logger = logging.getLogger("pml_incremental")
     level = logger.level
     if not processes.is_first:
         logger.setLevel(logging.ERROR)
     try:
         yield processes
+        # A connection that one process closes is lost to another that still reads from it.
+        store.set(f"ready to leave/{rank}", "")
+        store.wait([f"ready to leave/{other}" for other in range(size)])
     finally:
         logger.setLevel(level)
         distributed.destroy_process_group()

@@ -91,7 +91,7 @@ class Processes:
         """
         if not self.several or self._acts_for_all:
             return function()
-        result, failure = None, None
+        result: T | None = None
         if self.is_first:
             self._acts_for_all = True
             try:
@@ -102,7 +102,7 @@ class Processes:
             finally:
                 self._acts_for_all = False
         sent = result if result is None or for_others is None else for_others(result)
-        received, failure = self.broadcast((sent, failure))
+        received, failure = self.broadcast((sent, None))
         if failure is not None:
             raise FirstProcessError(f"the first process failed with {failure}")
         return result if self.is_first else received  # type: ignore[return-value]
