@@ -26,7 +26,7 @@ class NonFiniteLossError(ValueError):
 
 
 class FiniteCheck:
-    """Refuses a total loss, or gradients that came of it, that are not finite.
+    """Sees whether a total loss, and the gradients that came of it, are finite.
 
     Every look at them waits for the device. With an interval above 1 they are looked at together,
     when the steps were taken already.
