@@ -18,7 +18,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         """This process's rows of the sum of what all processes want of them."""
         first = distributed.get_rank() * ctx.count
         return _sum(gradient)[first : first + ctx.count]
@@ -49,7 +49,7 @@ class _Mean(torch.autograd.Function):
         return _sum(value) / distributed.get_world_size()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
         """Each process's value has its share in the means of all."""
         return _sum(gradient) / distributed.get_world_size()
 

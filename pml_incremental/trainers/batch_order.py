@@ -58,7 +58,7 @@ class BatchOrder(BatchSampler):
         self._goes_on = False
         gives_seeds = self.seeded or self.processes.several
         for place in range(self.taken, len(self.order)):
-            batch = self.processes.share(self.order[place])
+            batch = list(self.processes.share(self.order[place]))
             yield [(i, self._seed_of(place, i)) for i in batch] if gives_seeds else batch
 
     def __len__(self) -> int:
