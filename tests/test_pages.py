@@ -121,7 +121,7 @@ def check_command(words, folder):
             assert (ROOT / word).is_file() or (folder / word).is_file(), word
     if words[:1] != ["pml-incremental"]:
         return
-    arguments = understood(words[1:]).get("arguments", [])
+    arguments = understood(words[1:]).get("arguments") or []
     files = [folder / word for word in arguments if word.endswith(".yaml")]
     if "CONFIG" not in arguments and any("=" not in word for word in arguments):
         load_valid_config(arguments)
