@@ -50,7 +50,10 @@ def check_sdist(sdist: Path) -> None:
 
 def check_use(wheel: Path) -> None:
     """What a user does first, in a folder without the repository."""
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", wheel], check=True)
+    install = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*install, wheel], check=True)
+    # pip leaves a wheel of the same version where it is.
+    subprocess.run([*install, "--force-reinstall", "--no-deps", wheel], check=True)
     command = Path(sys.executable).with_name("pml-incremental")
     with tempfile.TemporaryDirectory() as folder:
         for arguments in (["list", "configs"], ["run", "glyphs", *TINY, "--quiet"]):

@@ -121,9 +121,9 @@ def check_command(words, folder):
             assert (ROOT / word).is_file() or (folder / word).is_file(), word
     if words[:1] != ["pml-incremental"]:
         return
-    arguments = understood(words[1:]).get("arguments", [])
+    arguments = understood(words[1:]).get("arguments") or []
     files = [folder / word for word in arguments if word.endswith(".yaml")]
-    if arguments and "CONFIG" not in arguments:
+    if "CONFIG" not in arguments and any("=" not in word for word in arguments):
         load_valid_config(arguments)
     if words[1] == "run" and files and all(folder == file.resolve().parent for file in files):
         assert main([*words[1:], "--quiet"]) == 0
