@@ -78,7 +78,7 @@ def test_two_processes_leave_what_one_does(one, two):
     ("signal_name", "rank", "restarts", "says"),
     [
         ("SIGKILL", 1, 1, "training failed (RuntimeError); saving the state before it"),
-        ("SIGTERM", 1, 0, "stopped by SIGTERM; what was learned is kept"),
+        ("SIGTERM", 1, 0, "SIGTERM: stopping after this iteration, then saving"),
     ],
 )
 def test_lost_process_changes_nothing(
