@@ -56,10 +56,9 @@ class BatchOrder(BatchSampler):
         if not self._goes_on:
             self._begin_pass()
         self._goes_on = False
-        gives_seeds = self.seeded or self.processes.several
         for place in range(self.taken, len(self.order)):
             batch = list(self.processes.share(self.order[place]))
-            yield [(i, self._seed_of(place, i)) for i in batch] if gives_seeds else batch
+            yield [(i, self._seed_of(place, i)) for i in batch] if self.gives_seeds else batch
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -67,6 +66,11 @@ class BatchOrder(BatchSampler):
     def take(self) -> None:
         """Note that the next batch was used."""
         self.taken += 1
+
+    @property
+    def gives_seeds(self) -> bool:
+        """Whether each image comes with a seed."""
+        return self.seeded or self.processes.several
 
     @property
     def last_taken(self) -> list[int]:

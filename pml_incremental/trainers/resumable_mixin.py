@@ -79,7 +79,7 @@ class ResumableMixin(DataParallelMixin):
         workers = self.dataloader_num_workers
         batches = in_batches(self.sampler, self.dataset, self.batch_size)
         self.batch_order = BatchOrder(batches, seeded=workers > 0, processes=self.processes)
-        seeded = workers > 0 or self.processes.several
+        seeded = self.batch_order.gives_seeds
         self.dataloader: DataLoader[Any] = DataLoader(
             SeededItems(self.dataset, workers == 0) if seeded else self.dataset,
             batch_sampler=self.batch_order,
