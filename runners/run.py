@@ -1,4 +1,7 @@
-"""Run a config: ``python runners/run.py configs/glyphs.yaml key.sub=value ...``."""
+"""Run a config: ``python runners/run.py configs/glyphs.yaml key.sub=value ...``.
+
+By several processes: ``torchrun --nproc-per-node 2 runners/run.py ...``.
+"""
 
 import sys
 

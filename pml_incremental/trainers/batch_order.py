@@ -63,14 +63,14 @@ class BatchOrder(BatchSampler):
     def __len__(self) -> int:
         return len(self.batches)
 
-    @property
-    def gives_seeds(self) -> bool:
-        """Whether it gives ``(index, seed)`` in place of indices."""
-        return self.seeded or self.processes.several
-
     def take(self) -> None:
         """Note that the next batch was used."""
         self.taken += 1
+
+    @property
+    def gives_seeds(self) -> bool:
+        """Whether each image comes with a seed."""
+        return self.seeded or self.processes.several
 
     @property
     def last_taken(self) -> list[int]:

@@ -7,6 +7,7 @@ from torch import distributed, nn
 from torch.utils.data import BatchSampler, TensorDataset
 
 from pml_incremental.distributed import FirstProcessError, Processes, RankBatches, share_batchnorm
+from pml_incremental.distributed.replicas import copy_from_first
 from pml_incremental.losses import CorrelationDistillationLoss
 from pml_incremental.regularizers import MAS
 from pml_incremental.testers import IncrementalTester
@@ -34,6 +35,7 @@ def everything(processes):
         "embedded": embedded(processes),
         "learned": learned(processes),
         "own streams": own_streams(processes),
+        "copied": copied(processes),
     }
 
 
@@ -86,6 +88,15 @@ def told(processes):
     nested = processes.on_first(lambda: processes.on_first(lambda: [processes.rank, "inner"]))
     mine = processes.on_first(lambda: {1, 2, 3}, for_others=len)
     return failure, nested, mine, processes.largest(7 * processes.rank), processes.broadcast("x")
+
+
+def copied(processes):
+    """Weights and buffers that were each process's own."""
+    torch.manual_seed(processes.rank)
+    norm = nn.BatchNorm1d(3)
+    norm(torch.randn(4, 3))
+    copy_from_first([norm], processes)
+    return norm.state_dict()
 
 
 def batches(processes):

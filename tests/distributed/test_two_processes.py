@@ -97,3 +97,11 @@ def test_models_draw_for_themselves_and_everything_else_together(two):
     assert torch.equal(after, after_other)
     every = torch.cat([drawn, drawn_by_other])
     assert len(every.unique(dim=0)) == len(every)
+
+
+def test_what_each_has_of_its_own_becomes_the_first_ones(two):
+    first, second = (found["copied"] for found in two)
+    assert int(first["num_batches_tracked"]) == 1
+    torch.testing.assert_close(dict(first), dict(second), atol=0, rtol=0)
+    torch.manual_seed(0)
+    assert torch.equal(first["running_mean"], 0.1 * torch.randn(4, 3).mean(dim=0))
