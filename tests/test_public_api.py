@@ -1,7 +1,8 @@
 """What users import stays as it is, or changes on purpose.
 
-The names are those of each package's ``__all__``. ``public_api.txt`` is what they and their arguments
-were when last looked at: after a change that is meant, write it anew and note it in CHANGELOG.md:
+The names are those of each package's ``__all__``. ``public_api.txt`` is what they and their
+arguments were when last looked at: after a change that is meant, write it anew and note it in
+CHANGELOG.md:
 
     python tests/test_public_api.py
 """
