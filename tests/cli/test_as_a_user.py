@@ -17,6 +17,8 @@ from safetensors.torch import load_file
 
 from pml_incremental.cli import main
 
+pytestmark = pytest.mark.slow  # whole runs
+
 Capture = pytest.CaptureFixture[str]
 OLD, NEW = [f"old_{c}" for c in "abcdef"], [f"new_{c}" for c in "uvwx"]
 QUICK = ["num_epochs=1", "threads=1", "--quiet"]
@@ -97,7 +99,6 @@ def test_a_config_from_weights_continues_them(capsys: Capture) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.slow
 def test_an_update_that_is_killed_goes_on(folders: Path) -> None:
     trained("--data", "my_folder")
     many = ["num_epochs=60", "threads=1", "--quiet", "checkpoint.iterations=1"]

@@ -6,6 +6,8 @@ from typer.testing import CliRunner
 
 from pml_incremental.cli.compare import register
 
+pytestmark = pytest.mark.slow  # whole runs
+
 CONFIG = """
 threads: 1
 dataset:

@@ -13,6 +13,8 @@ from pml_incremental.config import dump_yaml
 from pml_incremental.experiment import outputs, task_loop
 from pml_incremental.storage import newest_readable
 
+pytestmark = pytest.mark.slow  # whole runs
+
 START = [sys.executable, "-c", "import sys; from pml_incremental.cli import main; sys.exit(main())"]
 
 
@@ -37,7 +39,6 @@ def test_finished_run_says_so(config, capsys, monkeypatch):
     assert "tiny was finished already: nothing was left to learn" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_comparison_that_is_stopped_lets_its_processes_save(config, tmp_path):
     path = config(num_epochs=100_000, strategies=["finetune", "si"], checkpoint={"iterations": 50})
     options = ["compare", str(path), "-q", "--seeds", "0", "--jobs", "2", "--strategies", "si"]

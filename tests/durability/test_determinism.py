@@ -5,6 +5,8 @@ import torch
 
 from pml_incremental.experiment.torch_settings import apply_torch_settings
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 def test_two_fresh_processes_give_the_same(server, new_server, make_values, left_by, tmp_path):
     for name, fresh in (("one", server), ("two", new_server)):

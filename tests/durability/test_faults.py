@@ -15,6 +15,8 @@ from PIL import Image
 
 from pml_incremental.storage.processes import is_alive
 
+pytestmark = pytest.mark.slow  # whole runs
+
 CHECKPOINT = "correlation+si/task_1/checkpoint.safetensors"
 
 
@@ -77,7 +79,6 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.slow
 def test_disk_that_is_full(server, make_values, small_disk, check_goes_on):
     disk, _ = small_disk
     values = make_values(disk)
@@ -131,7 +132,6 @@ def test_damaged_checkpoint(killed, check_goes_on, damage):
     assert "what was saved before it is taken instead" in text
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("damage", [cut, flip])
 def test_damaged_weights_memory_and_numbers(server, make_values, tmp_path, check_goes_on, damage):
     values = make_values(tmp_path)

@@ -17,6 +17,8 @@ from pml_incremental.storage import (
     write_tensor_file,
 )
 
+pytestmark = pytest.mark.slow  # whole runs
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 TEXTS, BYTES, NUMBERS = 700, 1000, 300
 TOKENS = (
@@ -88,7 +90,6 @@ def damaged(content, draw):
     return bytes(content)
 
 
-@pytest.mark.slow
 def test_mutated_configs(tmp_path):
     draw = random.Random(0)
     texts = [(CONFIGS / f"{name}.yaml").read_text() for name in ("glyphs", "folder", "emoji_pair")]

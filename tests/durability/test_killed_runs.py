@@ -8,6 +8,8 @@ from contextlib import suppress
 
 import pytest
 
+pytestmark = pytest.mark.slow  # whole runs
+
 FEW, MANY = 4, 16
 
 
@@ -46,13 +48,11 @@ def test_killed_at_an_iteration_or_while_writing(server, make_values, whole, lef
     killed_at_events(server, make_values, whole, left_by, tmp_path, moments)
 
 
-@pytest.mark.slow
 def test_killed_at_many_iterations_and_writes(server, make_values, whole, left_by, tmp_path):
     moments = random.Random(1).sample(range(1, whole[1] + 1), MANY)
     killed_at_events(server, make_values, whole, left_by, tmp_path, moments)
 
 
-@pytest.mark.slow
 def test_killed_at_moments_of_the_clock(server, make_values, whole, left_by, tmp_path):
     draw = random.Random(2)
     for number in range(FEW):

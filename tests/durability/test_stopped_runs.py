@@ -11,6 +11,8 @@ from pml_incremental.experiment import outputs, run, task_loop
 from pml_incremental.experiment.stop_signals import RunInterrupted, StopRequest, stop_signals
 from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
 
+pytestmark = pytest.mark.slow  # whole runs
+
 THREE_TASKS = {"scenario": {"ClassIncrementalScenario": {"classes_per_task": [4, 2, 2]}}}
 SMALL_BATCHES = {"trainer": {"IncrementalMetricLoss": {"batch_size": 4, "iterations_per_epoch": 3}}}
 LOADED_BY_OTHERS = {

@@ -15,6 +15,8 @@ from pml_incremental.experiment import (
 )
 from pml_incremental.experiment.comparison.compare import with_seed
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 def weights(folder, stage):
     return load_file(folder / stage / "model.safetensors")

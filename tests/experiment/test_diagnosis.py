@@ -15,6 +15,8 @@ from pml_incremental.experiment.diagnosis.diagnosis_result import Diagnosis, Est
 from pml_incremental.experiment.diagnosis.stored_run import StoredRun, UnfitRunError
 from pml_incremental.strategies.estimation import Estimation
 
+pytestmark = pytest.mark.slow  # whole runs
+
 STRATEGIES = [
     "finetune",
     {"fecd": {"estimator": "AccuracyChangeEstimator", "sees": "embeddings"}},

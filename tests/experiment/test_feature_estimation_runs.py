@@ -8,6 +8,8 @@ from safetensors.torch import load_file
 
 from pml_incremental.experiment import run
 
+pytestmark = pytest.mark.slow  # whole runs
+
 ESTIMATORS = ["AccuracyChangeEstimator", "DriftEstimator", "LinearEstimator", "MLPEstimator"]
 
 

@@ -14,6 +14,8 @@ from pml_incremental.config import dump_yaml
 from pml_incremental.experiment import run
 from pml_incremental.experiment.run_records import RunRecords
 
+pytestmark = pytest.mark.slow  # whole runs
+
 ROOT = Path(__file__).parents[2]
 STRATEGIES = ["correlation+si", "fecd", {"merge": {"new_share": "affinity"}}]
 SGD = {"SGD": {"lr": 0.01, "momentum": 0.9}}
@@ -79,7 +81,6 @@ def two(tiny_config, tmp_path_factory):
     return folder / "tiny"
 
 
-@pytest.mark.slow
 def test_two_processes_leave_what_one_does(one, two):
     check_same_metrics(two, one)
     assert names_in(one) == names_in(two)
@@ -107,7 +108,6 @@ def failing(tiny_config, tmp_path, monkeypatch):
     return make
 
 
-@pytest.mark.slow
 def test_killed_process_is_started_again_and_changes_nothing(failing, two, tmp_path):
     code, text = torchrun(failing("SIGKILL"), tmp_path, "--max-restarts", "1")
     assert code == 0, text
@@ -120,7 +120,6 @@ def test_killed_process_is_started_again_and_changes_nothing(failing, two, tmp_p
             assert torch.equal(found[file][name], tensor), (file, name)
 
 
-@pytest.mark.slow
 def test_all_stop_if_one_is_asked_to_and_one_process_can_go_on(failing, one, tmp_path):
     config = failing("SIGTERM")
     code, text = torchrun(config, tmp_path)

@@ -7,6 +7,8 @@ from safetensors.torch import load_file
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment import run
 
+pytestmark = pytest.mark.slow  # whole runs
+
 TASKS = 3
 
 

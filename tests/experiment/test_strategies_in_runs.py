@@ -5,6 +5,8 @@ from safetensors.torch import load_file
 from pml_incremental.config import ConfigError
 from pml_incremental.experiment import run
 
+pytestmark = pytest.mark.slow  # whole runs
+
 LOSSES = ["l2", "cosine", "mmd", "rkd", "similarity-preserving", "rectified-correlation"]
 PENALTIES = ["ewc", "online-ewc", "mas", "si"]
 OTHERS = ["finetune", "joint", "frozen", "pretrained", "correlation+ewc"]

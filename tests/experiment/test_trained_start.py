@@ -11,6 +11,8 @@ from pml_incremental.experiment import diagnose, run
 from pml_incremental.experiment.diagnosis.stored_run import UnfitRunError
 from pml_incremental.storage import read_tensor_file
 
+pytestmark = pytest.mark.slow  # whole runs
+
 WITH_FROZEN_BATCHNORM = {
     "IncrementalMetricLoss": {
         "batch_size": 16,

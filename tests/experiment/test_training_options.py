@@ -10,6 +10,8 @@ from pml_incremental.config import ConfigError
 from pml_incremental.experiment import learn, outputs, run, task_loop
 from pml_incremental.models import check_compiler, compilation, compiled
 
+pytestmark = pytest.mark.slow  # whole runs
+
 MODELS = {"trunk": {"SmallConvNet": {"width": 4}}, "embedder": {"MLP": {"layer_sizes": [8]}}}
 COMPILED = {"models": {**MODELS, "compile": True}}
 STRATEGIES = [{"correlation+ewc+ema-teacher": {"ema-teacher": {"momentum": 0.5}}}]
@@ -59,7 +61,6 @@ def test_compiled_run_equals_a_plain_one_where_kernels_are_the_same(
     assert distance(weights(plain), weights(fast)) == 0
 
 
-@pytest.mark.slow
 def test_compiled_run_learns_the_same_up_to_rounding(tiny_config, tmp_path):
     try:
         check_compiler()

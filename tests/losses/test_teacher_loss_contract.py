@@ -323,6 +323,7 @@ def distributed_setting():
     return model, images, labels, built, teachers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_two_processes_have_the_gradient_of_one(distributed_results, name):
     model, images, labels, built, teachers = distributed_setting()
