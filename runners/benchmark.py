@@ -1,7 +1,7 @@
 """Speed as ratios within one run: ``python runners/benchmark.py [PART ...] [--json FILE]``.
 
 Parts: ``losses``, ``step``, ``evaluation``, ``large-batches``, ``fecd-steps``,
-``processes``; without one, the first two.
+``processes``, ``scaling``; without one, the first two.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ SECTIONS = {
     "large-batches": "benchmark_large_batches:benchmark_large_batches",
     "fecd-steps": "benchmark_fecd_steps:benchmark_fecd_steps",
     "processes": "benchmark_processes:benchmark_processes",
+    "scaling": "benchmark_scaling:benchmark_scaling",
 }
 
 
