@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from pml_incremental.report.bare_table import add_number_columns, bare_table
 from pml_incremental.report.comparison_table import COLUMNS, ComparisonTable
 
 
@@ -27,16 +26,8 @@ def print_comparison(table: ComparisonTable, console: Console | None = None) -> 
         >>> "80.0" in printed.get()
         True
     """
-    shown = Table(
-        title=Text(table.title),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    shown.add_column("strategy", overflow="fold")
-    for heading in COLUMNS:
-        shown.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
+    shown = bare_table(table.title, "strategy")
+    add_number_columns(shown, (heading.replace(" ", "\n") for heading in COLUMNS))
     for name, cells in table.cells().items():
         shown.add_row(Text(name), *(Text(text, "bold" if best else "") for text, best in cells))
     (console or Console()).print(shown)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from pml_incremental.report.bare_table import add_number_columns, bare_table
 
 if TYPE_CHECKING:
     from pml_incremental.experiment.diagnosis.diagnosis_result import Diagnosis, EstimatorSummary
@@ -55,19 +56,11 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console | None = None) -> Non
 def _table(diagnosis: Diagnosis, strategy: str) -> Table:
     drifts = diagnosis.drift_by_task(strategy, "test")
     listed = ", ".join(f"{drift:.2f} at task {task}" for task, drift in drifts.items())
-    table = Table(
-        title=Text(f"{diagnosis.name}, {strategy}: estimated against real prior models"),
-        title_justify="left",
-        caption=Text(f"features have moved by {listed}"),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("estimator", overflow="fold")
+    title = f"{diagnosis.name}, {strategy}: estimated against real prior models"
+    table = bare_table(title, "estimator")
+    table.caption = Text(f"features have moved by {listed}")
     table.add_column("observed\non")
-    for heading in _NUMBERS:
-        table.add_column(heading, justify="right", no_wrap=True)
+    add_number_columns(table, _NUMBERS)
     for summary in diagnosis.summaries():
         if summary.strategy == strategy:
             table.add_row(*map(Text, _cells(summary)))

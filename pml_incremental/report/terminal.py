@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from pml_incremental.metrics import TaskMatrix
+from pml_incremental.report.bare_table import add_number_columns, bare_table
 from pml_incremental.report.text import percent, signed_percent
 
 if TYPE_CHECKING:
@@ -67,16 +66,8 @@ def print_summary(result: Result, console: Console | None = None) -> None:
         >>> "finetune" in printed.get()
         True
     """
-    table = Table(
-        title=Text(f"{result.name}: Recall@1 in %"),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("strategy", overflow="fold")
-    for column in COLUMNS:
-        table.add_column(column.heading, justify="right", no_wrap=True)
+    table = bare_table(f"{result.name}: Recall@1 in %", "strategy")
+    add_number_columns(table, (column.heading for column in COLUMNS))
     written = [_cells(column, result.strategies) for column in COLUMNS]
     for strategy, *cells in zip(result.strategies, *written, strict=True):
         table.add_row(Text(strategy), *cells)

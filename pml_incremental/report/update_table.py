@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from pml_incremental.report.bare_table import add_number_columns, bare_table
 from pml_incremental.report.text import percent
 
 if TYPE_CHECKING:
@@ -36,16 +35,10 @@ def print_update(update: Update, console: Console | None = None) -> None:
         >>> printed.get().splitlines()[-1].split()
         ['old', '75.0', '50.0', '50.0', '50.0']
     """
-    table = Table(
-        title=Text(f"{update.file.name}: Recall@1 in %"),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
+    table = bare_table(f"{update.file.name}: Recall@1 in %", "images")
+    add_number_columns(
+        table, ("alone\nbefore", "alone\nafter", "together\nbefore", "together\nafter")
     )
-    table.add_column("images", overflow="fold")
-    for heading in ("alone\nbefore", "alone\nafter", "together\nbefore", "together\nafter"):
-        table.add_column(heading, justify="right", no_wrap=True)
     before, after = update.before, update.after
     columns = (before.own, after.own, before.together, after.together)
     for name in before.own:
