@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from in_turn import compare
 from pytorch_metric_learning.losses import TripletMarginLoss
+from ready_trainer import BATCH, Models, ready_trainer
 from torch import nn
-from torch.utils.data import TensorDataset
 from torchvision.models import resnet18
 
 from pml_incremental.estimators import EstimatorBank
@@ -17,8 +15,7 @@ from pml_incremental.models import remove_classification_head
 from pml_incremental.strategies.oracle import OracleBank, OracleTeacher
 from pml_incremental.trainers import Compared, IncrementalMetricLoss, Teacher
 
-BATCH, FEATURES, EMBEDDING, PRIOR_MODELS = 80, 512, 128, 3
-Models = Mapping[str, nn.Module]
+FEATURES, EMBEDDING, PRIOR_MODELS = 512, 128, 3
 
 
 def benchmark_fecd_steps() -> None:
@@ -72,22 +69,13 @@ def trainer(
     }
     if bank is not None:
         losses["estimation_loss"] = FeatureEstimationLoss(bank)
-    images, labels = torch.randn(BATCH, 3, 64, 64), torch.arange(BATCH) % 20
-    built = IncrementalMetricLoss(
-        models=dict(models),
-        optimizers={
-            f"{name}_optimizer": torch.optim.Adam(model.parameters(), lr=1e-6)
-            for name, model in models.items()
-        },
-        batch_size=BATCH,
-        loss_funcs=losses,
+    built = ready_trainer(
+        IncrementalMetricLoss,
+        models,
+        torch.randn(BATCH, 3, 64, 64),
+        losses,
         compares={"estimation_loss": compares} if bank is not None else {},
-        dataset=TensorDataset(images, labels),
-        dataloader_num_workers=0,
-        data_device=torch.device("cpu"),
         teacher=teacher,
     )
-    built.initialize_dataloader()
-    built.set_to_train()
-    built.epoch, built.iteration = 1, 0
+    assert isinstance(built, IncrementalMetricLoss)
     return built

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from in_turn import MEASUREMENTS, compare, keep, seconds
 from pytorch_metric_learning.losses import TripletMarginLoss
+from ready_trainer import BATCH, ready_trainer
 from torch import Tensor, distributed, multiprocessing, nn
-from torch.utils.data import TensorDataset
 from torchvision.models import resnet18
 
 from pml_incremental.distributed import Processes, share_batchnorm
@@ -22,7 +22,7 @@ from pml_incremental.losses import CorrelationDistillationLoss
 from pml_incremental.models import SmallConvNet, remove_classification_head
 from pml_incremental.trainers import IncrementalMetricLoss, Teacher
 
-SIZE, BATCH, EMBEDDING = 2, 80, 128
+SIZE, EMBEDDING = 2, 128
 CASES: dict[str, tuple[Callable[[], nn.Module], int, tuple[int, int, int], int]] = {
     "ResNet-18 at 64 px": (
         lambda: remove_classification_head(resnet18(weights=None)),
@@ -107,25 +107,14 @@ def trainer(
     if processes.several and sync_batchnorm:
         trunk = share_batchnorm(trunk, torch.device("cpu"))
     models = {"trunk": trunk, "embedder": nn.Linear(width, EMBEDDING)}
-    built = IncrementalMetricLoss(
-        models=models,
-        optimizers={
-            f"{part}_optimizer": torch.optim.Adam(model.parameters(), lr=1e-6)
-            for part, model in models.items()
-        },
-        batch_size=BATCH,
-        loss_funcs={
-            "metric_loss": TripletMarginLoss(),
-            "correlation_loss": CorrelationDistillationLoss(),
-        },
+    built = ready_trainer(
+        IncrementalMetricLoss,
+        models,
+        torch.randn(BATCH, *shape),
+        {"metric_loss": TripletMarginLoss(), "correlation_loss": CorrelationDistillationLoss()},
         loss_weights={"metric_loss": 1.0, "correlation_loss": 10.0},
-        dataset=TensorDataset(torch.randn(BATCH, *shape), torch.arange(BATCH) % 20),
-        dataloader_num_workers=0,
-        data_device=torch.device("cpu"),
         teacher=Teacher.snapshot(models),
         processes=processes,
     )
-    built.initialize_dataloader()
-    built.set_to_train()
-    built.epoch, built.iteration = 1, 0
+    assert isinstance(built, IncrementalMetricLoss)
     return built

@@ -10,8 +10,8 @@ import torch
 from in_turn import in_turn, keep, report_ratio, spread
 from pytorch_metric_learning.losses import TripletMarginLoss
 from pytorch_metric_learning.trainers import MetricLossOnly
+from ready_trainer import BATCH, Models, ready_trainer
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
 from torchvision.models import resnet18
 
 from pml_incremental.losses import CorrelationDistillationLoss
@@ -23,8 +23,6 @@ from pml_incremental.models import (
 )
 from pml_incremental.trainers import IncrementalMetricLoss, Teacher
 
-BATCH = 80
-Models = dict[str, nn.Module]
 Step = Callable[[], object]
 
 
@@ -108,20 +106,4 @@ def trainer(
     if "teacher" in options:
         losses["correlation_loss"] = CorrelationDistillationLoss()
         options |= {"progress": False, "checkpointer": NeverDue()}
-    built = kind(
-        models=dict(models),
-        optimizers={
-            f"{name}_optimizer": torch.optim.Adam(model.parameters(), lr=1e-6)
-            for name, model in models.items()
-        },
-        batch_size=BATCH,
-        loss_funcs=losses,
-        dataset=TensorDataset(images, torch.arange(BATCH) % 20),
-        dataloader_num_workers=0,
-        data_device=torch.device("cpu"),
-        **options,
-    )
-    built.initialize_dataloader()
-    built.set_to_train()
-    built.epoch, built.iteration = 1, 0
-    return built
+    return ready_trainer(kind, models, images, losses, **options)
