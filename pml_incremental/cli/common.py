@@ -29,6 +29,16 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Traceback = Annotated[
     bool, typer.Option("--traceback", help="When it fails, show where in the code.")
 ]
+ModelConfig = Annotated[
+    Path | None,
+    typer.Option(
+        help="A YAML file with models and transforms, for weights that do not say what model "
+        "they are of."
+    ),
+]
+EmbedderWeights = Annotated[
+    Path | None, typer.Option(help="The embedder's weights, if they have a file of their own.")
+]
 TRACEBACK_HINT = "\n(--traceback shows where in the code)"
 
 

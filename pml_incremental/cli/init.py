@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pml_incremental.cli.common import check_folders, clean_errors, find_own_modules
+from pml_incremental.cli.common import (
+    EmbedderWeights,
+    ModelConfig,
+    check_folders,
+    clean_errors,
+    find_own_modules,
+)
 
 if TYPE_CHECKING:
     from pml_incremental.suggestions.survey import Survey
@@ -28,16 +34,8 @@ def init(
         Path | None,
         typer.Option(help="A trained model, which is to learn these classes and keep its own."),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="A YAML file with models and transforms, for weights that do not say what model "
-            "they are of."
-        ),
-    ] = None,
-    embedder: Annotated[
-        Path | None, typer.Option(help="The embedder's weights, if they have a file of their own.")
-    ] = None,
+    config: ModelConfig = None,
+    embedder: EmbedderWeights = None,
     skip_bad_images: Annotated[
         bool, typer.Option("--skip-bad-images", help="Leave out images that cannot be read.")
     ] = False,

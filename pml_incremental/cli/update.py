@@ -9,6 +9,8 @@ import typer
 
 from pml_incremental.cli.common import (
     TRACEBACK_HINT,
+    EmbedderWeights,
+    ModelConfig,
     Quiet,
     Traceback,
     check_folders,
@@ -41,16 +43,8 @@ def update(
         typer.Option(help="Images to measure both models with; as often as you like."),
     ] = None,
     strategy: Annotated[str, typer.Option(help="What holds the old classes.")] = "correlation",
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="A YAML file with models and transforms, for weights that do not say what model "
-            "they are of."
-        ),
-    ] = None,
-    embedder: Annotated[
-        Path | None, typer.Option(help="The embedder's weights, if they have a file of their own.")
-    ] = None,
+    config: ModelConfig = None,
+    embedder: EmbedderWeights = None,
     quiet: Quiet = False,
     traceback: Traceback = False,
 ) -> None:
