@@ -7,6 +7,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pml_incremental.distributed.gather import mean_over_processes
+from pml_incremental.functional.precision import widen
 
 _KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -24,7 +25,7 @@ class GlobalBatchNorm(_BatchNorm):
             return super().forward(input)
         dims = [0, *range(2, input.dim())]
         shape = [1, -1] + [1] * (input.dim() - 2)
-        wide = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+        wide = widen(input)
         mean = mean_over_processes(wide.mean(dims))
         centred = wide - mean.view(shape)
         variance = mean_over_processes(centred.square().mean(dims))
