@@ -29,7 +29,7 @@ Step = Callable[[], object]
 def benchmark_steps() -> None:
     torch.manual_seed(0)
     resnet = remove_classification_head(resnet18(weights=None))
-    benchmark_step("ResNet-18 at 64 px", resnet, 512, torch.randn(BATCH, 3, 64, 64), rounds=20)
+    benchmark_step("ResNet-18 at 64 px", resnet, 512, torch.randn(BATCH, 3, 64, 64), rounds=40)
     small = SmallConvNet()
     benchmark_step("SmallConvNet at 32 px", small, 96, torch.randn(BATCH, 1, 32, 32), rounds=60)
 

@@ -112,8 +112,7 @@ class IncrementalMixin(ResumableMixin):
 
     def initialize_dataloader(self) -> None:
         """As PML's; the teacher's embeddings of all images are computed here, if at all."""
-        wanted = self.cache_teacher and self.teacher is not None and self.wanted_losses()
-        if wanted and self.teacher_cache is None:
+        if self.cache_teacher and self.teacher_cache is None and self.wanted_losses():
             self.teacher_cache = self.fill_cache()
         super().initialize_dataloader()
 
@@ -128,20 +127,22 @@ class IncrementalMixin(ResumableMixin):
         """The PML trainer's losses, then the distillation losses on the same embeddings."""
         device = torch.device(self.data_device)
         data, labels = (to_device(part, device) for part in curr_batch)
+        wanted = self.wanted_losses()
+        # The teacher comes first: beside the student's activations it would need memory anew.
+        targets = self.teacher_outputs(data) if wanted else None
         super().calculate_loss((data, labels))  # type: ignore[call-arg]
         embeddings, self.last_embeddings = self.last_embeddings, None
-        assert embeddings is not None
-        if self.teacher is not None and self.distillation_losses:
-            self.losses.update(self.compute_distillation(self.teacher, embeddings, data, labels))
+        if targets is not None:
+            assert embeddings is not None
+            self.losses.update(self.compute_distillation(wanted, embeddings, targets, labels))
         for name, penalty in self.penalties.items():
             if self.loss_weights[name] != 0:
                 self.losses[name] = penalty(self.trained_modules())
 
     def fill_cache(self) -> TeacherCache:
         """The teacher's outputs for all images, without a change to the random streams."""
-        assert self.teacher is not None
         check_unchanging(self.dataset)
-        compute, kinds = self.teacher_outputs, self.wanted_losses().values()
+        kinds = self.wanted_losses().values()
         before = random_state()
         batches = DataLoader(
             self.dataset,
@@ -151,7 +152,7 @@ class IncrementalMixin(ResumableMixin):
         )
         title = f"{self.description} · teacher"
         shown = tqdm(batches, desc=title, disable=not self.progress, leave=False)
-        outputs = (compute(self.teacher, self.data_and_label_getter(batch)[0]) for batch in shown)
+        outputs = (self.teacher_outputs(self.data_and_label_getter(batch)[0]) for batch in shown)
         if "features" not in kinds:
             outputs = ((embeddings, embeddings[:, :0]) for embeddings, _ in outputs)
         cache = TeacherCache.of(outputs, len(self.dataset), self.cache_folder)
@@ -159,21 +160,41 @@ class IncrementalMixin(ResumableMixin):
         return cache
 
     def wanted_losses(self) -> dict[str, Compared]:
-        """The distillation losses whose weight is not 0, and what they compare, by name."""
+        """The distillation losses that count, and what they compare, by name.
+
+        None does without a teacher, nor those whose weight is 0.
+        """
+        if self.teacher is None:
+            return {}
         return {
             name: self.compares.get(name, "embeddings")
             for name in self.distillation_losses
             if self.loss_weights.get(name, 1) != 0
         }
 
+    def teacher_outputs(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        """The teacher's embeddings of a batch and its trunk's output, computed or looked up."""
+        assert self.teacher is not None
+        if self.teacher_cache is not None:
+            device = torch.device(self.data_device)
+            found = self.teacher_cache.look_up(self.batch_order.last_taken)
+            return to_device(found[0], device), to_device(found[1], device)
+        images = c_f.to_device(data, device=self.data_device, dtype=self.dtype)
+        computed: tuple[Tensor, Tensor] = self.teacher_autocast(
+            self.teacher.embed_with_features, images
+        )
+        return computed
+
     def compute_distillation(
-        self, teacher: Teacher, embeddings: Tensor, data: Tensor, labels: Tensor
+        self,
+        wanted: Mapping[str, Compared],
+        embeddings: Tensor,
+        teacher_outputs: tuple[Tensor, Tensor],
+        labels: Tensor,
     ) -> dict[str, Tensor]:
-        """Every distillation loss whose weight is not 0, by name."""
-        wanted = self.wanted_losses()
-        if not wanted:
-            return {}
-        targets, features = self.teacher_outputs(teacher, data)
+        """Every wanted distillation loss, by name."""
+        assert self.teacher is not None
+        targets, features = teacher_outputs
         targets = self.processes.gather(targets)
         pairs = {"embeddings": (embeddings, targets)}
         if "features" in wanted.values():
@@ -181,22 +202,12 @@ class IncrementalMixin(ResumableMixin):
             pairs["features"] = embeddings, torch.cat([targets, features], dim=1)
         if "logits" in wanted.values():
             logits = self.autocast(self.models["classifier"], embeddings)
-            pairs["logits"] = logits, self.teacher_autocast(teacher.classify, targets)
+            pairs["logits"] = logits, self.teacher_autocast(self.teacher.classify, targets)
         losses = {}
         for name, kind in wanted.items():
             student, target = pairs[kind]
             losses[name] = self.loss_funcs[name](student, labels, ref_emb=target)
         return losses
-
-    def teacher_outputs(self, teacher: Teacher, data: Tensor) -> tuple[Tensor, Tensor]:
-        """The teacher's embeddings of a batch and its trunk's output, computed or looked up."""
-        if self.teacher_cache is not None:
-            device = torch.device(self.data_device)
-            found = self.teacher_cache.look_up(self.batch_order.last_taken)
-            return to_device(found[0], device), to_device(found[1], device)
-        images = c_f.to_device(data, device=self.data_device, dtype=self.dtype)
-        computed: tuple[Tensor, Tensor] = self.teacher_autocast(teacher.embed_with_features, images)
-        return computed
 
     def compute_embeddings(self, data: Tensor) -> Tensor:
         """The student's embeddings, kept until the distillation losses have seen them."""

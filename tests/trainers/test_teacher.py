@@ -43,3 +43,12 @@ def test_embedder_is_optional():
     images = torch.randn(5, 1, 4, 4)
     torch.testing.assert_close(Teacher(trunk).embed(images), images.flatten(1))
     torch.testing.assert_close(Teacher.snapshot({"trunk": trunk}).embed(images), images.flatten(1))
+
+
+def test_teacher_embeds_before_the_student_does(build):
+    trainer, order = build(), []
+    trainer.teacher.trunk.register_forward_hook(lambda *_: order.append("teacher"))
+    trainer.models["trunk"].register_forward_hook(lambda *_: order.append("student"))
+    trainer.train(num_epochs=1)
+    # Beside the student's activations the teacher's would need memory anew, each time.
+    assert order[:4] == ["teacher", "student"] * 2
