@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
-import numpy as np
-import torch
+from pml_incremental.storage.plain_state import pack_state, unpack_state
+from pml_incremental.trainers.plain_attributes import plain_attributes, set_plain_attributes
+from pml_incremental.trainers.random_state import random_state, restore_random_state
 
 
 class RandomState:
     """The state, now, of all generators that a PML trainer draws from; saved like a model.
 
-    These are Python's, NumPy's and torch's (all CUDA devices too), and the order of the classes in
+    These are Python's, NumPy's and torch's on every device in use, and the order of the classes in
     a sampler such as PML's ``MPerClassSampler``, which shuffles it in place.
 
     Args:
         sampler: of the training batches, or None.
 
     Example:
+        >>> import torch
         >>> now = RandomState()
         >>> drawn = torch.rand(1)
         >>> now.restore()
@@ -28,45 +29,20 @@ class RandomState:
 
     def __init__(self, sampler: Any = None) -> None:
         self._sampler = sampler
-        self._state = _read(sampler)
+        self._state = {"streams": random_state(), "sampler": plain_attributes(sampler)}
 
     def restore(self) -> None:
         """Put all generators back to where they were."""
-        _write(self._state, self._sampler)
+        restore_random_state(self._state["streams"])
+        set_plain_attributes(self._sampler, self._state["sampler"])
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values, which ``torch.load`` reads without executing anything."""
-        return self._state
+        plain, tensors = pack_state(self._state)
+        return {"plain": plain, "tensors": tensors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put all generators to where they were when the state was taken."""
-        self._state = state
+        tensors = {name: tensor.cpu() for name, tensor in state["tensors"].items()}
+        self._state = unpack_state(state["plain"], tensors)
         self.restore()
-
-
-def _read(sampler: Any) -> dict[str, Any]:
-    version, python, gauss = random.getstate()
-    numpy: dict[str, Any] = np.random.get_state(legacy=False)
-    generator = numpy["state"]
-    labels = getattr(sampler, "labels", None)
-    return {
-        "python": [version, list(python), gauss],
-        # Plain values and tensors: torch.load reads no NumPy arrays without executing code.
-        "numpy": {**numpy, "state": {**generator, "key": torch.tensor(generator["key"].tolist())}},
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "sampler": [int(label) for label in labels] if isinstance(labels, list) else None,
-    }
-
-
-def _write(state: dict[str, Any], sampler: Any) -> None:
-    version, python, gauss = state["python"]
-    random.setstate((version, tuple(python), gauss))
-    generator = state["numpy"]["state"]
-    key = np.array(generator["key"].tolist(), dtype=np.uint32)
-    np.random.set_state({**state["numpy"], "state": {**generator, "key": key}})
-    torch.set_rng_state(state["torch"].cpu())
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all([device.cpu() for device in state["cuda"]])
-    if state["sampler"] is not None:
-        sampler.labels = list(state["sampler"])

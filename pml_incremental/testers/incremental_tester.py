@@ -10,18 +10,17 @@ from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
 from pytorch_metric_learning.utils import common_functions as c_f
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from pml_incremental.distributed import Processes
-from pml_incremental.distributed.shares import receive_rows, send_rows, share_of_loader
 from pml_incremental.testers._checks import check_finite, check_splits
 from pml_incremental.testers.calculator_search import search_by_calculator
+from pml_incremental.testers.embed_all import embed_all
 from pml_incremental.testers.evaluation import Evaluation, evaluation_of
 from pml_incremental.testers.evaluation_mode import evaluation_mode
+from pml_incremental.testers.level_search import search_levels
 from pml_incremental.testers.recall_calculator import EXCLUDED_QUERIES, RecallCalculator
 from pml_incremental.testers.retrieval_search import RetrievalSearch
-from pml_incremental.testers.rows_by_batch import RowsByBatch
-from pml_incremental.testers.split_search import query_first, search_references, search_splits
+from pml_incremental.testers.split_search import query_first, search_splits
 
 # Split -> embeddings (N, d) and labels (N, levels).
 Embedded = dict[str, tuple[Tensor, Tensor]]
@@ -232,28 +231,18 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
 
         Of several processes, all but the first return empty ones.
         """
-        own = share_of_loader(dataloader, self.processes)
-        images: Any = (dataloader if self.processes.is_first else own).dataset
-        embeddings = RowsByBatch(len(images), self.embeddings_folder)
-        labels = RowsByBatch(len(images))
-        with torch.no_grad():
-            for batch in tqdm(own, desc="embedding", disable=not self.progress):
-                images, label = self.data_and_label_getter(batch)
-                label = c_f.process_label(label, "all", self.label_mapper)
-                embedded = self.get_embeddings_for_eval(trunk_model, embedder_model, images)
-                if self.embeddings_folder is not None:
-                    embedded = super().maybe_normalize(embedded)
-                embeddings.add(embedded.to(self.data_device))
-                labels.add(label.reshape(len(label), -1).to(self.data_device))
-        for rows in (embeddings, labels):
-            if not self.processes.is_first and rows.filled:
-                send_rows(rows.rows())
-            elif self.processes.several and self.processes.is_first:
-                for block in receive_rows(rows.rows(), dataloader, self.processes):
-                    rows.add(block)
-        if not self.processes.is_first:
-            return torch.empty(0, 0), torch.empty(0, 0)
-        return embeddings.rows(), labels.rows()
+
+        def embed(batch: Any) -> tuple[Tensor, Tensor]:
+            images, label = self.data_and_label_getter(batch)
+            label = c_f.process_label(label, "all", self.label_mapper)
+            embedded = self.get_embeddings_for_eval(trunk_model, embedder_model, images)
+            if self.embeddings_folder is not None:
+                embedded = normalize(embedded)
+            label = label.reshape(len(label), -1)
+            return embedded.to(self.data_device), label.to(self.data_device)
+
+        normalize = super().maybe_normalize
+        return embed_all(dataloader, embed, self.processes, self.embeddings_folder, self.progress)
 
     def maybe_normalize(self, embeddings: Tensor) -> Tensor:
         """PML's, of all embeddings at once; those in files are normalised on their way there."""
@@ -270,46 +259,18 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
         reference_split_names: list[str],
     ) -> None:
         """Values in the reference splits, and in the joint gallery."""
-        if self.search is not None:
-            self._search_levels(
-                self.search,
-                accuracies,
-                embeddings_and_labels,
-                query_split_name,
-                reference_split_names,
+        joint: dict[str, float] = {}
+        if self.search is None:
+            splits = query_first(query_split_name, embeddings_and_labels)
+            super().do_knn_and_accuracies(joint, embeddings_and_labels, query_split_name, splits)
+            super().do_knn_and_accuracies(
+                accuracies, embeddings_and_labels, query_split_name, reference_split_names
             )
-            return
-        splits = query_first(query_split_name, embeddings_and_labels)
-        joint: dict[str, float] = {}
-        super().do_knn_and_accuracies(joint, embeddings_and_labels, query_split_name, splits)
-        accuracies.update({f"joint_{name}": value for name, value in joint.items()})
-        super().do_knn_and_accuracies(
-            accuracies, embeddings_and_labels, query_split_name, reference_split_names
-        )
-
-    def _search_levels(
-        self,
-        search: RetrievalSearch,
-        accuracies: dict[str, float],
-        embedded: Embedded,
-        query: str,
-        references: list[str],
-    ) -> None:
-        """One search for each level of labels, with PML's names for what it gives."""
-        self.label_levels = self.label_levels_to_evaluate(embedded[query][1])
-        joint: dict[str, float] = {}
-        for level in self.label_levels:
-            level_of = {split: (x, y[:, level]) for split, (x, y) in embedded.items()}
-            found = search_splits(search, level_of, list(embedded), [query]).values
-            own = found["own"][query]
-            if references != [query]:
-                own = search_references(search, level_of, query, references)
-            for target, values in ((joint, found["joint"][query]), (accuracies, own)):
-                for metric, value in values.items():
-                    target[self.accuracies_keyname(metric, label_hierarchy_level=level)] = value
-        if len(self.label_levels) > 1:
-            for target in (joint, accuracies):
-                self.calculate_average_accuracies(target, search.metrics, self.label_levels)
+        else:
+            own, joint = search_levels(
+                self, self.search, embeddings_and_labels, query_split_name, reference_split_names
+            )
+            accuracies.update(own)
         accuracies.update({f"joint_{name}": value for name, value in joint.items()})
 
 

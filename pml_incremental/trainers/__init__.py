@@ -2,6 +2,7 @@
 
 from pml_incremental.trainers.checkpointer import Checkpointer
 from pml_incremental.trainers.data_loading_error import DataLoadingError
+from pml_incremental.trainers.data_parallel_mixin import DataParallelMixin
 from pml_incremental.trainers.incremental_metric_loss import IncrementalMetricLoss
 from pml_incremental.trainers.incremental_mixin import (
     Compared,
@@ -14,6 +15,7 @@ from pml_incremental.trainers.incremental_train_with_classifier import (
 from pml_incremental.trainers.mixed_precision import Precision
 from pml_incremental.trainers.non_finite import NonFiniteLossError
 from pml_incremental.trainers.resumable_mixin import ResumableMixin
+from pml_incremental.trainers.step_mixin import StepMixin
 from pml_incremental.trainers.step_observer import StepObserver
 from pml_incremental.trainers.teacher import Teacher
 from pml_incremental.trainers.teacher_cache import TeacherCache
@@ -23,6 +25,7 @@ __all__ = [
     "Checkpointer",
     "Compared",
     "DataLoadingError",
+    "DataParallelMixin",
     "IncrementalMetricLoss",
     "IncrementalMixin",
     "IncrementalTrainWithClassifier",
@@ -30,6 +33,7 @@ __all__ = [
     "Penalty",
     "Precision",
     "ResumableMixin",
+    "StepMixin",
     "StepObserver",
     "Teacher",
     "TeacherCache",

@@ -58,7 +58,7 @@ class BatchOrder(BatchSampler):
         self._goes_on = False
         for place in range(self.taken, len(self.order)):
             batch = list(self.processes.share(self.order[place]))
-            yield [(i, self._seed_of(place, i)) for i in batch] if self.gives_seeds else batch
+            yield [(i, self._seed_of_image(place, i)) for i in batch] if self.gives_seeds else batch
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -77,7 +77,7 @@ class BatchOrder(BatchSampler):
         """Indices of this process's images of the batch used last."""
         return list(self.processes.share(self.order[self.taken - 1])) if self.taken else []
 
-    def seed_of(self, rank: int) -> int:
+    def seed_of_process(self, rank: int) -> int:
         """A seed for what a process draws for itself in the batch used last."""
         return hash((self._seed, self.taken, rank, 0)) & (2**63 - 1)
 
@@ -128,7 +128,7 @@ class BatchOrder(BatchSampler):
         with torch.random.fork_rng([]):  # not taken from the stream: one process would not either
             return int(torch.randint(2**62, ()))
 
-    def _seed_of(self, place: int, index: int) -> int:
+    def _seed_of_image(self, place: int, index: int) -> int:
         return hash((self._seed, place, index)) & (2**63 - 1)
 
     def _samplers(self) -> list[Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pml_incremental.trainers.resumable_mixin import ResumableMixin
+    from pml_incremental.trainers.step_mixin import StepMixin
 
 REMEDY = (
     "Lower the learning rate, clip the gradients, look for images that give NaN embeddings, or "
@@ -44,7 +44,7 @@ class FiniteCheck:
         self.every = every
         self._pending: list[Tensor] = []
 
-    def before_step(self, trainer: ResumableMixin) -> bool:
+    def before_step(self, trainer: StepMixin) -> bool:
         """Whether loss and gradients are finite; True if that is to be seen later.
 
         Args:
@@ -56,12 +56,12 @@ class FiniteCheck:
         self._pending.append(_are_finite(trainer, torch.inf))
         return True
 
-    def after_step(self, trainer: ResumableMixin) -> None:
+    def after_step(self, trainer: StepMixin) -> None:
         """Look at what was put off, if it is time."""
         if len(self._pending) >= self.every:
             self.settle(trainer)
 
-    def settle(self, trainer: ResumableMixin) -> None:
+    def settle(self, trainer: StepMixin) -> None:
         """Look at what was put off, as someone is about to rely on the weights.
 
         Raises:
@@ -82,7 +82,7 @@ def is_finite(loss: Tensor) -> bool:
     return bool(loss.detach().isfinite())
 
 
-def non_finite_error(trainer: ResumableMixin) -> NonFiniteLossError:
+def non_finite_error(trainer: StepMixin) -> NonFiniteLossError:
     """The error with each loss's value and the images of the iteration.
 
     Args:
@@ -96,7 +96,7 @@ def number(loss: Tensor | float) -> float:
     return float(loss.detach()) if isinstance(loss, Tensor) else float(loss)
 
 
-def _describe(trainer: ResumableMixin) -> str:
+def _describe(trainer: StepMixin) -> str:
     """Which loss or gradient is not finite, where in training, and what to do."""
     values = {name: number(loss) for name, loss in trainer.losses.items()}
     culprits = [
@@ -117,7 +117,7 @@ def _describe(trainer: ResumableMixin) -> str:
     )
 
 
-def _are_finite(trainer: ResumableMixin, norm: float) -> Tensor:
+def _are_finite(trainer: StepMixin, norm: float) -> Tensor:
     """Whether the total loss and a norm of each gradient are finite, as a tensor on the device.
 
     The gradients are those that will be stepped with, if they are not sparse.
@@ -134,7 +134,7 @@ def _are_finite(trainer: ResumableMixin, norm: float) -> Tensor:
     return torch.isfinite(torch.stack([loss, *(value.to(loss) for value in norms)])).all()
 
 
-def _named_gradients(trainer: ResumableMixin) -> Iterator[tuple[str, Tensor]]:
+def _named_gradients(trainer: StepMixin) -> Iterator[tuple[str, Tensor]]:
     for owner, module in trainer.trained_modules().items():
         for name, parameter in module.named_parameters():
             if parameter.grad is not None and not parameter.grad.is_sparse:

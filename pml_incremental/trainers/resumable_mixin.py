@@ -8,32 +8,23 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from pml_incremental.distributed.data_parallel_mixin import DataParallelMixin
-from pml_incremental.trainers.accumulation import Accumulation
 from pml_incremental.trainers.batch_order import BatchOrder, in_batches
 from pml_incremental.trainers.checkpointer import Checkpointer
 from pml_incremental.trainers.data_loading_error import named_loading_errors
 from pml_incremental.trainers.iteration_start import IterationStart
 from pml_incremental.trainers.loading import training_loader
-from pml_incremental.trainers.mixed_precision import Autocast, GradientScaling, Precision
-from pml_incremental.trainers.non_finite import (
-    REMEDY,
-    FiniteCheck,
-    NonFiniteLossError,
-    is_finite,
-    non_finite_error,
-    number,
-)
+from pml_incremental.trainers.non_finite import REMEDY, NonFiniteLossError, number
+from pml_incremental.trainers.step_mixin import StepMixin
 from pml_incremental.trainers.training_state import load_training_state, training_state
 
 logger = logging.getLogger(__name__)
 
 
-class ResumableMixin(DataParallelMixin):
+class ResumableMixin(StepMixin):
     """A PML trainer's loop, with iterations that are whole or did not happen.
 
     An iteration is one step of the optimizers, whether it takes one batch or several. Schedulers by
@@ -41,42 +32,27 @@ class ResumableMixin(DataParallelMixin):
     the same batches.
 
     Args:
-        precision: that models compute in, ``"fp32"``, ``"bf16"`` or ``"fp16"``. Weights, losses,
-            penalties and gradients stay float32. With fp16 the loss is scaled; a scale that turns
-            out too high makes the step be left out, counted in ``scaling.skipped_steps``, which is
-            no error.
-        accumulation_steps: batches of an iteration, the mean of whose losses is stepped on. Each
-            loss is that of a batch: it compares the images of that batch alone. An epoch without
-            ``iterations_per_epoch`` stays one pass, with fewer batches in its last iteration if
-            they do not divide.
         prefetch_factor: batches that each data loading process loads ahead; default: torch's.
         on_non_finite: what to do about a loss or gradient that is NaN or infinite: ``"raise"`` an
             error, or ``"skip"`` the iteration, which is logged and counted in ``skipped_batches``.
-        check_finite_every: iterations between two looks at whether all is finite. Each makes a GPU
-            be waited for. Above 1 what is not finite is found when weights are spoilt already;
-            they are not saved, and training stops.
         checkpointer: saves the state now and then.
         description: text before the progress bar, such as the task's name.
         progress: whether to show a progress bar.
-        **kwargs: the arguments of :class:`DataParallelMixin` and of the PML trainer.
+        **kwargs: the arguments of :class:`StepMixin` and of the PML trainer.
 
     Raises:
-        ValueError: if an argument is none of these, or if check_finite_every is above 1 with fp16
-            or ``"skip"``, which have to know before each step.
-        NonFiniteLossError: while training, naming the loss, the iteration and the images; the step
-            that would have spoilt the weights is not taken. With ``"skip"``, if it is so in all
-            batches of an epoch.
+        ValueError: if on_non_finite is none of these, or if it is ``"skip"`` with
+            check_finite_every above 1, as it has to know before each step.
+        NonFiniteLossError: while training, as :class:`StepMixin` does; with ``"skip"``, if it is so
+            in all batches of an epoch.
         DataLoadingError: while training, if a data loading process is killed.
     """
 
     def __init__(
         self,
         *args: Any,
-        precision: Precision = "fp32",
-        accumulation_steps: int = 1,
         prefetch_factor: int | None = None,
         on_non_finite: Literal["raise", "skip"] = "raise",
-        check_finite_every: int = 1,
         checkpointer: Checkpointer | None = None,
         description: str = "",
         progress: bool = True,
@@ -84,14 +60,7 @@ class ResumableMixin(DataParallelMixin):
     ) -> None:
         if on_non_finite not in ("raise", "skip"):
             raise ValueError(f'on_non_finite must be "raise" or "skip", got {on_non_finite!r}')
-        if check_finite_every > 1 and (on_non_finite == "skip" or precision == "fp16"):
-            raise ValueError(
-                "on_non_finite: skip and precision: fp16 have to know before each step whether all "
-                f"is finite: leave out check_finite_every, got {check_finite_every}"
-            )
         self.on_non_finite = on_non_finite
-        self.finite_check = FiniteCheck(check_finite_every)
-        self.accumulation = Accumulation(accumulation_steps)
         self.prefetch_factor = prefetch_factor
         self.checkpointer = checkpointer
         self.description = description
@@ -99,16 +68,12 @@ class ResumableMixin(DataParallelMixin):
         self.skipped_batches = 0
         #: The epoch, counted from 1, and how many of its iterations are done.
         self.position = (1, 0)
-        #: Indices into the dataset of this iteration's images.
-        self.images: list[int] = []
-        #: Whether the optimizers have stepped in this iteration, which cannot be undone any more.
-        self.has_stepped = False
-        self.has_overflowed = False
-        self.losses: dict[str, Any]
         super().__init__(*args, **kwargs)
-        device = torch.device(self.data_device)
-        self.autocast = Autocast(precision, device)
-        self.scaling = GradientScaling(precision, device)
+        if on_non_finite == "skip" and self.finite_check.every > 1:
+            raise ValueError(
+                "on_non_finite: skip has to know before each step whether all is finite: leave out "
+                f"check_finite_every, got {self.finite_check.every}"
+            )
 
     def initialize_dataloader(self) -> None:
         """As PML's, with an order of batches that can be gone on with.
@@ -158,15 +123,7 @@ class ResumableMixin(DataParallelMixin):
             load_training_state(self, state)
         total = (num_epochs - start_epoch + 1) * self.iterations_per_epoch
         done = (self.position[0] - start_epoch) * self.iterations_per_epoch + self.position[1]
-        # A log file wants a line now and then, not an animation.
-        interval = 0.2 if sys.stderr.isatty() else 10.0
-        with tqdm(
-            total=total,
-            initial=done,
-            desc=self.description,
-            disable=not self.progress,
-            mininterval=interval,
-        ) as bar:
+        with self.progress_bar(done, total) as bar:
             for epoch in range(self.position[0], num_epochs + 1):
                 self.epoch = epoch
                 self.train_epoch(bar, num_epochs)
@@ -180,6 +137,18 @@ class ResumableMixin(DataParallelMixin):
         self.dataloader_iter = None
         del self.dataloader
         self.leave_network()
+
+    def progress_bar(self, done: int, total: int) -> tqdm[Any]:
+        """Over iterations, of which so many are done."""
+        # A log file wants a line now and then, not an animation.
+        interval = 0.2 if sys.stderr.isatty() else 10.0
+        return tqdm(
+            total=total,
+            initial=done,
+            desc=self.description,
+            disable=not self.progress,
+            mininterval=interval,
+        )
 
     def train_epoch(self, bar: tqdm[Any], num_epochs: int) -> None:
         """What is left of an epoch; losses are read for the bar only when it is drawn."""
@@ -228,86 +197,12 @@ class ResumableMixin(DataParallelMixin):
             raise
         self.end_of_iteration_hook(self)
 
-    def forward_and_backward(self) -> None:
-        """As PML's, of as many batches as an iteration has."""
-        self.images, self.has_stepped, self.has_overflowed = [], False, False
-        super().forward_and_backward()
-
     def skip_batch(self, error: NonFiniteLossError) -> None:
         """Leave out an iteration whose gradients would spoil the weights."""
         self.skipped_batches += 1
         self.zero_grad()
         self.zero_losses()
         logger.warning("batch skipped, the %d. so far: %s", self.skipped_batches, error)
-
-    def get_batch(self) -> Any:
-        """As PML's, counted."""
-        batch = super().get_batch()
-        self.batch_order.take()
-        self.images += self.batch_order.last_taken
-        return batch
-
-    def get_trunk_output(self, data: Tensor) -> Any:
-        """As PML's, in the trainer's precision."""
-        return self.autocast(super().get_trunk_output, data)
-
-    def get_final_embeddings(self, base_output: Tensor) -> Any:
-        """As PML's, in the trainer's precision."""
-        return self.autocast(super().get_final_embeddings, base_output)
-
-    def batch_images(self) -> list[str]:
-        """What to call the images of this iteration: their files, if the dataset knows."""
-        name_of = getattr(self.dataset, "image_name", "image {}".format)
-        return [name_of(index) for index in self.images]
-
-    def trained_modules(self) -> dict[str, nn.Module]:
-        """Models and loss functions by name."""
-        return {**self.models, **self.loss_funcs}
-
-    def backward(self) -> None:
-        """Back-propagate all batches of the iteration, and refuse what is not finite."""
-        self.accumulate_gradients()
-        self.share_gradients()
-        self.scaling.unscale(self.optimizers.values())
-        if self.finite_check.before_step(self):
-            return
-        self.has_overflowed = is_finite(self.losses["total_loss"]) and self.scaling.may_lower()
-        if not self.has_overflowed:
-            raise non_finite_error(self)
-
-    def accumulate_gradients(self) -> None:
-        """Back-propagate the batch at hand and, if the iteration has more, each of those."""
-        batches = self.accumulation.batches_in(self.iteration, self.iterations_per_epoch)
-        self.back_propagate(batches)
-        if batches == 1:
-            return
-        sums = {name: torch.as_tensor(loss).detach() for name, loss in self.losses.items()}
-        for _ in range(batches - 1):
-            self.zero_losses()
-            self.calculate_loss(self.get_batch())  # type: ignore[call-arg]
-            self.loss_tracker.update(self.loss_weights)
-            self.back_propagate(batches)
-            for name, loss in self.losses.items():
-                sums[name] = sums[name] + torch.as_tensor(loss).detach()
-        self.losses.update({name: total / batches for name, total in sums.items()})
-
-    def back_propagate(self, batches: int) -> None:
-        """As PML's ``backward`` does, one of so many batches, and scaled if need be."""
-        total = self.losses["total_loss"]
-        share = total if batches == 1 else total / batches
-        self.losses["total_loss"] = self.scaling.scale(share)
-        super().backward()
-        self.losses["total_loss"] = total
-
-    def step_optimizers(self) -> None:
-        """Step; from here on the iteration cannot be undone."""
-        if self.has_overflowed:
-            self.scaling.skip_step()
-            return
-        self.has_stepped = True
-        super().step_optimizers()
-        self.scaling.after_step()
-        self.finite_check.after_step(self)
 
     def step_lr_schedulers(self, end_of_epoch: bool = False) -> None:
         """As PML's, those by iteration only if the optimizers have stepped."""

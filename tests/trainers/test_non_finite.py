@@ -217,7 +217,7 @@ def test_looking_later_changes_nothing_where_all_is_finite():
 
 @pytest.mark.parametrize("other", [{"on_non_finite": "skip"}, {"precision": "fp16"}])
 def test_what_must_know_before_each_step_does_not_look_later(other):
-    with pytest.raises(ValueError, match="have to know before each step"):
+    with pytest.raises(ValueError, match="has to know before each step"):
         build(Images(), check_finite_every=2, **other)
     with pytest.raises(ValueError, match="check_finite_every must be at least 1 iteration, got 0"):
         build(Images(), check_finite_every=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pytorch_metric_learning.trainers.base_trainer import BaseTrainer
@@ -13,9 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pml_incremental.distributed.processes import Processes
 from pml_incremental.distributed.replicas import average_gradients
-
-if TYPE_CHECKING:
-    from pml_incremental.trainers.batch_order import BatchOrder
+from pml_incremental.trainers.batch_order import BatchOrder
 
 _EMBEDDING_MODELS = ("trunk", "embedder")
 
@@ -98,7 +96,7 @@ class DataParallelMixin(BaseTrainer):
         """Random numbers of this process's own, by its rank and the batch."""
         device = torch.device(self.data_device)
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(self.batch_order.seed_of(self.processes.rank))
+            torch.manual_seed(self.batch_order.seed_of_process(self.processes.rank))
             yield
 
 
