@@ -8,13 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-
 from pml_incremental.estimators._checks import SIZES, Sizes, model_names
-from pml_incremental.storage import write_whole
+from pml_incremental.storage import read_tensor_file, write_tensor_file
 
-_KEY = "pml_incremental.estimator_bank"
+_KEY = "estimator_bank"
 
 
 def write_bank(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
@@ -26,10 +23,8 @@ def write_bank(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
         path: the file; its folder must exist.
         state: plain values, and the tensors under ``"tensors"``.
     """
-    path = Path(path)
     plain = {name: value for name, value in state.items() if name != "tensors"}
-    metadata = {_KEY: json.dumps(plain)}
-    write_whole(path, lambda part: save_file(state["tensors"], part, metadata=metadata))
+    write_tensor_file(Path(path), state["tensors"], {_KEY: plain})
 
 
 def read_bank(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -43,17 +38,13 @@ def read_bank(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if there is no file.
-        ValueError: if the file is no estimator bank.
+        ValueError: if the file is damaged or no estimator bank.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            plain = (file.metadata() or {}).get(_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file: {error}") from error
-    if plain is None:
-        raise ValueError(f"{path} holds no estimator bank: write it with EstimatorBank.save")
-    return {**json.loads(plain), "tensors": tensors}
+    remedy = "write it with EstimatorBank.save"
+    tensors, state = read_tensor_file(Path(path), remedy)
+    if _KEY not in (state or {}):
+        raise ValueError(f"{path} holds no estimator bank: {remedy}")
+    return {**state[_KEY], "tensors": tensors}
 
 
 def check_state(

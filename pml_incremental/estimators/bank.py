@@ -208,8 +208,9 @@ class EstimatorBank:
             FileNotFoundError: if there is no file.
             ValueError: if the file is no bank or not the expected one.
         """
+        state = read_bank(path)
         try:
-            self.load_state_dict(read_bank(path), width, prior_models)
+            self.load_state_dict(state, width, prior_models)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 

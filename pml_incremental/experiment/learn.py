@@ -14,7 +14,7 @@ from pml_incremental.distributed.replicas import copy_from_first
 from pml_incremental.experiment.assembly import batch_size, build_optimizers, build_sampler
 from pml_incremental.experiment.loss_terms import loss_terms
 from pml_incremental.experiment.student import Student
-from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
+from pml_incremental.experiment.training_watch import TrainingWatch
 from pml_incremental.models import compiled
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies import Component
@@ -30,10 +30,7 @@ def learn_task(
     student: Student,
     teacher: Teacher | None,
     components: Sequence[Component],
-    checkpoint: TaskCheckpoint,
-    description: str,
-    progress: bool,
-    record: Callable[[Any], None] | None = None,
+    watch: TrainingWatch,
 ) -> None:
     """Train the student on one task, in place.
 
@@ -44,10 +41,7 @@ def learn_task(
         student: the models as the previous task left them, grown for the task's classes.
         teacher: a frozen copy of them, or None where there is nothing to compare with.
         components: what the strategy adds; without a teacher they only observe.
-        checkpoint: saves the training, and is gone on with if there is one.
-        description: text before the progress bar.
-        progress: whether to show the bar.
-        record: called with the trainer after each iteration.
+        watch: how the training is saved, shown and recorded.
     """
     terms = loss_terms(config, task, student, components if teacher is not None else ())
     optimizers = build_optimizers(config.optimizers, student.modules())
@@ -72,24 +66,24 @@ def learn_task(
         gradient_clippers=_gradient_clippers(config, student),
         data_device=student.device,
         teacher=teacher,
-        cache_folder=checkpoint.file.parent,
+        cache_folder=watch.checkpoint.file.parent,
         processes=student.processes,
-        checkpointer=checkpoint,
-        description=description,
-        progress=progress,
-        end_of_iteration_hook=record,
+        checkpointer=watch.checkpoint,
+        description=watch.description,
+        progress=watch.progress,
+        end_of_iteration_hook=watch.record,
     )
     num_epochs = epochs_of(config, task.number)
     moving = teacher if any(component.moves_teacher for component in components) else None
-    state = checkpoint.resume(components, moving, num_epochs)
+    state = watch.checkpoint.resume(components, moving, num_epochs)
     trunks = [student.models["trunk"], *([] if teacher is None else [teacher.trunk])]
     compiling = compiled(*trunks) if config.models.compile else nullcontext()
-    with compiling, checkpoint.stop.waiting():
+    with compiling, watch.checkpoint.stop.waiting():
         trainer.train(num_epochs=num_epochs, state=state)
         # Equal already, except for BatchNorm's statistics where each process has its own.
         copy_from_first(student.modules().values(), student.processes)
     if trainer.skipped_batches:
-        logger.warning("%s: %d batches skipped in all", description, trainer.skipped_batches)
+        logger.warning("%s: %d batches skipped in all", watch.description, trainer.skipped_batches)
 
 
 def epochs_of(config: ExperimentConfig, task_number: int) -> int:

@@ -39,7 +39,7 @@ class Stage:
 
     @property
     def evaluation_file(self) -> str:
-        """What the model can do; written last, so a stage that has it is whole."""
+        """What the model can do; written after it, so the model of a stage that has it is whole."""
         return f"{self.folder}/evaluation.json"
 
     @property

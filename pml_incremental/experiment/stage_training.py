@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment.learn import learn_task
@@ -12,9 +11,9 @@ from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.experiment.stage import Stage
 from pml_incremental.experiment.strategy_memory import share_training_states
 from pml_incremental.experiment.student import Student
-from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
 from pml_incremental.experiment.trained import trained_model
 from pml_incremental.experiment.training_images import training_images
+from pml_incremental.experiment.training_watch import TrainingWatch
 from pml_incremental.scenarios import Task
 from pml_incremental.trainers import Teacher
 
@@ -33,10 +32,7 @@ def train_stage(
     seen: Sequence[Task],
     student: Student,
     prior: Priors,
-    checkpoint: TaskCheckpoint,
-    description: str,
-    progress: bool,
-    record: Callable[[Any], None] | None = None,
+    watch: TrainingWatch,
 ) -> None:
     """Learn a task from the images that the strategy takes, if it takes any.
 
@@ -46,10 +42,7 @@ def train_stage(
         seen: the tasks so far, the stage's last.
         student: the models as the previous task left them, grown for the task's classes.
         prior: the models before it.
-        checkpoint: saves the training, and is gone on with if there is one.
-        description: text before the progress bar.
-        progress: whether to show the bar.
-        record: called with the trainer after each iteration.
+        watch: how the training is saved, shown and recorded.
     """
     task, strategy = stage.task, stage.strategy
     images = training_images(strategy, seen)
@@ -61,18 +54,7 @@ def train_stage(
     beside = begin_task(config.seed, stage, prior)
     if beside is not None:
         share_training_states(components, student.processes)
-    learn_task(
-        config,
-        task,
-        images,
-        student,
-        beside,
-        components,
-        checkpoint,
-        description,
-        progress,
-        record,
-    )
+    learn_task(config, task, images, student, beside, components, watch)
     if prior.teacher is not None:
         trained = trained_model(config, student, images)
         for component in components:

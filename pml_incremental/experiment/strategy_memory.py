@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -18,6 +19,12 @@ def pack_memory(strategy: Strategy) -> dict[str, Tensor]:
         for index, component in enumerate(strategy.components)
         for key, tensor in component.state_dict().items()
     }
+
+
+def report_of_memory(strategy: Strategy) -> dict[str, Any]:
+    """What the records say of the memories, of all components together."""
+    reports = [component.report() for component in strategy.components]
+    return {key: value for report in reports for key, value in report.items()}
 
 
 def load_memory(strategy: Strategy, memory: Mapping[str, Tensor]) -> None:

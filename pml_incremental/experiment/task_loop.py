@@ -25,7 +25,12 @@ from pml_incremental.experiment.shared_run_folder import SharedRunFolder
 from pml_incremental.experiment.stage import Stage
 from pml_incremental.experiment.stage_training import Priors, train_stage
 from pml_incremental.experiment.stop_signals import StopRequest
-from pml_incremental.experiment.strategy_memory import load_memory, pack_memory, share_memory
+from pml_incremental.experiment.strategy_memory import (
+    load_memory,
+    pack_memory,
+    report_of_memory,
+    share_memory,
+)
 from pml_incremental.experiment.strategy_records import record_finished_task, record_pictures
 from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
 from pml_incremental.experiment.student import Student
@@ -33,6 +38,7 @@ from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
 from pml_incremental.experiment.trained import trained_model
 from pml_incremental.experiment.training_checks import check_training
 from pml_incremental.experiment.training_images import training_images
+from pml_incremental.experiment.training_watch import TrainingWatch
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.records import RecordWriter
 from pml_incremental.scenarios import ClassIncrementalScenario
@@ -201,17 +207,9 @@ class TaskLoop:
         checkpoint = TaskCheckpoint(
             self.folder.file(stage.checkpoint_file), self.config.checkpoint, self.stop
         )
-        train_stage(
-            self.config,
-            stage,
-            self.scenario.seen(task.number),
-            student,
-            prior,
-            checkpoint,
-            description,
-            self.progress,
-            record,
-        )
+        watch = TrainingWatch(checkpoint, description, self.progress, record)
+        seen = self.scenario.seen(task.number)
+        train_stage(self.config, stage, seen, student, prior, watch)
 
     def remember(self, stage: Stage, finished: FinishedTask, student: Student) -> None:
         """Let the strategy's components see the finished task, or take what they kept of it."""
@@ -226,9 +224,9 @@ class TaskLoop:
             component.measure(trained_model(self.config, student, images))
             component.end_task(finished)
         share_memory(strategy, self.processes)
-        for component in strategy.components:
-            if report := component.report():
-                self.folder.write_json(stage.report_file, report)
+        report = report_of_memory(strategy)
+        if report:
+            self.folder.write_json(stage.report_file, report)
         memory = pack_memory(strategy)
         if memory:
             self.folder.write_tensors(stage.memory_file, memory)

@@ -1,5 +1,4 @@
 import copy
-import json
 import pickle
 
 import pytest
@@ -13,6 +12,7 @@ from pml_incremental.estimators import (
     LinearEstimator,
     MLPEstimator,
 )
+from pml_incremental.storage import read_tensor_file
 
 WIDTH = 6
 SPECS = {
@@ -279,7 +279,7 @@ def test_broken_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"bank\.safetensors"):
         EstimatorBank().load(path)
     path.write_bytes(b"not a bank")
-    with pytest.raises(ValueError, match=r"bank\.safetensors is no safetensors file"):
+    with pytest.raises(ValueError, match=r"bank\.safetensors is damaged: .* EstimatorBank\.save"):
         EstimatorBank().load(path)
     save_file({"weight": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match="holds no estimator bank: write it with EstimatorBank"):
@@ -290,16 +290,23 @@ def test_broken_files(tmp_path):
         EstimatorBank().load_state_dict(state)
 
 
-def test_metadata_is_readable_json(tmp_path):
-    from safetensors import safe_open
-
-    filled({"LinearEstimator": {"rank": 2}}).save(tmp_path / "bank.safetensors")
-    with safe_open(tmp_path / "bank.safetensors", framework="pt") as file:
-        (text,) = file.metadata().values()
-    plain = json.loads(text)
+def test_what_is_not_tensors_is_readable_json(tmp_path):
+    path = tmp_path / "bank.safetensors"
+    filled({"LinearEstimator": {"rank": 2}}).save(path)
+    plain = read_tensor_file(path, "").state["estimator_bank"]
     assert plain["estimator"] == "pml_incremental.estimators.linear:LinearEstimator"
     assert plain["hyperparameters"] == {"ridge": 0.1, "rank": 2}
     assert plain["prior_models"] == 3
+
+
+def test_a_changed_byte_is_noticed(tmp_path):
+    path = tmp_path / "bank.safetensors"
+    filled("LinearEstimator").save(path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"bank\.safetensors is damaged: it fails its checksum"):
+        EstimatorBank().load(path)
 
 
 def with_nan(tensor):
