@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from pml_incremental.records import RecordWriter
+from pml_incremental.trainers.loss_value import loss_value
 
 
 class RecordLosses:
@@ -33,7 +32,5 @@ class RecordLosses:
         """Record the losses of this iteration, if it is one of those to record."""
         step = trainer.get_global_iteration()
         if step % self.every == 0:
-            losses = {
-                name: float(torch.as_tensor(loss).detach()) for name, loss in trainer.losses.items()
-            }
+            losses = {name: loss_value(loss) for name, loss in trainer.losses.items()}
             self.writer.scalars("losses", losses, step)

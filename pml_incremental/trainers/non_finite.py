@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pml_incremental.trainers.loss_value import loss_value
+
 if TYPE_CHECKING:
     from pml_incremental.trainers.step_mixin import StepMixin
 
@@ -91,14 +93,9 @@ def non_finite_error(trainer: StepMixin) -> NonFiniteLossError:
     return NonFiniteLossError(_describe(trainer))
 
 
-def number(loss: Tensor | float) -> float:
-    """A loss as a plain number."""
-    return float(loss.detach()) if isinstance(loss, Tensor) else float(loss)
-
-
 def _describe(trainer: StepMixin) -> str:
     """Which loss or gradient is not finite, where in training, and what to do."""
-    values = {name: number(loss) for name, loss in trainer.losses.items()}
+    values = {name: loss_value(loss) for name, loss in trainer.losses.items()}
     culprits = [
         name for name, value in values.items() if name != "total_loss" and not math.isfinite(value)
     ]

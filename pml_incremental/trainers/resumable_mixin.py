@@ -17,7 +17,8 @@ from pml_incremental.trainers.checkpointer import Checkpointer
 from pml_incremental.trainers.data_loading_error import named_loading_errors
 from pml_incremental.trainers.iteration_start import IterationStart
 from pml_incremental.trainers.loading import training_loader
-from pml_incremental.trainers.non_finite import REMEDY, NonFiniteLossError, number
+from pml_incremental.trainers.loss_value import loss_value
+from pml_incremental.trainers.non_finite import REMEDY, NonFiniteLossError
 from pml_incremental.trainers.step_mixin import StepMixin
 from pml_incremental.trainers.training_state import load_training_state, training_state
 
@@ -158,7 +159,7 @@ class ResumableMixin(StepMixin):
             self.iteration = iteration
             self.train_iteration()
             if bar.update():
-                losses = {name: f"{number(loss):.3g}" for name, loss in self.losses.items()}
+                losses = {name: f"{loss_value(loss):.3g}" for name, loss in self.losses.items()}
                 bar.set_postfix({"epoch": f"{self.epoch}/{num_epochs}", **losses}, refresh=False)
             self.step_lr_schedulers(end_of_epoch=False)
             self.position = (self.epoch, iteration + 1)
