@@ -104,6 +104,8 @@ class TaskLoop:
         """All tasks with one strategy, each of which adds to the summary."""
         label = spec_label(spec)
         strategy = build_strategy(self.config, spec)
+        for component in strategy.components:
+            component.processes = self.processes
         student = self.new_student()
         rows = [self.evaluate_before(student)]
         matrices: dict[str, TaskMatrix] = {}

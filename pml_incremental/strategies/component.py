@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pml_incremental.distributed import Processes
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies.trained_model import TrainedModel
 from pml_incremental.trainers import Compared, Penalty, Teacher
@@ -60,6 +61,8 @@ class Component:
     in its ``state_dict``, so that a resumed run equals an uninterrupted one.
     """
 
+    #: That learn together, all of which call its methods; they may share its passes over images.
+    processes: Processes = Processes()
     #: Whether it compares logits, so that the config must have a classifier.
     needs_classifier: bool = False
     #: Whether it must see the steps of the first task too, which is then not shared with others.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
@@ -15,7 +15,10 @@ from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies.accuracy_ranges import Range, accuracy_ranges
 from pml_incremental.strategies.bank_tensors import load_bank, pack_bank
 from pml_incremental.strategies.component import Component, FinishedTask, WeightedLoss
+from pml_incremental.strategies.shared_batches import embed_in_shares
 from pml_incremental.trainers import Compared, Teacher
+
+_BATCH_SIZE = 128
 
 #: Which images the old and the new model are observed on.
 ObservedOn: TypeAlias = Literal["finished", "new"]
@@ -108,9 +111,9 @@ class Estimation(Component):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """What both models make of the same images, batch by batch."""
         device = next(coming.trunk.parameters()).device
+        models = [partial(self.observe, model) for model in (leaving, coming)]
         for _ in range(self.passes):
-            for batch, _ in DataLoader(images, batch_size=128, shuffle=True):
-                yield tuple(self.observe(model, batch.to(device)) for model in (leaving, coming))  # type: ignore[misc]
+            yield from embed_in_shares(images, models, _BATCH_SIZE, self.processes, device)  # type: ignore[misc]
 
     def observe(self, model: Teacher, images: Tensor) -> Tensor:
         """A model's embeddings, with its trunk's output behind them if the bank takes that."""

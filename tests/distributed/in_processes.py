@@ -10,6 +10,7 @@ from pml_incremental.distributed import FirstProcessError, Processes, RankBatche
 from pml_incremental.distributed.replicas import copy_from_first
 from pml_incremental.losses import CorrelationDistillationLoss
 from pml_incremental.regularizers import MAS
+from pml_incremental.strategies.shared_batches import embed_in_shares
 from pml_incremental.testers import IncrementalTester
 from pml_incremental.trainers import IncrementalTrainWithClassifier, Teacher
 
@@ -36,7 +37,22 @@ def everything(processes):
         "learned": learned(processes),
         "own streams": own_streams(processes),
         "copied": copied(processes),
+        "observed": observed(processes),
     }
+
+
+def observed(processes):
+    """What two models make of 11 images in batches of 4, and how many this process embedded."""
+    torch.manual_seed(4)
+    images = TensorDataset(torch.randn(11, WIDTH), torch.arange(11))
+    embedded = []
+
+    def counted(rows):
+        embedded.append(len(rows))
+        return rows.sin()
+
+    pairs = embed_in_shares(images, [counted, torch.cos], 4, processes, torch.device("cpu"))
+    return [torch.cat(rows) for rows in zip(*pairs, strict=True)], embedded, torch.rand(1)
 
 
 def gathered(processes):

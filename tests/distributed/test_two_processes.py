@@ -105,3 +105,12 @@ def test_what_each_has_of_its_own_becomes_the_first_ones(two):
     torch.testing.assert_close(dict(first), dict(second), atol=0, rtol=0)
     torch.manual_seed(0)
     assert torch.equal(first["running_mean"], 0.1 * torch.randn(4, 3).mean(dim=0))
+
+
+def test_models_observed_in_shares_give_the_batches_of_one_process(work, two):
+    expected, alone, _ = work.observed(Processes())
+    assert alone == [4, 4, 3]
+    for rows, embedded, _ in (found["observed"] for found in two):
+        same(rows, expected)
+        assert embedded == [2, 2, 2]
+    assert torch.equal(*(found["observed"][2] for found in two))  # their streams stay together
