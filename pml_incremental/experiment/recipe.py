@@ -7,6 +7,7 @@ from typing import Any
 from PIL.Image import Image
 
 from pml_incremental.config import ExperimentConfig, ObjectSpec
+from pml_incremental.config.registry import resolve
 from pml_incremental.experiment.retrievals import as_picture
 from pml_incremental.scenarios import ClassIncrementalScenario
 
@@ -19,6 +20,10 @@ OF_ONE_RUN = frozenset(
     )
 )
 _SOURCES = ("weights_file", "weights_prefix")
+# What makes functions of torchvision, timm and ours load weights of others, and what keeps them.
+_DOWNLOADS = {"weights": None, "pretrained": False}
+# With weights, torchvision's also rescale what these are given.
+_CHANGED_BY_WEIGHTS = ("googlenet", "inception_v3")
 
 
 def recipe_of(config: ExperimentConfig) -> dict[str, Any]:
@@ -28,7 +33,7 @@ def recipe_of(config: ExperimentConfig) -> dict[str, Any]:
         config: of the run that trains it.
 
     Returns:
-        Plain values, as in the config. The files that weights once came from are left out.
+        Plain values, as in the config. The weights that training began with are left out.
     """
     plain = without_sources(config).to_yaml_dict()
     return {key: value for key, value in plain.items() if key not in OF_ONE_RUN}
@@ -61,7 +66,15 @@ def without_sources(config: ExperimentConfig) -> ExperimentConfig:
         if spec is None:
             return None
         kwargs = {key: value for key, value in spec.kwargs.items() if key not in _SOURCES}
+        if _is_known(spec.class_name):
+            kwargs |= {key: none for key, none in _DOWNLOADS.items() if key in kwargs}
         return ObjectSpec(class_name=spec.class_name, kwargs=kwargs)
 
     parts = {name: bare(getattr(models, name)) for name in ("trunk", "embedder", "classifier")}
     return config.model_copy(update={"models": models.model_copy(update=parts)})
+
+
+def _is_known(model: str) -> bool:
+    """Whether arguments of a model are ours to change: they mean what they are known to mean."""
+    package = resolve("model", model).__module__.split(".")[0]
+    return package in ("torchvision", "pml_incremental") and model not in _CHANGED_BY_WEIGHTS
