@@ -57,9 +57,11 @@ class IncrementalMixin(ResumableMixin):
         **kwargs: the arguments of :class:`ResumableMixin` and of the PML trainer.
 
     Raises:
+        TypeError: if teacher is no :class:`Teacher`.
         ValueError: if a loss compares logits and there is no classifier, a penalty is named as a
-            loss, or a subset_batch_miner would leave cached embeddings without their images; while
-            training, if the teacher is to be cached and the images are not always the same.
+            loss, loss_weights are not those of the losses and penalties, or a subset_batch_miner
+            would leave cached embeddings without their images; while training, if the teacher is
+            to be cached and the images are not always the same.
     """
 
     def __init__(
@@ -75,6 +77,11 @@ class IncrementalMixin(ResumableMixin):
         freeze_trunk_batchnorm: bool | Literal["with_teacher"] = False,
         **kwargs: Any,
     ) -> None:
+        if not (teacher is None or isinstance(teacher, Teacher)):
+            raise TypeError(
+                f"teacher must be a Teacher, got {type(teacher).__name__}: write "
+                "teacher=Teacher.snapshot(models) for a frozen copy of the models as they are now"
+            )
         self.teacher = teacher
         self.cache_teacher = cache_teacher
         self.cache_folder = cache_folder
@@ -109,6 +116,22 @@ class IncrementalMixin(ResumableMixin):
                 "not be told any more: leave out the miner, or cache_teacher"
             )
         self.loss_names += list(self.penalties)
+        self.check_loss_weights()
+
+    def check_loss_weights(self) -> None:
+        """Refuse weights of no loss, and losses without one: PML takes no notice of either."""
+        if self.loss_weights is None:
+            return
+        for what, names, others in (
+            ("has no loss", self.loss_weights, self.loss_names),
+            ("lacks the weight of", self.loss_names, self.loss_weights),
+        ):
+            odd = [name for name in names if name not in others]
+            if odd:
+                raise ValueError(
+                    f"loss_weights {what} {' and '.join(odd)}: give it one number for each of "
+                    f"{', '.join(self.loss_names)}, or leave it out for weights of 1"
+                )
 
     def initialize_dataloader(self) -> None:
         """As PML's; the teacher's embeddings of all images are computed here, if at all."""
@@ -169,7 +192,7 @@ class IncrementalMixin(ResumableMixin):
         return {
             name: self.compares.get(name, "embeddings")
             for name in self.distillation_losses
-            if self.loss_weights.get(name, 1) != 0
+            if self.loss_weights[name] != 0
         }
 
     def teacher_outputs(self, data: Tensor) -> tuple[Tensor, Tensor]:

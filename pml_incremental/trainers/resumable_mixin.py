@@ -93,6 +93,11 @@ class ResumableMixin(StepMixin):
             self.collate_fn,
             torch.device(self.data_device),
         )
+        if len(self.dataloader) == 0:
+            raise ValueError(
+                f"there is no batch to learn from: batch_size is {self.batch_size}, and there are "
+                f"{len(self.dataset)} images; lower batch_size, or add images"
+            )
         if not self.iterations_per_epoch:
             self.iterations_per_epoch = self.accumulation.iterations_in_pass(len(self.dataloader))
         self.dataloader_iter: Any = iter(self.dataloader)

@@ -283,3 +283,28 @@ def test_trained_models_work_in_pml_inference():
     model = InferenceModel(trainer.models["trunk"], trainer.models["embedder"], data_device=CPU)
     images, _ = dataset()[:4]
     assert model.get_embeddings(images).shape == (4, 8)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"metric_loss": 1, "correlation_los": 10}, "has no loss correlation_los: .* metric_loss"),
+        ({"correlation_loss": 10}, "lacks the weight of metric_loss"),
+    ],
+)
+def test_weights_that_are_not_those_of_the_losses_are_refused(weights, message):
+    distillation = {"correlation_loss": CorrelationDistillationLoss()}
+    with pytest.raises(ValueError, match=message):
+        build(IncrementalMetricLoss, student(), distillation=distillation, loss_weights=weights)
+
+
+def test_models_are_no_teacher():
+    models = student()
+    with pytest.raises(TypeError, match=r"got dict: write teacher=Teacher\.snapshot\(models\)"):
+        build(IncrementalMetricLoss, models, teacher=models)
+
+
+def test_batch_larger_than_the_data_is_named():
+    trainer = build(IncrementalMetricLoss, student(), batch_size=320, sampler=None)
+    with pytest.raises(ValueError, match="batch_size is 320, and there are 48 images"):
+        trainer.train()
