@@ -11,7 +11,7 @@ import numpy as np
 
 from pml_incremental.metrics import Spread, TaskMatrix
 from pml_incremental.report import style
-from pml_incremental.report.comparison_table import COLUMNS
+from pml_incremental.report.columns import NEW, OLD
 from pml_incremental.report.task_curves_plot import COLORS, MARKERS
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def plot_pareto(
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
     points = {
-        name: tuple(Spread.of(COLUMNS[which][0](m) for m in found) for which in ("new", "old"))
+        name: tuple(Spread.of(map(column.value, found)) for column in (NEW, OLD))
         for name, found in matrices.items()
     }
     _draw_front(axes, [(new.mean, old.mean) for new, old in points.values()])
