@@ -8,7 +8,6 @@ from pml_incremental.report.comparison_table import (
 from pml_incremental.report.diagnosis_table import print_diagnosis
 from pml_incremental.report.estimation_error_plot import plot_estimation_error
 from pml_incremental.report.forgetting_curves_plot import plot_forgetting_curves
-from pml_incremental.report.nearest import nearest
 from pml_incremental.report.pareto_plot import plot_pareto
 from pml_incremental.report.retrieval_grid import plot_retrieval_grid
 from pml_incremental.report.retrieval_row import LabelledImage, RetrievalRow, retrieval_rows
@@ -22,7 +21,6 @@ __all__ = [
     "LabelledImage",
     "RetrievalRow",
     "comparison_table",
-    "nearest",
     "plot_estimation_error",
     "plot_forgetting_curves",
     "plot_pareto",
