@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from pml_incremental.distributed import Processes
 from pml_incremental.distributed.shares import receive_rows, send_rows, share_of_loader
+from pml_incremental.models.evaluation_mode import evaluation_mode
 from pml_incremental.testers._checks import check_finite, check_splits
 from pml_incremental.testers.calculator_search import search_by_calculator
 from pml_incremental.testers.evaluation import Evaluation, evaluation_of
-from pml_incremental.testers.evaluation_mode import evaluation_mode
 from pml_incremental.testers.recall_calculator import EXCLUDED_QUERIES, RecallCalculator
 from pml_incremental.testers.retrieval_search import RetrievalSearch
 from pml_incremental.testers.rows_by_batch import RowsByBatch
