@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, Literal, TypeAlias, get_args
 
-from pml_incremental.experiment.diagnosis.candidates import TEACHER_ITSELF
 from pml_incremental.metrics.without_nan import without_nan
+from pml_incremental.report.estimation_error_plot import TEACHER_ITSELF
 
 #: A task's images: those it is learned from, or those held out.
 Split: TypeAlias = Literal["train", "test"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from pml_incremental.metrics import TaskMatrix
 
+#: Where a run draws what a strategy finds.
 RETRIEVALS = "pictures/retrieval_{}.png"
 
 
