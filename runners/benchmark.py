@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from in_turn import ROUNDS, compare, processor, write_json
-from torch import Tensor, nn
+from in_turn import ROUNDS, by_module, compare, forward_and_backward, processor, write_json
+from torch import Tensor
 from torchvision.models import resnet18
 
 from pml_incremental.estimators import EstimatorBank
@@ -56,17 +57,9 @@ def inline_normalised(student: Tensor, teacher: Tensor) -> Tensor:
 def benchmark_loss() -> None:
     student = F.normalize(torch.randn(80, 512)).requires_grad_()
     teacher = F.normalize(torch.randn(80, 512))
-    loss = CorrelationDistillationLoss(TEMPERATURE)
-
-    def step(compute: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], None]:
-        def run() -> None:
-            student.grad = None
-            compute(student, teacher).backward()
-
-        return run
-
+    step = partial(forward_and_backward, student=student, teacher=teacher)
     function = step(lambda z, t: correlation_distillation(z, t, TEMPERATURE).mean())
-    module = step(lambda z, t: loss(z, ref_emb=t))
+    module = step(by_module(CorrelationDistillationLoss(TEMPERATURE)))
     loop = step(loop_over_anchors)
     compare("loop over anchors / correlation function, N=80 d=512", loop, function, ">= 20")
     compare("correlation function / written inline", function, step(inline), "<= 1.3")
@@ -83,14 +76,9 @@ def benchmark_estimation() -> None:
     teacher = torch.randn(80, 512)
     network = resnet18(weights=None).eval()
     images = torch.randn(80, 3, 224, 224)
-    correlation = CorrelationDistillationLoss(TEMPERATURE)
+    correlation = by_module(CorrelationDistillationLoss(TEMPERATURE))
 
-    def step(loss: nn.Module) -> Callable[[], None]:
-        def run() -> None:
-            student.grad = None
-            loss(student, ref_emb=teacher).backward()
-
-        return run
+    step = partial(forward_and_backward, student=student, teacher=teacher)
 
     @torch.no_grad()
     def forward_pass() -> None:
@@ -102,7 +90,7 @@ def benchmark_estimation() -> None:
             bank.update([(torch.randn(80, 512), torch.randn(80, 512))])
             if bank.needs_ranges:
                 bank.set_ranges(dict.fromkeys(range(1, len(bank) + 1), (-0.05, 0.2)))
-        estimation = step(FeatureEstimationLoss(bank, TEMPERATURE))
+        estimation = step(by_module(FeatureEstimationLoss(bank, TEMPERATURE)))
         title = f"estimation loss, {name}, 10 prior models / correlation loss"
         compare(title, estimation, step(correlation), "<= 12")
     title = "one forward pass of ResNet-18 at 224 px / estimation loss, MLPEstimator"

@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from in_turn import keep
+from in_turn import by_module, forward_and_backward, keep
 from own_process import in_own_process, measured
 from torch import Tensor, nn
 
 from pml_incremental.estimators import EstimatorBank
-from pml_incremental.functional._chunks import DEFAULT_MAX_BYTES
+from pml_incremental.functional.chunks import DEFAULT_MAX_BYTES
 from pml_incremental.losses import CorrelationDistillationLoss, FeatureEstimationLoss
 
 WIDTH, PRIOR_MODELS, ESTIMATED = 512, 10, 2048
@@ -52,21 +51,11 @@ def estimation(max_bytes: int | None) -> nn.Module:
 LOSSES = {"correlation": correlation, "estimation": estimation}
 
 
-def forward_and_backward(loss: nn.Module, count: int) -> Callable[[], None]:
-    student, teacher = embeddings(count)
-
-    def run() -> None:
-        student.grad = None
-        loss(student, ref_emb=teacher).backward()
-
-    return run
-
-
 def measure(name: str, limit: str, count: int) -> dict[str, Any]:
     loss = LOSSES[name](LIMITS[limit])
     for warm_up in (CorrelationDistillationLoss(max_bytes=1), loss):
-        forward_and_backward(warm_up, 64)()
-    run = forward_and_backward(loss, count)
+        forward_and_backward(by_module(warm_up), *embeddings(64))()
+    run = forward_and_backward(by_module(loss), *embeddings(count))
     runs = [measured(run)[1] for _ in range(max(1, min(10, 8192**2 // (2 * count**2))))]
     times = {name: statistics.median(run[name] for run in runs) for name in TIMES}
     return {**runs[0], **times}  # later runs find the memory of the first

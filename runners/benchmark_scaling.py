@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from in_turn import in_turn, keep, spread
+from in_turn import by_module, forward_and_backward, in_turn, keep, spread
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -79,14 +79,7 @@ def scale_prior_models() -> None:
 
 
 def training_step(loss: nn.Module, student: Tensor, teacher: Tensor) -> Callable[[], None]:
-    """A loss's forward and backward pass."""
-    trained = student.clone().requires_grad_()
-
-    def step() -> None:
-        trained.grad = None
-        loss(trained, ref_emb=teacher).backward()
-
-    return step
+    return forward_and_backward(by_module(loss), student.clone().requires_grad_(), teacher)
 
 
 def similarities(student: Tensor, *targets: Tensor) -> Callable[[], None]:

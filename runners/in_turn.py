@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from pml_incremental.experiment.environment import describe_environment
 
@@ -38,6 +39,23 @@ def in_turn(
         for name, function in functions.items():
             found[name].append(seconds(function, calls))
     return found
+
+
+def forward_and_backward(
+    loss: Callable[[Tensor, Tensor], Tensor], student: Tensor, teacher: Tensor
+) -> Callable[[], None]:
+    """A loss of student and teacher, and its gradient by the student."""
+
+    def run() -> None:
+        student.grad = None
+        loss(student, teacher).backward()
+
+    return run
+
+
+def by_module(loss: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    """A loss in PyTorch Metric Learning's form as a function of student and teacher."""
+    return lambda student, teacher: loss(student, ref_emb=teacher)
 
 
 def compare(

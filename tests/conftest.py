@@ -1,4 +1,4 @@
-"""Tiny trees in the very layouts of published datasets."""
+"""What tests of several packages share: trees of published datasets, folders of drawn classes."""
 
 import hashlib
 import json

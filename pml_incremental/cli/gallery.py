@@ -163,6 +163,9 @@ def _measure(
 
 
 def _print_report(report: UpdateReport) -> None:
+    from rich.console import Console
+
+    from pml_incremental.report.bare_table import add_number_columns, bare_table
     from pml_incremental.report.text import percent
 
     lines = {
@@ -171,9 +174,11 @@ def _print_report(report: UpdateReport) -> None:
         "new model, moved gallery": report.updated,
         "new model, gallery embedded anew": report.reembedded,
     }
-    typer.echo("Recall@1 in %")
+    table = bare_table("Recall@1 of the queries, in %", "asked with")
+    add_number_columns(table, ["Recall@1"])
     for name, share in lines.items():
-        typer.echo(f"  {name:34}{'not measured' if share is None else percent(share):>6}")
+        table.add_row(name, "not measured" if share is None else percent(share))
+    Console().print(table)
 
 
 def _size(gallery: Gallery) -> str:

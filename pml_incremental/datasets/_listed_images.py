@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
-from pml_incremental.datasets._image_files import read_rgb
+from pml_incremental.datasets.image_files import read_rgb
 
 
 class ListedImages(Dataset[tuple[Any, int]]):

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from torch.utils.data import Dataset
 
+from pml_incremental.datasets._images_in_memory import ImagesInMemory
 from pml_incremental.datasets._torchvision import build_parts
 
 
-class CIFAR100(Dataset[tuple[Any, int]]):
+class CIFAR100(ImagesInMemory):
     """CIFAR-100: 60,000 images of 100 classes, 32 x 32 pixels, held in memory.
 
     Read by torchvision's class of the same name; its test images, 100 of each class, are held out.
@@ -49,13 +48,6 @@ class CIFAR100(Dataset[tuple[Any, int]]):
         self.labels = np.array([*train.targets, *test.targets], dtype=np.int64)
         self.classes: list[str] = train.classes
         self.test_mask = np.repeat([False, True], [len(train), len(test)])
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        image = Image.fromarray(self._images[index])
-        return self.transform(image) if self.transform else image, int(self.labels[index])
 
     def image_name(self, index: int) -> str:
         """The position of an image in the dataset."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pml_incremental.datasets._image_files import OnBadImage, find_bad_images
 from pml_incremental.datasets._listed_images import ListedImages, number_classes
+from pml_incremental.datasets.image_files import OnBadImage, find_bad_images
 
 COLUMNS = ("path", "label")
 SPLIT = "split"

@@ -7,18 +7,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from torch.utils.data import Dataset
 
 from pml_incremental.datasets._glyph_classes import GlyphClass, evenly_spaced, glyph_classes
 from pml_incremental.datasets._glyph_drawing import draw_glyph
 from pml_incremental.datasets._glyph_faces import TEST_FACES
 from pml_incremental.datasets._glyph_scripts import SCRIPTS, check_scripts
+from pml_incremental.datasets._images_in_memory import ImagesInMemory
 
 MIN_IMAGE_SIZE = 8
 
 
-class Glyphs(Dataset[tuple[Any, int]]):
+class Glyphs(ImagesInMemory):
     """Characters as classes, font faces as the images of a class, scripts as natural tasks.
 
     Needs no download: the images are drawn once, in a second or two, and kept in memory. They are
@@ -89,13 +88,6 @@ class Glyphs(Dataset[tuple[Any, int]]):
         self.test_mask = np.isin(self.faces, TEST_FACES)
         self.transform = transform
         self._images = self._draw(image_size)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        image = Image.fromarray(self._images[index])
-        return self.transform(image) if self.transform else image, int(self.labels[index])
 
     def image_name(self, index: int) -> str:
         """The character and the face of an image, such as ``U+0041 in DejaVuSans``."""

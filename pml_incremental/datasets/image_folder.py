@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pml_incremental.datasets._class_folders import IMAGE_SUFFIXES, FoundFiles, find_class_folders
-from pml_incremental.datasets._image_files import OnBadImage, find_bad_images
 from pml_incremental.datasets._listed_images import ListedImages, number_classes
+from pml_incremental.datasets.class_folders import IMAGE_SUFFIXES, FoundFiles, find_class_folders
+from pml_incremental.datasets.image_files import OnBadImage, find_bad_images
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-from torch.utils.data import Dataset
-
+from pml_incremental.datasets._images_in_memory import ImagesInMemory
 from pml_incremental.datasets._npz_arrays import (
     check_images,
     check_labels,
@@ -21,7 +19,7 @@ from pml_incremental.datasets._npz_arrays import (
 DEFAULT_CLASSES = "classes"
 
 
-class NpzImages(Dataset[tuple[Any, int]]):
+class NpzImages(ImagesInMemory):
     """Images from an npz file, held in memory.
 
     Args:
@@ -81,13 +79,6 @@ class NpzImages(Dataset[tuple[Any, int]]):
             if test_values is None
             else select_test(test_key, arrays[test_key], test_values, len(self._images))
         )
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        image = Image.fromarray(self._images[index])
-        return self.transform(image) if self.transform else image, int(self.labels[index])
 
     def image_name(self, index: int) -> str:
         """The position of an image in the file."""

@@ -146,11 +146,6 @@ class EstimatorBank:
         """Bytes kept for all prior models together."""
         return 0 if self._estimator is None else self._estimator.nbytes
 
-    @property
-    def nbytes_per_prior(self) -> float:
-        """Bytes kept for each prior model."""
-        return self.nbytes / max(len(self), 1)
-
     def state_dict(self) -> dict[str, Any]:
         """All there is to know of the bank: plain values, and tensors under ``"tensors"``."""
         return {

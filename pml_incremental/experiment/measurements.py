@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -12,6 +11,7 @@ from torch import nn
 
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.metrics.collapse import COLLAPSED_FROM, has_collapsed
+from pml_incremental.metrics.without_nan import without_nan
 from pml_incremental.scenarios import Task
 from pml_incremental.testers import IncrementalTester
 
@@ -54,9 +54,7 @@ def measure(
         recall = dict.fromkeys((task.name for task in tasks), evaluation.recall_of_index)
         galleries["joint"] = {**evaluation.joint, "recall_of_index": recall}
     return {
-        f"{gallery}/{metric}": {
-            task: None if math.isnan(value) else value for task, value in values.items()
-        }
+        f"{gallery}/{metric}": without_nan(dict(values))
         for gallery, metrics in galleries.items()
         for metric, values in metrics.items()
     }
@@ -69,13 +67,9 @@ def task_matrices(rows: Sequence[Measurements], tasks: Sequence[Task]) -> dict[s
         rows: of the model before any task and after each so far; the others are NaN.
         tasks: all of the run.
     """
-    to_come = [[math.nan] * len(tasks)] * (len(tasks) + 1 - len(rows))
-
-    def row_values(row: Measurements, metric: str) -> list[float]:
-        values = [row[metric][task.name] for task in tasks]
-        return [math.nan if value is None else value for value in values]
-
+    names = [task.name for task in tasks]
+    to_come: list[list[float | None]] = [[None] * len(tasks)] * (len(tasks) + 1 - len(rows))
     return {
-        metric: TaskMatrix([*(row_values(row, metric) for row in rows), *to_come])
+        metric: TaskMatrix([[row[metric][name] for name in names] for row in rows] + to_come)
         for metric in rows[0]
     }

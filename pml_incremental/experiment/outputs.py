@@ -8,6 +8,7 @@ from pathlib import Path
 from pml_incremental.experiment.result import Result
 from pml_incremental.experiment.run_folder import RunFolder
 from pml_incremental.metrics import TaskMatrix
+from pml_incremental.report import plot_task_curves, plot_task_matrix
 
 _PICTURED = ("own/recall_at_1", "joint/recall_at_1")
 
@@ -41,8 +42,6 @@ def draw_matrices(
     Returns:
         The picture files, by the metric's name followed by ``_matrix``.
     """
-    from pml_incremental.report import plot_task_matrix
-
     pictures = {}
     for metric in (metric for metric in _PICTURED if metric in matrices):
         picture = folder.file(f"pictures/{_file_name(metric)}_matrix_{strategy}.png")
@@ -52,8 +51,6 @@ def draw_matrices(
 
 
 def _draw_over_time(result: Result, folder: RunFolder, metric: str) -> None:
-    from pml_incremental.report import plot_task_curves
-
     matrices = {name: found[metric] for name, found in result.strategies.items() if metric in found}
     if matrices:
         picture = folder.file(f"pictures/{_file_name(metric)}_over_time.png")

@@ -12,6 +12,7 @@ from PIL.Image import Image
 from torch import nn
 from torch.utils.data import ConcatDataset
 
+from pml_incremental.report import plot_retrieval_grid, retrieval_rows
 from pml_incremental.scenarios import ClassIncrementalScenario, Task
 from pml_incremental.testers import IncrementalTester
 
@@ -34,8 +35,6 @@ def draw_retrievals(
         tester: embeds them, in all processes that it is shared by; the first one draws.
         models: ``trunk`` and ``embedder``.
     """
-    from pml_incremental.report import plot_retrieval_grid, retrieval_rows
-
     embeddings = [
         tester.get_all_embeddings(task.test, models["trunk"], models["embedder"])[0]
         for task in scenario

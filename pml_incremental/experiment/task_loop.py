@@ -41,6 +41,7 @@ from pml_incremental.experiment.training_images import training_images
 from pml_incremental.experiment.training_watch import TrainingWatch
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.records import RecordWriter
+from pml_incremental.report.page.run_record import RETRIEVALS
 from pml_incremental.scenarios import ClassIncrementalScenario
 from pml_incremental.storage import remove_generations
 from pml_incremental.strategies import FinishedTask, Strategy
@@ -131,7 +132,7 @@ class TaskLoop:
         self, label: str, matrices: dict[str, TaskMatrix], student: Student, summary: RecordWriter
     ) -> None:
         """What the last model finds and, if there are records, the matrices."""
-        picture = self.folder.file(f"pictures/retrieval_{label}.png")
+        picture = self.folder.file(RETRIEVALS.format(label))
         draw_retrievals(picture, label, self.scenario, self.tester, student.models)
         if self.records.wanted:
             pictures = {"retrieval": picture, **draw_matrices(label, matrices, self.folder)}

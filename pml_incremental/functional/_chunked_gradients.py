@@ -1,4 +1,4 @@
-"""Gradients of :mod:`pml_incremental.functional._chunked_divergence`, which derives them."""
+"""Gradients of :mod:`pml_incremental.functional.chunked_divergence`, which derives them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from pml_incremental.functional._chunks import blocks
 from pml_incremental.functional._row_divergence import difference_from_sum
+from pml_incremental.functional.chunks import blocks
 
 _Index = tuple[EllipsisType | slice | None, ...]
 _ARGUMENTS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pml_incremental.functional._checks import check_paired
+from pml_incremental.functional.checks import check_paired
 from pml_incremental.functional.precision import widen
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pml_incremental.functional._checks import check_paired, check_temperature
-from pml_incremental.functional._chunked_divergence import chunked_divergence
-from pml_incremental.functional._chunks import (
+from pml_incremental.functional._row_divergence import RowDivergence
+from pml_incremental.functional.checks import check_paired, check_temperature
+from pml_incremental.functional.chunked_divergence import chunked_divergence
+from pml_incremental.functional.chunks import (
     DEFAULT_MAX_BYTES,
     check_max_bytes,
     rows_at_a_time,
 )
-from pml_incremental.functional._row_divergence import RowDivergence
 from pml_incremental.functional.precision import widen
 from pml_incremental.functional.self_similarity import self_similarity
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from pml_incremental.functional._checks import check_embeddings
+from pml_incremental.functional.checks import check_embeddings
 from pml_incremental.functional.precision import widen
 
 

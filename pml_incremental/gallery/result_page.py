@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pml_incremental.datasets._image_files import read_rgb
+from pml_incremental.datasets.image_files import read_rgb
 from pml_incremental.gallery.gallery import Gallery
 from pml_incremental.gallery.search import SearchResult
 from pml_incremental.report.page.elements import document, picture, section, text

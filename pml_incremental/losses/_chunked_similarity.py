@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pml_incremental.functional import similarity_divergence
-from pml_incremental.functional._chunked_divergence import chunked_divergence
-from pml_incremental.functional._chunks import blocks
+from pml_incremental.functional.chunked_divergence import chunked_divergence
+from pml_incremental.functional.chunks import blocks
 from pml_incremental.losses._batch_similarity import BatchSimilarity, similarities_to
 
 _DOT_PRODUCTS = (DotProductSimilarity.compute_mat, BatchSimilarity.compute_mat)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pml_incremental.functional._checks import check_paired
+from pml_incremental.functional.checks import check_paired
 
 
 def check_teacher_embeddings(loss_name: str, embeddings: Tensor, ref_emb: Tensor | None) -> Tensor:

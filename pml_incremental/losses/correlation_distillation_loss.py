@@ -10,8 +10,8 @@ from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 
 from pml_incremental.functional import similarity_divergence
-from pml_incremental.functional._checks import check_temperature
-from pml_incremental.functional._chunks import (
+from pml_incremental.functional.checks import check_temperature
+from pml_incremental.functional.chunks import (
     DEFAULT_MAX_BYTES,
     check_max_bytes,
     rows_at_a_time,

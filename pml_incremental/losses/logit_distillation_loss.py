@@ -8,7 +8,7 @@ from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 
 from pml_incremental.functional import logit_distillation
-from pml_incremental.functional._checks import check_temperature
+from pml_incremental.functional.checks import check_temperature
 from pml_incremental.losses._teacher_embeddings import check_teacher_embeddings, element_losses
 
 

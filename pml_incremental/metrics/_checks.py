@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -9,7 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 ROUNDING = 1e-9
 
 
-def check_task_values(values: ArrayLike) -> NDArray[np.float64]:
+def check_task_values(
+    values: ArrayLike | Sequence[Sequence[float | None]],
+) -> NDArray[np.float64]:
     """A float64 copy of ``values``, or an error if they are no task matrix."""
     matrix = np.array(values, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[1] == 0 or matrix.shape[0] != matrix.shape[1] + 1:

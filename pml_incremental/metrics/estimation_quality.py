@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pml_incremental.functional import correlation_distillation
-from pml_incremental.functional._checks import check_paired
+from pml_incremental.functional.checks import check_paired
 
 
 def correlation_divergence(estimated: Tensor, real: Tensor, temperature: float = 4.0) -> Tensor:

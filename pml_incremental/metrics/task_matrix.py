@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pml_incremental.metrics._checks import check_rates, check_task_values
 from pml_incremental.metrics.task_averages import average_incremental, last
 from pml_incremental.metrics.task_forgetting import forgetting, max_forgetting
 from pml_incremental.metrics.task_transfer import backward_transfer, forward_transfer
+from pml_incremental.metrics.without_nan import without_nan
 
 SUMMARIES = (
     average_incremental,
@@ -32,7 +34,8 @@ class TaskMatrix:
     stands for not measured, and whatever needs a value that is missing is NaN.
 
     Args:
-        values: shares in [0, 1] or NaN, shape (T + 1, T); copied.
+        values: shares in [0, 1] or NaN, shape (T + 1, T); copied. None, as :meth:`to_dict` writes
+            it, is NaN too.
 
     Raises:
         ValueError: if the shape is another or a value is outside [0, 1].
@@ -46,7 +49,7 @@ class TaskMatrix:
         0.25
     """
 
-    def __init__(self, values: ArrayLike) -> None:
+    def __init__(self, values: ArrayLike | Sequence[Sequence[float | None]]) -> None:
         self.values = check_task_values(values)
 
     @classmethod
@@ -112,10 +115,10 @@ class TaskMatrix:
 
     def to_dict(self) -> dict[str, Any]:
         """Values and summary as JSON can hold them: NaN becomes None."""
-        return {
-            "values": [[_none_if_nan(value) for value in row] for row in self.values.tolist()],
-            "summary": {name: _none_if_nan(value) for name, value in self.summary().items()},
-        }
+        plain: dict[str, Any] = without_nan(
+            {"values": self.values.tolist(), "summary": self.summary()}
+        )
+        return plain
 
     def to_csv(self, path: str | Path) -> None:
         """Write one line per row under a header; floats in full, NaN as an empty cell."""
@@ -144,7 +147,3 @@ class TaskMatrix:
 
     def __repr__(self) -> str:
         return f"TaskMatrix({self.values.tolist()})"
-
-
-def _none_if_nan(value: float) -> float | None:
-    return None if math.isnan(value) else value

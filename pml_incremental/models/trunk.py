@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pml_incremental.models.evaluation_mode import evaluation_mode
+
 # Where torchvision, timm and the usual published networks keep their classification layer.
 HEADS = ("fc", "last_linear", "classifier", "head", "heads", "_fc")
 
@@ -51,11 +53,8 @@ def output_width(network: nn.Module, images: Tensor) -> int:
         >>> output_width(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), torch.zeros(1, 3, 2, 2))
         5
     """
-    was_training = network.training
-    network.eval()
-    with torch.no_grad():
+    with evaluation_mode(network), torch.no_grad():
         features = network(images)
-    network.train(was_training)
     if not isinstance(features, Tensor) or features.ndim != 2:
         found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise ValueError(

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pml_incremental.functional.precision import widen
-from pml_incremental.regularizers._parameters import Models, evaluation_mode, named_parameters
+from pml_incremental.models.evaluation_mode import evaluation_mode
+from pml_incremental.regularizers._parameters import Models, named_modules, named_parameters
 
 Batch = TypeVar("Batch")
 
@@ -30,7 +31,7 @@ def mean_gradient_magnitudes(
         raise ValueError(f"{owner} found no trainable parameter: pass the model before freezing it")
     totals = {name: torch.zeros_like(widen(p.detach())) for name, p in parameters.items()}
     count = 0
-    with evaluation_mode(models), torch.enable_grad():
+    with evaluation_mode(*dict(named_modules(models)).values()), torch.enable_grad():
         for batch in batches:
             count += 1
             value = scalar(batch)

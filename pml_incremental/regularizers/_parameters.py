@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import TypeAlias
 
 from torch import nn
@@ -16,26 +15,14 @@ def named_parameters(models: Models, trainable_only: bool = True) -> dict[str, n
     """Parameters by name; those of a mapping are named ``key.parameter``."""
     return {
         prefix + name: parameter
-        for prefix, module in _modules(models)
+        for prefix, module in named_modules(models)
         for name, parameter in module.named_parameters()
         if parameter.requires_grad or not trainable_only
     }
 
 
-@contextmanager
-def evaluation_mode(models: Models) -> Iterator[None]:
-    """Dropout off and batch statistics untouched inside; every module's mode restored after."""
-    modes = [(m, m.training) for _, module in _modules(models) for m in module.modules()]
-    try:
-        for module, _ in modes:
-            module.training = False
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def _modules(models: Models) -> Iterator[tuple[str, nn.Module]]:
+def named_modules(models: Models) -> Iterator[tuple[str, nn.Module]]:
+    """Each model under what its parameters' names begin with; wrappers over devices left out."""
     mapping = {"": models} if isinstance(models, nn.Module) else models
     if not isinstance(mapping, Mapping):
         raise TypeError(

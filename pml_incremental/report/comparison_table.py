@@ -5,20 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.console import Console
+from rich.text import Text
+
 from pml_incremental.metrics import Spread, TaskMatrix
+from pml_incremental.report.bare_table import add_number_columns, bare_table
+from pml_incremental.report.columns import COMPARED
 from pml_incremental.report.text import percent
 
-#: Heading -> number of a matrix, and whether the largest or the smallest is best.
-COLUMNS: Mapping[str, tuple[Callable[[TaskMatrix], float], Callable[[list[float]], float]]] = {
-    "old": (lambda matrix: old_tasks_mean(matrix), max),
-    "new": (lambda matrix: float(matrix.values[-1, -1]), max),
-    "mean": (TaskMatrix.last, max),
-    "average incremental": (TaskMatrix.average_incremental, max),
-    "forgetting (diagonal)": (TaskMatrix.forgetting, min),
-}
+_HEADINGS = [column.heading for column in COMPARED]
 _LATEX = str.maketrans(
     {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "±": r"$\pm$", "\N{EN DASH}": "--"}
 )
@@ -30,7 +28,7 @@ class ComparisonTable:
 
     Attributes:
         title: what the numbers are.
-        rows: strategy -> a number per column of ``COLUMNS``.
+        rows: strategy -> a number per column of ``COMPARED``.
     """
 
     title: str
@@ -39,20 +37,17 @@ class ComparisonTable:
     def cells(self) -> dict[str, list[tuple[str, bool]]]:
         """Strategy -> text of each column, and whether it is the best of its column."""
         best = [
-            _best([row[column].mean for row in self.rows.values()], choose)
-            for column, (_, choose) in enumerate(COLUMNS.values())
+            column.are_best([row[place].mean for row in self.rows.values()])
+            for place, column in enumerate(COMPARED)
         ]
         return {
-            name: [
-                (write_spread(spread), percent(spread.mean) == limit)
-                for spread, limit in zip(row, best, strict=True)
-            ]
-            for name, row in self.rows.items()
+            name: list(zip(map(write_spread, row), marks, strict=True))
+            for (name, row), *marks in zip(self.rows.items(), *best, strict=True)
         }
 
     def to_markdown(self) -> str:
         """A table for Markdown, the best of each column in bold."""
-        lines = [["strategy", *COLUMNS], ["---", *(["---:"] * len(COLUMNS))]]
+        lines = [["strategy", *_HEADINGS], ["---", *(["---:"] * len(_HEADINGS))]]
         for name, cells in self.cells().items():
             lines.append([name, *(f"**{text}**" if bold else text for text, bold in cells)])
         body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -60,7 +55,7 @@ class ComparisonTable:
 
     def to_latex(self) -> str:
         """A ``tabular`` for LaTeX with the package booktabs, the best in bold."""
-        lines = [" & ".join(["strategy", *COLUMNS])]
+        lines = [" & ".join(["strategy", *_HEADINGS])]
         for name, cells in self.cells().items():
             words = [
                 _tex(name),
@@ -69,14 +64,14 @@ class ComparisonTable:
             lines.append(" & ".join(words))
         head, *rows = (rf"{line} \\" for line in lines)
         body = "\n".join([r"\toprule", head, r"\midrule", *rows, r"\bottomrule"])
-        columns = "l" + "r" * len(COLUMNS)
+        columns = "l" + "r" * len(_HEADINGS)
         return f"% {self.title}\n\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}\n"
 
     def to_csv(self) -> str:
         """Shares in full, two columns for each number; empty where undefined."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        numbers = [f"{heading}, {part}" for heading in COLUMNS for part in ("mean", "std")]
+        numbers = [f"{heading}, {part}" for heading in _HEADINGS for part in ("mean", "std")]
         writer.writerow(["strategy", *numbers])
         for name, row in self.rows.items():
             values = [value for spread in row for value in (spread.mean, spread.std)]
@@ -111,21 +106,32 @@ def comparison_table(matrices: Mapping[str, Sequence[TaskMatrix]], title: str) -
     return ComparisonTable(
         title,
         {
-            name: [Spread.of(number(matrix) for matrix in found) for number, _ in COLUMNS.values()]
+            name: [Spread.of(map(column.value, found)) for column in COMPARED]
             for name, found in matrices.items()
         },
     )
 
 
-def old_tasks_mean(matrix: TaskMatrix) -> float:
-    """Mean over all tasks but the last at the end; NaN if there is only one.
+def print_comparison(table: ComparisonTable, console: Console | None = None) -> None:
+    """Print one line per strategy, the best of each column in bold.
+
+    Args:
+        table: what to print.
+        console: where to print. Default: the terminal.
 
     Example:
-        >>> old_tasks_mean(TaskMatrix([[0.2, 0.1], [0.9, 0.3], [0.6, 0.9]]))
-        0.6
+        >>> table = comparison_table({"l2": [TaskMatrix([[0.1], [0.8]])]}, "Recall@1")
+        >>> console = Console(width=80)
+        >>> with console.capture() as printed:
+        ...     print_comparison(table, console)
+        >>> "80.0" in printed.get()
+        True
     """
-    old = matrix.values[-1, :-1]
-    return float(old.mean()) if len(old) else math.nan
+    shown = bare_table(table.title, "strategy")
+    add_number_columns(shown, (column.narrow_heading for column in COMPARED))
+    for name, cells in table.cells().items():
+        shown.add_row(Text(name), *(Text(text, "bold" if best else "") for text, best in cells))
+    (console or Console()).print(shown)
 
 
 def write_spread(spread: Spread) -> str:
@@ -137,12 +143,6 @@ def write_spread(spread: Spread) -> str:
     """
     mean = percent(spread.mean)
     return mean if math.isnan(spread.std) else f"{mean} ± {percent(spread.std)}"
-
-
-def _best(means: list[float], choose: Callable[[list[float]], float]) -> str | None:
-    """How the best of several is written; None if all are written alike."""
-    known = [mean for mean in means if not math.isnan(mean)]
-    return percent(choose(known)) if len({percent(mean) for mean in known}) > 1 else None
 
 
 def _tex(text: str) -> str:

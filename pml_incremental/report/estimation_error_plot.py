@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 #: Estimator -> age -> error.
 Lines = Mapping[str, Mapping[int, float]]
-BASELINE = "teacher itself"
+#: What tables and pictures call the teacher taken for each prior model.
+TEACHER_ITSELF = "teacher itself"
 NAME_LENGTH = 70
 
 
@@ -74,13 +75,13 @@ def _looks(panels: Mapping[str, Mapping[str, Lines]]) -> dict[str, dict[str, Any
     names = dict.fromkeys(
         name for of_strategy in panels.values() for lines in of_strategy.values() for name in lines
     )
-    names.pop(BASELINE, None)
+    names.pop(TEACHER_ITSELF, None)
     colors = [color for color in COLORS if color != style.BLACK]
     looks: dict[str, dict[str, Any]] = {
         name: {"color": colors[i % len(colors)], "marker": MARKERS[i % len(MARKERS)]}
         for i, name in enumerate(names)
     }
-    return {BASELINE: {"color": style.BLACK, "marker": "", "linestyle": "--"}, **looks}
+    return {TEACHER_ITSELF: {"color": style.BLACK, "marker": "", "linestyle": "--"}, **looks}
 
 
 def _grid(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
@@ -102,7 +103,7 @@ def _draw(axes: Axes, lines: Lines, looks: Mapping[str, Mapping[str, Any]]) -> N
             markeredgecolor="white",
             markeredgewidth=0.6,
             linewidth=1.8,
-            zorder=4 if name == BASELINE else 3,
+            zorder=4 if name == TEACHER_ITSELF else 3,
             **looks[name],
         )
     axes.set_yscale("log")

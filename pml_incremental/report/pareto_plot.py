@@ -11,7 +11,8 @@ import numpy as np
 
 from pml_incremental.metrics import Spread, TaskMatrix
 from pml_incremental.report import style
-from pml_incremental.report.comparison_table import COLUMNS
+from pml_incremental.report.chart_values import pareto_front
+from pml_incremental.report.columns import NEW, OLD
 from pml_incremental.report.task_curves_plot import COLORS, MARKERS
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def plot_pareto(
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
     points = {
-        name: tuple(Spread.of(COLUMNS[which][0](m) for m in found) for which in ("new", "old"))
+        name: tuple(Spread.of(map(column.value, found)) for column in (NEW, OLD))
         for name, found in matrices.items()
     }
     _draw_front(axes, [(new.mean, old.mean) for new, old in points.values()])
@@ -77,26 +78,6 @@ def plot_pareto(
         loc="outside right upper", frameon=False, labelcolor=style.INK, fontsize=9, numpoints=1
     )
     style.save_figure(figure, path)
-
-
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that no other one equals or beats in both coordinates, from left to right.
-
-    Args:
-        points: pairs of which larger is better.
-
-    Returns:
-        Those on the front; of equal ones, one.
-
-    Example:
-        >>> pareto_front([(1, 3), (2, 2), (1, 2), (3, 1)])
-        [(1, 3), (2, 2), (3, 1)]
-    """
-    front: list[tuple[float, float]] = []
-    for point in sorted(set(points), reverse=True):
-        if not front or point[1] > front[-1][1]:
-            front.append(point)
-    return front[::-1]
 
 
 def _draw_front(axes: Axes, points: Sequence[tuple[float, float]]) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pml_incremental.report.nearest import nearest
+from pml_incremental.search import ExactSearch
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,6 @@ def retrieval_rows(
 
     Example:
         >>> from PIL import Image
-        >>> import torch
         >>> dataset = [(Image.new("L", (8, 8)), label) for label in (0, 1, 0)]
         >>> embeddings = torch.tensor([[0.0], [5.0], [1.0]])
         >>> row, = retrieval_rows(dataset, embeddings, [0], class_names=["cat", "dog"])
@@ -83,8 +83,9 @@ def retrieval_rows(
             )
         return LabelledImage(image, int(label), class_names[int(label)])
 
-    found = nearest(embeddings, query_indices, k).tolist()
-    return [
-        RetrievalRow(labelled(query), tuple(labelled(index) for index in indices))
-        for query, indices in zip(query_indices, found, strict=True)
-    ]
+    search = ExactSearch(embeddings, torch.zeros(size, dtype=torch.int64))
+    rows = []
+    for query in query_indices:
+        found = search.nearest(range(query, query + 1), range(size), k)[0].tolist()
+        rows.append(RetrievalRow(labelled(query), tuple(map(labelled, found))))
+    return rows

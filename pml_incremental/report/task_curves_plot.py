@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pml_incremental.metrics import TaskMatrix, seen_means
 from pml_incremental.report import style
+from pml_incremental.report.chart_values import percent_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,17 +131,9 @@ def _draw(axes: Axes, curves: Curves, title: str, learned: int) -> None:
 
 def _set_limits(panels: Sequence[Axes], matrices: Mapping[str, TaskMatrix]) -> None:
     tasks = len(panels) - 1
-    panels[0].set_ylim(*_percent_range(np.stack([matrix.values for matrix in matrices.values()])))
+    everything = [value for m in matrices.values() for value in m.values.ravel().tolist()]
+    panels[0].set_ylim(*percent_range(everything))
     panels[0].set_xlim(-0.5, tasks + 0.3)
     for axes in panels:
         axes.set_xticks(range(tasks + 1))
         axes.tick_params(labelbottom=True)
-
-
-def _percent_range(shares: NDArray[np.float64]) -> tuple[int, int]:
-    """The tens around all values; 0 to 100 if there are none."""
-    measured = shares[~np.isnan(shares)]
-    if len(measured) == 0:
-        return 0, 100
-    high = max(10, 10 * math.ceil(10 * measured.max() - 1e-6))
-    return min(high - 10, 10 * math.floor(10 * measured.min())), high

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pml_incremental.metrics import TaskMatrix
+from pml_incremental.report.columns import AVERAGE, FORGETTING, MEAN
 from pml_incremental.report.style import FAINT, INK, new_figure, quiet_axes, save_figure
 from pml_incremental.report.text import percent
 
@@ -39,7 +40,7 @@ def plot_task_matrix(matrix: TaskMatrix, path: str | Path, title: str = "") -> N
     """
     values, names = _measured_rows(matrix)
     rows, tasks = values.shape
-    figure = new_figure(width=max(4.2, 1.4 + 0.72 * tasks), height=1.5 + 0.46 * rows)
+    figure = new_figure(width=max(4.9, 1.4 + 0.72 * tasks), height=1.5 + 0.46 * rows)
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
     axes.pcolormesh(values, cmap=COLOR_MAP, vmin=0, vmax=1, edgecolors="white", linewidth=1)
@@ -80,7 +81,5 @@ def _frame_learned(axes: Axes, first_row: int, tasks: int) -> None:
 
 
 def _numbers(matrix: TaskMatrix) -> str:
-    summary = matrix.summary()
-    names = ("last", "average_incremental", "forgetting")
-    shown = [(name.replace("_", " "), summary[name]) for name in names]
-    return "   ".join(f"{name} {percent(v)}" for name, v in shown if not math.isnan(v))
+    shown = [(column, column.value(matrix)) for column in (MEAN, AVERAGE, FORGETTING)]
+    return "   ".join(f"{c.heading} {c.write(v)}" for c, v in shown if not math.isnan(v))

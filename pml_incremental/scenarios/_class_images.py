@@ -15,7 +15,7 @@ from pml_incremental.scenarios._map_dataset import (
     read_labels,
     read_test_mask,
 )
-from pml_incremental.scenarios._split import SplitNeeds, stratified_test_mask
+from pml_incremental.scenarios.split import SplitNeeds, stratified_test_mask
 
 
 @dataclass(frozen=True)

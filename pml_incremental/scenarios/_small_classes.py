@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pml_incremental.scenarios._class_images import ClassImages
 from pml_incremental.scenarios._class_names import ClassNames
 from pml_incremental.scenarios._map_dataset import Label
-from pml_incremental.scenarios._split import SplitNeeds
+from pml_incremental.scenarios.split import SplitNeeds
 
 
 class ClassCounts(NamedTuple):

@@ -15,8 +15,8 @@ from pml_incremental.scenarios._small_classes import (
     raise_small_classes,
     without_classes,
 )
-from pml_incremental.scenarios._split import SplitNeeds
 from pml_incremental.scenarios._task_classes import task_classes
+from pml_incremental.scenarios.split import SplitNeeds
 from pml_incremental.scenarios.task import Task
 
 

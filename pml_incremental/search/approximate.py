@@ -80,10 +80,6 @@ class IndexSearch:
             ranked.append(match_ranks(hits, matches, lookup.available))
         return ranked
 
-    def most_matches(self, queries: range, gallery: range) -> int:
-        """The largest number of same-class items that one of the queries has in a gallery."""
-        return int(ClassMembers(self.labels, gallery).number_of_matches(queries).max())
-
     def nearest(self, queries: range, gallery: range, k: int) -> Tensor:
         """The rows that the index finds nearest, shape (Q, min(k, available)); -1 where none."""
         lookup = Lookup(queries, gallery, k)

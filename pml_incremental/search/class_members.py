@@ -41,3 +41,13 @@ class ClassMembers:
         place = torch.searchsorted(self.classes, asked).clamp(max=len(self.classes) - 1)
         known = self.classes[place] == asked
         return self.counts[place] * known, self.starts[place]
+
+
+def most_matches(labels: Tensor, queries: range, gallery: range) -> int:
+    """The largest number of same-class items that one of the queries has in a gallery.
+
+    Example:
+        >>> most_matches(torch.tensor([0, 0, 1, 0]), queries=range(3), gallery=range(4))
+        2
+    """
+    return int(ClassMembers(labels, gallery).number_of_matches(queries).max())

@@ -95,10 +95,6 @@ class ExactSearch:
                 parts[n].append(MatchRanks(nothing, matches, lookup.available, 0))
         return [concatenate(found) for found in parts.values()]
 
-    def most_matches(self, queries: range, gallery: range) -> int:
-        """The largest number of same-class items that one of the queries has in a gallery."""
-        return int(ClassMembers(self.labels, gallery).number_of_matches(queries).max())
-
     def nearest(self, queries: range, gallery: range, k: int) -> Tensor:
         """The k nearest rows of each query, or all there are, shape (Q, min(k, available))."""
         lookup = Lookup(queries, gallery, k)

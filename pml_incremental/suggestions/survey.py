@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pml_incremental.datasets._class_folders import find_class_folders
-from pml_incremental.datasets._image_files import OnBadImage, look_at_images, refuse_bad_images
-from pml_incremental.scenarios._split import SplitNeeds
+from pml_incremental.datasets.class_folders import find_class_folders
+from pml_incremental.datasets.image_files import OnBadImage, look_at_images, refuse_bad_images
+from pml_incremental.scenarios.split import SplitNeeds
 
 #: How images are held out: a fifth of each class, and no class without two on either side.
 HELD_OUT = SplitNeeds(test_fraction=0.2, min_train=2, min_test=2, seed=0)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pml_incremental.metrics import MatchRanks, common_depth
 from pml_incremental.search import ExactSearch, IndexSearch, Lookup
+from pml_incremental.search.class_members import most_matches
 from pml_incremental.testers.evaluation import Values
 from pml_incremental.testers.retrieval_search import RetrievalSearch
 
@@ -77,7 +78,7 @@ def _look_up(
     """Ranks in some galleries, each as deep as the metrics need it."""
     lookups = []
     for queries, gallery in asked:
-        depth = common_depth(search.ranked(), searcher.most_matches(queries, gallery))
+        depth = common_depth(search.ranked(), most_matches(searcher.labels, queries, gallery))
         lookups.append(Lookup(queries, gallery, depth))
     return searcher.rank_matches(lookups)
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pml_incremental.datasets import ImageFolder
-from pml_incremental.datasets import _image_files as image_files
+from pml_incremental.datasets import ImageFolder, image_files
 
 
 def save(path: Path, colour=(200, 30, 60), size=(12, 8), **options) -> Path:

@@ -71,7 +71,7 @@ def test_empty_bank_estimates_nothing():
     assert bank.estimate(randn(7, WIDTH).bfloat16()).shape == (0, 7, WIDTH)
     assert bank.estimate(randn(7, WIDTH).bfloat16()).dtype == torch.float32
     assert EstimatorBank(embedding_width=4).estimate(randn(7, WIDTH)).shape == (0, 7, 4)
-    assert bank.nbytes == bank.nbytes_per_prior == 0
+    assert bank.nbytes == 0
 
 
 def test_the_leaving_teacher_is_learned_from_its_features_and_older_ones_from_their_estimates():
@@ -184,7 +184,6 @@ def test_bytes_for_ten_prior_models_of_width_512(spec, limit):
             bank.set_ranges(dict.fromkeys(range(1, task + 1), (0.0, 0.1)))
     assert len(bank) == 10
     assert 0 < bank.nbytes < limit
-    assert bank.nbytes_per_prior == bank.nbytes / 10
     assert bank.nbytes == sum(t.nbytes for t in bank.state_dict()["tensors"].values())
     assert len(pickle.dumps(bank)) < 2 * limit + 4096  # nothing else is kept
 

@@ -77,7 +77,7 @@ def two(tiny_config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     code, text = torchrun(tiny_config(folder, **SETTING), folder)
     assert code == 0, text
-    assert text.count("all tasks") == 1  # the table, by one process
+    assert text.count("(diagonal)") == 1  # the table, by one process
     return folder / "tiny"
 
 

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from pml_incremental.functional import correlation_distillation
-from pml_incremental.functional._chunked_divergence import chunked_divergence
+from pml_incremental.functional.chunked_divergence import chunked_divergence
 
 N, MODELS = 9, 3
 ROWS = pytest.mark.parametrize("rows", [1, 2, 4, N, 20])

@@ -55,6 +55,7 @@ def test_to_dict_is_plain_json():
     assert loaded["values"] == [[None], [0.9]]
     assert loaded["summary"]["last"] == 0.9
     assert loaded["summary"]["forgetting"] is None
+    assert TaskMatrix(loaded["values"]) == matrix
 
 
 @given(st.integers(1, 5).flatmap(lambda t: arrays(np.float64, (t + 1, t), elements=shares)))

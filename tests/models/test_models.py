@@ -74,11 +74,14 @@ def test_network_without_head_is_left_alone():
     assert output_width(network, torch.zeros(2, 3, 4, 4)) == 48
 
 
-def test_output_width_restores_the_training_mode():
+def test_output_width_restores_the_training_mode_of_each_layer():
     network = SmallConvNet(width=4).train()
+    frozen = network[1].eval()
     running_mean = network[0][1].running_mean.clone()
     output_width(network, torch.randn(2, 1, 32, 32))
     assert network.training
+    assert network[0].training
+    assert not frozen.training
     torch.testing.assert_close(network[0][1].running_mean, running_mean)
 
 

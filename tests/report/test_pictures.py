@@ -53,7 +53,7 @@ def test_the_matrix_shows_every_value_in_percent(texts):
     assert {"20.0", "12.5", "90.0", "30.0", "72.4", "100.0"} <= set(found)
     assert {"before", "task 1", "task 2", "tested on task", "after learning"} <= set(found)
     assert "finetune: costs $5 & $6" in found
-    assert any("last 86.2" in text and "forgetting 17.6" in text for text in found)
+    assert any("mean 86.2" in text and "forgetting (diagonal) 17.6" in text for text in found)
 
 
 def test_what_was_not_measured_is_blank(texts):

@@ -1,42 +1,10 @@
-import math
-
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import ConcatDataset
 
-from pml_incremental.report import nearest, retrieval_rows
-
-coordinates = st.lists(st.integers(-3, 3).map(float), min_size=2, max_size=2)
-
-
-@given(st.lists(coordinates, min_size=2, max_size=12), st.integers(1, 14), st.data())
-def test_nearest_equals_a_naive_loop(points, k, data):
-    queries = data.draw(st.lists(st.integers(0, len(points) - 1), min_size=1))
-
-    found = nearest(torch.tensor(points), queries, k)
-
-    for query, row in zip(queries, found.tolist(), strict=True):
-        others = [i for i in range(len(points)) if i != query]
-        expected = sorted(others, key=lambda i: (math.dist(points[i], points[query]), i))
-        assert row == expected[:k]
-
-
-def test_nearest_tells_near_points_apart_in_half_precision_too():
-    points = torch.tensor([[1000.0], [1001.0], [1002.0]], dtype=torch.float16)
-    assert nearest(points, [2]).tolist() == [[1, 0]]
-
-
-def test_nearest_refuses_what_is_not_there():
-    with pytest.raises(ValueError, match="query_indices must be from 0 to 2"):
-        nearest(torch.zeros(3, 2), [0, 3])
-    with pytest.raises(ValueError, match="query_indices must be from 0 to 2"):
-        nearest(torch.zeros(3, 2), [-1])
-    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
-        nearest(torch.zeros(3, 2), [0], k=0)
+from pml_incremental.report import retrieval_rows
 
 
 def images(labels):
@@ -63,3 +31,14 @@ def test_rows_need_images_that_match_the_embeddings():
     tensors = [(torch.zeros(1, 4, 4), 0)] * 2
     with pytest.raises(TypeError, match=r"image 1 is a Tensor.*with_transform\(None\)"):
         retrieval_rows(tensors, torch.zeros(2, 1), [1], ["a"])
+
+
+@pytest.mark.parametrize("query", [-1, 2])
+def test_a_query_that_is_not_there_is_an_error(query):
+    with pytest.raises(ValueError, match="queries must be rows within 0 to 2"):
+        retrieval_rows(images([0, 0]), torch.zeros(2, 1), [query], ["a"])
+
+
+def test_at_least_one_image_is_looked_for():
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        retrieval_rows(images([0, 0]), torch.zeros(2, 1), [0], ["a"], k=0)

@@ -124,6 +124,12 @@ def test_near_duplicates_that_float32_cannot_tell_apart():
     assert search.nearest(range(50), range(200), 5).tolist() == expected
 
 
+def test_half_precision_is_compared_exactly_too():
+    points = torch.arange(2040, 2049, dtype=torch.float16)[:, None]
+    search = ExactSearch(points, torch.zeros(9, dtype=torch.int64))
+    assert search.nearest(range(8, 9), range(9), 3).tolist() == [[7, 6, 5]]
+
+
 def test_many_items_are_searched_by_groups():
     generator = torch.Generator().manual_seed(0)
     points = torch.nn.functional.normalize(torch.randn(5000, 8, generator=generator))

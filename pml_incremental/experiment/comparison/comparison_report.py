@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pml_incremental.experiment.comparison.comparison import Comparison
 from pml_incremental.experiment.outputs import metric_title
-
-if TYPE_CHECKING:
-    from pml_incremental.report import ComparisonTable
+from pml_incremental.report import (
+    ComparisonTable,
+    comparison_table,
+    plot_forgetting_curves,
+    plot_pareto,
+    plot_task_matrix,
+)
 
 METRIC = "own/recall_at_1"
 
@@ -19,12 +21,6 @@ def write_comparison(comparison: Comparison) -> None:
     Args:
         comparison: of runs that measured ``own/recall_at_1``.
     """
-    from pml_incremental.report import (
-        plot_forgetting_curves,
-        plot_pareto,
-        plot_task_matrix,
-    )
-
     folder = comparison.folder / "report"
     folder.mkdir(parents=True, exist_ok=True)
     matrices = {name: comparison.matrices(name, METRIC) for name in comparison.strategies}
@@ -47,7 +43,5 @@ def summary_table(comparison: Comparison) -> ComparisonTable:
     Args:
         comparison: of runs that measured ``own/recall_at_1``.
     """
-    from pml_incremental.report import comparison_table
-
     matrices = {name: comparison.matrices(name, METRIC) for name in comparison.strategies}
     return comparison_table(matrices, title=f"{comparison.name}: {metric_title(METRIC)}, in %")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from dataclasses import dataclass
@@ -68,12 +67,8 @@ def read_share(folder: RunFolder, spec: ObjectSpec) -> dict[str, TaskMatrix] | N
     stored: dict[str, Any] | None = folder.read_json(_file(spec))
     if stored is None:
         return None
-    return {metric: TaskMatrix(_with_nan(values)) for metric, values in stored.items()}
+    return {metric: TaskMatrix(values) for metric, values in stored.items()}
 
 
 def _file(spec: ObjectSpec) -> str:
     return f"{spec_label(spec)}/matrices.json"
-
-
-def _with_nan(rows: list[list[float | None]]) -> list[list[float]]:
-    return [[math.nan if value is None else value for value in row] for row in rows]

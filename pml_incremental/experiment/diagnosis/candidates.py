@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pml_incremental.estimators import EstimatorBank
-
-TEACHER_ITSELF = "teacher itself"
+from pml_incremental.report.estimation_error_plot import TEACHER_ITSELF
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from pml_incremental.experiment.diagnosis.diagnosis_result import Diagnosis
 from pml_incremental.experiment.run_folder import RunFolder
+from pml_incremental.report import plot_estimation_error
 
 _PANELS = {"finished": "observed on finished tasks", "new": "observed on the new images"}
 
@@ -44,8 +45,6 @@ def as_csv(diagnosis: Diagnosis) -> str:
 
 
 def _draw(diagnosis: Diagnosis, folder: RunFolder) -> None:
-    from pml_incremental.report import plot_estimation_error
-
     panels = {
         strategy: {
             heading: diagnosis.divergence_by_age(strategy, observed_on, "test")

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, Literal, TypeAlias, get_args
 
-from pml_incremental.experiment.diagnosis.candidates import TEACHER_ITSELF
+from pml_incremental.metrics.without_nan import without_nan
+from pml_incremental.report.estimation_error_plot import TEACHER_ITSELF
 
 #: A task's images: those it is learned from, or those held out.
 Split: TypeAlias = Literal["train", "test"]
@@ -128,7 +129,7 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON can hold it: NaN becomes None."""
-        plain: dict[str, Any] = _without_nan(
+        plain: dict[str, Any] = without_nan(
             {
                 "name": self.name,
                 "batch_size": self.batch_size,
@@ -160,11 +161,3 @@ class Diagnosis:
 
 def _total(rows: Iterable[EstimationRow], kind: Split) -> float:
     return sum(row.divergence for row in rows if row.images == kind)
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

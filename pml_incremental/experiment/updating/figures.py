@@ -13,6 +13,7 @@ from torch import nn
 from pml_incremental.config import ObjectSpec
 from pml_incremental.datasets import ImageFolder
 from pml_incremental.experiment.finished_run import FinishedRun
+from pml_incremental.metrics.without_nan import without_nan
 from pml_incremental.scenarios import Task, TaskSubset
 
 _METRIC = "recall_at_1"
@@ -33,10 +34,8 @@ class Figures:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, NaN as None."""
-        return {
-            kind: {name: None if value != value else value for name, value in values.items()}
-            for kind, values in asdict(self).items()
-        }
+        plain: dict[str, Any] = without_nan(asdict(self))
+        return plain
 
 
 class MeasuredFolders:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from pml_incremental.report.chart_values import pareto_front, percent_range
 from pml_incremental.report.page.elements import text
 from pml_incremental.report.text import percent
 
@@ -71,14 +72,13 @@ def scatter(title: str, points: Mapping[str, Point], x_name: str, y_name: str) -
     known = {n: p for n, p in points.items() if not any(map(math.isnan, p))}
     x_range = percent_range([x for x, _ in known.values()])
     y_range = percent_range([y for _, y in known.values()])
-    axes = Axes(x_range, y_range)
+    axes, front = Axes(x_range, y_range), pareto_front(list(known.values()))
     drawn = []
     for number, (name, point) in enumerate(points.items()):
         if name not in known:
             continue
         x, y = axes.place(100 * point[0], 100 * point[1])
-        best = not any(_dominates(other, point) for other in known.values())
-        ring = f'<circle class=ring cx="{x:.1f}" cy="{y:.1f}" r=9 />' if best else ""
+        ring = f'<circle class=ring cx="{x:.1f}" cy="{y:.1f}" r=9 />' if point in front else ""
         label = f"{name}: {percent(point[0])} %, {percent(point[1])} %"
         drawn.append(
             f'<g class=c{number % COLORS}>{ring}<circle cx="{x:.1f}" cy="{y:.1f}" r=5>'
@@ -88,10 +88,6 @@ def scatter(title: str, points: Mapping[str, Point], x_name: str, y_name: str) -
     return _figure(f"{title}: {y_name}", grid, drawn, x_name)
 
 
-def _dominates(other: Point, point: Point) -> bool:
-    return other[0] >= point[0] and other[1] >= point[1] and other != point
-
-
 def legend(names: Sequence[str]) -> str:
     """The colour of each name."""
     entries = "".join(
@@ -99,15 +95,6 @@ def legend(names: Sequence[str]) -> str:
         for number, name in enumerate(names)
     )
     return f"<ul class=legend>{entries}</ul>"
-
-
-def percent_range(shares: Sequence[float]) -> Point:
-    """The tens around all values that are known, in percent; 0 to 100 if none is."""
-    known = [100 * share for share in shares if not math.isnan(share)]
-    if not known:
-        return 0, 100
-    low, high = 10 * math.floor(min(known) / 10), 10 * math.ceil(max(known) / 10)
-    return (low, high) if low < high else (max(0, low - 10), min(100, high + 10))
 
 
 def ticks(bounds: Point) -> list[float]:

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pml_incremental.metrics import TaskMatrix, seen_means
-from pml_incremental.report.page.charts import legend, line_chart, percent_range, scatter
+from pml_incremental.report.chart_values import percent_range
+from pml_incremental.report.columns import JOINT, OF_A_RUN, OLD, OWN
+from pml_incremental.report.page.charts import legend, line_chart, scatter
 from pml_incremental.report.page.elements import (
     embedded_png,
     folded,
@@ -19,7 +21,6 @@ from pml_incremental.report.page.elements import (
     text,
 )
 from pml_incremental.report.page.run_record import RunRecord
-from pml_incremental.report.terminal import COLUMNS, JOINT, OWN
 from pml_incremental.report.text import percent
 
 Named = Mapping[str, TaskMatrix]
@@ -49,15 +50,17 @@ def summary_section(runs: Sequence[RunRecord]) -> str:
     by_metric = {metric: named_matrices(runs, metric) for metric in (OWN, JOINT)}
     names = list(by_metric[OWN])
     columns = []
-    for column in COLUMNS:
+    for column in OF_A_RUN:
         matrices = by_metric[column.metric]
         values = [column.value(matrices[n]) if n in matrices else math.nan for n in names]
-        written = [column.write(value) for value in values]
-        known = [value for value in values if not math.isnan(value)]
-        best = column.write(column.best(known)) if len(set(written)) > 1 and known else None
-        columns.append([f"<b>{w}</b>" if w == best else w for w in written])
+        columns.append(
+            [
+                f"<b>{column.write(value)}</b>" if best else column.write(value)
+                for value, best in zip(values, column.are_best(values), strict=True)
+            ]
+        )
     rows = [[text(name), *cells] for name, *cells in zip(names, *columns, strict=True)]
-    headings = ["strategy", *(column.heading.replace("\n", " ") for column in COLUMNS)]
+    headings = ["strategy", *(column.heading for column in OF_A_RUN)]
     return section(
         "Summary",
         "Recall@1 in percent on held-out images, each task in its own gallery; in the last column "
@@ -75,7 +78,7 @@ def trade_off_section(runs: Sequence[RunRecord]) -> str:
     points = {
         name: (
             float(m.values[1:].diagonal()[1:].mean()),
-            float(m.values[-1, :-1].mean()),
+            OLD.value(m),
         )
         for name, m in matrices.items()
     }

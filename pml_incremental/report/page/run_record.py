@@ -9,6 +9,7 @@ from typing import Any
 
 from pml_incremental.metrics import TaskMatrix
 
+#: Where a run draws what a strategy finds.
 RETRIEVALS = "pictures/retrieval_{}.png"
 
 
@@ -43,7 +44,9 @@ class RunRecord:
         try:
             name = str(metrics["name"])
             strategies = {
-                strategy: {metric: _matrix(entry) for metric, entry in matrices.items()}
+                strategy: {
+                    metric: TaskMatrix(entry["values"]) for metric, entry in matrices.items()
+                }
                 for strategy, matrices in metrics["strategies"].items()
             }
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -60,10 +63,6 @@ class RunRecord:
             retrievals={name: path for name, path in pictures.items() if path.is_file()},
             diagnosis=_read_json(diagnosis) if diagnosis.is_file() else None,
         )
-
-
-def _matrix(entry: dict[str, Any]) -> TaskMatrix:
-    return TaskMatrix([[float("nan") if v is None else v for v in row] for row in entry["values"]])
 
 
 def _read(path: Path) -> str:

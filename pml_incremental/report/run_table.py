@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -12,33 +10,10 @@ from rich.text import Text
 
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.report.bare_table import add_number_columns, bare_table
-from pml_incremental.report.text import percent, signed_percent
+from pml_incremental.report.columns import OF_A_RUN, Column
 
 if TYPE_CHECKING:
     from pml_incremental.experiment.result import Result
-
-OWN, JOINT = "own/recall_at_1", "joint/recall_at_1"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the table: which number, how it is written, which is best."""
-
-    heading: str
-    metric: str
-    value: Callable[[TaskMatrix], float]
-    write: Callable[[float], str] = percent
-    best: Callable[..., float] = max
-
-
-COLUMNS = (
-    Column("task 1\nat end", OWN, lambda matrix: float(matrix.values[-1, 0])),
-    Column("all tasks\nat end", OWN, TaskMatrix.last),
-    Column("average\nincremental", OWN, TaskMatrix.average_incremental),
-    Column("forgetting", OWN, TaskMatrix.forgetting, best=min),
-    Column("forward\ntransfer", OWN, TaskMatrix.forward_transfer, signed_percent),
-    Column("joint\nat end", JOINT, TaskMatrix.last),
-)
 
 
 def print_summary(result: Result, console: Console | None = None) -> None:
@@ -58,7 +33,8 @@ def print_summary(result: Result, console: Console | None = None) -> None:
     Example:
         >>> from pathlib import Path
         >>> from pml_incremental.experiment.result import Result
-        >>> matrices = {OWN: TaskMatrix([[0.2], [0.9]]), JOINT: TaskMatrix([[0.2], [0.9]])}
+        >>> metrics = ("own/recall_at_1", "joint/recall_at_1")
+        >>> matrices = {metric: TaskMatrix([[0.2], [0.9]]) for metric in metrics}
         >>> result = Result("demo", Path("runs/demo"), {"finetune": matrices})
         >>> console = Console(width=100)
         >>> with console.capture() as printed:
@@ -67,10 +43,10 @@ def print_summary(result: Result, console: Console | None = None) -> None:
         True
     """
     table = bare_table(f"{result.name}: Recall@1 in %", "strategy")
-    add_number_columns(table, (column.heading for column in COLUMNS))
-    written = [_cells(column, result.strategies) for column in COLUMNS]
-    for strategy, *cells in zip(result.strategies, *written, strict=True):
-        table.add_row(Text(strategy), *cells)
+    add_number_columns(table, (column.narrow_heading for column in OF_A_RUN))
+    cells = [_cells(column, result.strategies) for column in OF_A_RUN]
+    for strategy, *of_strategy in zip(result.strategies, *cells, strict=True):
+        table.add_row(Text(strategy), *of_strategy)
     (console or Console()).print(table)
 
 
@@ -79,7 +55,7 @@ def _cells(column: Column, strategies: Mapping[str, Mapping[str, TaskMatrix]]) -
     if missing:
         raise ValueError(f"{column.metric} was not measured for {missing}: add recall_at_1")
     values = [column.value(matrices[column.metric]) for matrices in strategies.values()]
-    written = [column.write(value) for value in values]
-    known = [value for value in values if not math.isnan(value)]
-    best = column.write(column.best(known)) if len(set(written)) > 1 else None
-    return [Text(text, style="bold" if text == best else "") for text in written]
+    return [
+        Text(column.write(value), style="bold" if best else "")
+        for value, best in zip(values, column.are_best(values), strict=True)
+    ]

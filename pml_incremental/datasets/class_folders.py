@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from pml_incremental.datasets._image_files import SUFFIXES
+from pml_incremental.datasets.image_files import SUFFIXES
 
 IMAGE_SUFFIXES = tuple(SUFFIXES)
 SPLITS = ("train", "test")

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 
 from pml_incremental.functional._chunked_gradients import student_gradient, target_gradient
-from pml_incremental.functional._chunks import blocks
 from pml_incremental.functional._row_divergence import difference_from_sum, divergence_of_rows
+from pml_incremental.functional.chunks import blocks
 
 
 def chunked_divergence(student: Tensor, targets: Tensor, temperature: float, rows: int) -> Tensor:
