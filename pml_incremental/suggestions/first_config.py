@@ -29,7 +29,7 @@ def first_config(survey: Survey, name: str, heading: str) -> str:
         FewClassesError: if there are not two usable classes for each of two tasks.
     """
     tasks = suggest_tasks(survey)
-    trunk = trunk_at_hand(survey.short_side)
+    trunk = trunk_at_hand(survey)
     values = {
         **suggest_data(survey, name, tasks),
         **suggest_recipe(survey, tasks, trunk),

@@ -73,9 +73,22 @@ def test_classes_left_out_do_not_count_in_the_sizes():
     ("short_side", "size"), [(9, 32), (40, 32), (64, 64), (120, 96), (4000, 128)]
 )
 def test_images_are_made_no_larger_than_they_are_but_for_tiny_ones(short_side, size):
-    trunk = choose_trunk(short_side, has_efficientnet=True)
+    trunk = choose_trunk(short_side, 500, has_efficientnet=True)
     assert trunk.image_size(short_side) == size
     assert trunk.is_deep == (short_side > 40)
+
+
+@pytest.mark.parametrize(
+    ("short_side", "images", "has_efficientnet", "trunk"),
+    [
+        (20, 50_000, True, "SmallConvNet"),
+        (300, 100, True, "efficientnet_lite0"),
+        (300, 100, False, "SmallConvNet"),  # a deep one would end worse than it began
+        (300, 50_000, False, "resnet18"),
+    ],
+)
+def test_a_deep_trunk_needs_weights_or_many_images(short_side, images, has_efficientnet, trunk):
+    assert list(choose_trunk(short_side, images, has_efficientnet).config) == [trunk]
 
 
 @pytest.mark.parametrize("has_efficientnet", [True, False])

@@ -101,7 +101,7 @@ def _completed(
     recipe: Mapping[str, Any], survey: Survey, tasks: Sequence[Sequence[str]]
 ) -> dict[str, Any]:
     """A recipe that says little, with what is usual for a trained model."""
-    trunk = trunk_at_hand(survey.short_side)
+    trunk = trunk_at_hand(survey)
     trained = replace(trunk, learning_rate=1e-4, iterations=200, is_pretrained=True)
     usual = canonical(suggest_recipe(survey, tasks, trained))
     if isinstance(recipe["models"], dict) and recipe["models"].get("embedder") is None:
