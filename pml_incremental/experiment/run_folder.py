@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from pml_incremental.storage import (
 
 # These may change between two starts of one run: they decide neither data nor training.
 _FREE_KEYS = ("output", "strategies", "threads", "checkpoint", "allow_imports", "records")
+# What is there before anything is learned or measured.
+_OF_THE_START = ("config.yaml", "environment.json", "old_weights.json")
 # Keys that runs of earlier versions lack, with what they did.
 _FORMER: dict[str, Any] = {
     "deterministic": False,
@@ -56,20 +58,30 @@ class RunFolder:
         config: the resolved config as plain values.
 
     Raises:
-        ValueError: if the folder holds a run with another config; it says which keys differ.
+        ValueError: if the folder holds a run with another config, in which something was learned
+            or measured; it says which keys differ.
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         self.path = path
         stored = path / "config.yaml"
         if stored.exists():
-            _check_same_run(path, read_yaml(stored), config)
+            if not self.is_untouched():
+                _check_same_run(path, read_yaml(stored), config)
         elif _holds_files(path):
             raise ValueError(
                 f"{path} exists and is not a run's folder: choose another name or output"
             )
         remove_leftovers(path)
         self.write_text("config.yaml", dump_yaml(dict(config)))
+
+    def is_untouched(self) -> bool:
+        """Whether all that happened here was to begin, and nobody is at work."""
+        children = [child for child in self.path.rglob("*") if child.is_file()]
+        return all(
+            child.name in _OF_THE_START or child.suffix == ".lock" or is_leftover(child)
+            for child in children
+        )
 
     def file(self, name: str) -> Path:
         """The path of a file, with its parent folder made."""
@@ -125,15 +137,24 @@ def _remedy(target: Path) -> str:
 
 def _check_same_run(path: Path, stored: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     keys = [key for key in {**stored, **config} if key not in _FREE_KEYS]
-    changed = [key for key in keys if _value(stored, key) != _value(config, key)]
-    if changed:
-        lines = "\n".join(
-            f"  {key}: {_value(stored, key)} there, {_value(config, key)} now" for key in changed
-        )
+    changes = [
+        change for key in keys for change in _changes(_value(stored, key), _value(config, key), key)
+    ]
+    if changes:
+        lines = "\n".join(changes)
         raise ValueError(
             f"{path} holds a run with another config:\n{lines}\n"
-            "Give this run a new name, or delete that folder"
+            "Choose another name (of update, another --out), or delete that folder"
         )
+
+
+def _changes(there: Any, now: Any, path: str) -> Iterator[str]:
+    """A line for each innermost key that differs."""
+    if isinstance(there, dict) and isinstance(now, dict):
+        for key in {**there, **now}:
+            yield from _changes(there.get(key), now.get(key), f"{path}.{key}")
+    elif there != now:
+        yield f"  {path}: {there} there, {now} now"
 
 
 def _value(config: Mapping[str, Any], key: str) -> Any:

@@ -18,20 +18,34 @@ def test_same_config_may_come_back_with_more_strategies_and_another_place(tmp_pa
     assert "correlation" in (tmp_path / "run" / "config.yaml").read_text()
 
 
+def learned(folder):
+    folder.file("task_1/evaluation.json").write_text("{}")
+
+
 def test_folders_of_earlier_versions_lack_keys_that_came_later(tmp_path):
     models = {"trunk": {"SmallConvNet": {}}}
     RunFolder(tmp_path / "run", {**CONFIG, "models": models})
-    RunFolder(tmp_path / "run", {**CONFIG, "models": {**models, "compile": False}})
-    with pytest.raises(ValueError, match="another config:\n  models: "):
+    learned(RunFolder(tmp_path / "run", {**CONFIG, "models": {**models, "compile": False}}))
+    with pytest.raises(ValueError, match=r"config:\n  models\.compile: False there, True now\n"):
         RunFolder(tmp_path / "run", {**CONFIG, "models": {**models, "compile": True}})
 
 
 def test_another_config_is_refused_and_leaves_the_first_alone(tmp_path):
-    RunFolder(tmp_path / "run", CONFIG)
+    learned(RunFolder(tmp_path / "run", CONFIG))
     before = (tmp_path / "run" / "config.yaml").read_text()
-    with pytest.raises(ValueError, match=r"another config:\n  seed: 0 there, 1 now\n.*new name"):
+    with pytest.raises(
+        ValueError, match=r"another config:\n  seed: 0 there, 1 now\n.*another name"
+    ):
         RunFolder(tmp_path / "run", {**CONFIG, "seed": 1})
     assert (tmp_path / "run" / "config.yaml").read_text() == before
+
+
+def test_a_run_that_failed_as_it_began_may_be_corrected(tmp_path):
+    folder = RunFolder(tmp_path / "run", CONFIG)
+    with folder.lock("finetune"), pytest.raises(ValueError, match="seed: 0 there, 1 now"):
+        RunFolder(tmp_path / "run", {**CONFIG, "seed": 1})
+    RunFolder(tmp_path / "run", {**CONFIG, "seed": 1})
+    assert "seed: 1" in (tmp_path / "run" / "config.yaml").read_text()
 
 
 def test_folder_with_other_files_is_refused(tmp_path):
