@@ -68,9 +68,9 @@ class Watch:
     def on(self) -> Iterator[None]:
         learn, evaluate = TaskLoop.learn_and_measure, TaskLoop.evaluate
 
-        def evaluate_timed(loop: TaskLoop, student: Student, seen: int) -> Measurements:
+        def evaluate_timed(loop: TaskLoop, student: Student, seen: int, whose: str) -> Measurements:
             before = time.process_time()
-            found = evaluate(loop, student, seen)
+            found = evaluate(loop, student, seen, whose)
             self.evaluating = time.process_time() - before
             self.metrics = len(found)
             return found

@@ -32,12 +32,24 @@ def find_class_folders(root: Path) -> list[FoundFiles]:
     folders = _class_folders_in(root)
     # A class may be called train: what makes a split is that both hold folders and no images.
     if [f.name for f in folders] == sorted(SPLITS) and not any(map(_holds_images, folders)):
-        return [
-            _read_class(folder, split == "test")
+        found = [
+            (folder, _read_class(folder, split == "test"))
             for split in SPLITS
             for folder in _class_folders_in(root / split)
         ]
-    return [_read_class(folder, None) for folder in folders]
+    else:
+        found = [(folder, _read_class(folder, None)) for folder in folders]
+    _refuse_empty([folder for folder, files in found if not files.images])
+    return [files for _, files in found]
+
+
+def _refuse_empty(folders: list[Path]) -> None:
+    if folders:
+        kinds = ", ".join(IMAGE_SUFFIXES)
+        raise ValueError(
+            f"class folders without an image ({kinds}): {', '.join(map(str, folders))}; add images "
+            "or remove these folders"
+        )
 
 
 def _class_folders_in(parent: Path) -> list[Path]:
@@ -62,11 +74,6 @@ def _read_class(folder: Path, is_test: bool | None) -> FoundFiles:
             f"the class folder {folder} holds another folder, {nested[0].name}: expected {LAYOUTS}"
         )
     images = [path for path in visible if _is_image(path)]
-    if not images:
-        raise ValueError(
-            f"the class folder {folder} holds no image ({', '.join(IMAGE_SUFFIXES)}): add images "
-            "or remove the folder"
-        )
     return FoundFiles(folder.name, is_test, images, [p for p in visible if not _is_image(p)])
 
 

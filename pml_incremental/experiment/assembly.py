@@ -16,10 +16,21 @@ DEFAULT_BATCH_SIZE = 32
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` means a GPU if there is one."""
+    """``auto`` means a GPU if there is one.
+
+    Raises:
+        ValueError: if it is a CUDA GPU, and there is none of that number.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+        return torch.device("cuda" if gpus else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise ValueError(
+            f"device: {name} is not there: torch finds {gpus or 'no'} CUDA "
+            f"GPU{'' if gpus == 1 else 's'} on this machine; write device: cpu, or auto"
+        )
+    return device
 
 
 def build_scenario(config: ExperimentConfig) -> ClassIncrementalScenario:

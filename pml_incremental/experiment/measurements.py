@@ -22,7 +22,11 @@ Measurements: TypeAlias = dict[str, dict[str, float | None]]
 
 
 def measure(
-    tester: IncrementalTester, tasks: Sequence[Task], models: Mapping[str, nn.Module], seen: int
+    tester: IncrementalTester,
+    tasks: Sequence[Task],
+    models: Mapping[str, nn.Module],
+    seen: int,
+    whose: str,
 ) -> Measurements:
     """Own-gallery values for every task, joint-gallery values for those seen.
 
@@ -31,6 +35,7 @@ def measure(
         tasks: all of the run, with their held-out images.
         models: ``trunk`` and ``embedder``.
         seen: how many tasks the model has learned.
+        whose: the model is, for messages.
 
     Returns:
         Plain values.
@@ -44,8 +49,9 @@ def measure(
     embeddings = list(evaluation.embeddings.values())  # none but in the first process
     if seen and embeddings and has_collapsed(torch.cat(embeddings)):
         logger.warning(
-            "after %s the embeddings of all images are nearly the same (cosine above %s): the "
+            "%s: after %s the embeddings of all images are nearly the same (cosine above %s): the "
             "model has collapsed; lower the learning rate, or choose another loss or miner",
+            whose,
             tasks[seen - 1].name,
             COLLAPSED_FROM,
         )

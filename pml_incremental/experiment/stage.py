@@ -28,6 +28,11 @@ class Stage:
         return self.task.number == 1 and self.strategy.shares_first_task
 
     @property
+    def who(self) -> str:
+        """Whose it is, for people."""
+        return "all strategies" if self.is_shared else self.label
+
+    @property
     def folder(self) -> str:
         """Where the model is."""
         return self.task.name if self.is_shared else self._own_folder

@@ -163,7 +163,7 @@ class TaskLoop:
         name = "before/evaluation.json"
         found: Measurements | None = self.folder.read_json(name)
         if found is None:
-            found = self.evaluate(student, seen=0)
+            found = self.evaluate(student, 0, "the model before any task")
             self.folder.write_checked_json(name, found)
         return found
 
@@ -189,7 +189,7 @@ class TaskLoop:
             self.train(stage, student, prior, self.records.losses_hook(writer))
         description = describe_model(self.config, self.scenario)
         self.folder.write_tensors(stage.weights_file, student.tensors(), description)
-        found = self.evaluate(student, seen=number)
+        found = self.evaluate(student, number, stage.who)
         self.folder.write_checked_json(stage.evaluation_file, found)
         self.learned.append(stage.folder)
         return found
@@ -205,8 +205,7 @@ class TaskLoop:
         task = stage.task
         seed_everything(self.config.seed, task.number)
         student.grow(task.labels.stop)
-        who = "all strategies" if stage.is_shared else stage.label
-        description = f"{who} · task {task.number}/{len(self.scenario)}"
+        description = f"{self.config.name} · {stage.who} · task {task.number}/{len(self.scenario)}"
         checkpoint = TaskCheckpoint(
             self.folder.file(stage.checkpoint_file), self.config.checkpoint, self.stop
         )
@@ -239,6 +238,6 @@ class TaskLoop:
         file = self.folder.file(stage.checkpoint_file)
         self.processes.on_first(lambda: remove_generations(file))
 
-    def evaluate(self, student: Student, seen: int) -> Measurements:
+    def evaluate(self, student: Student, seen: int, whose: str) -> Measurements:
         """What the student can do on every task."""
-        return measure(self.tester, list(self.scenario), student.models, seen)
+        return measure(self.tester, list(self.scenario), student.models, seen, whose)

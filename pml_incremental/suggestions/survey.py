@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pml_incremental.datasets.class_folders import find_class_folders
+from pml_incremental.datasets.class_folders import IMAGE_SUFFIXES, find_class_folders
 from pml_incremental.datasets.image_files import OnBadImage, look_at_images, refuse_bad_images
 from pml_incremental.scenarios.split import SplitNeeds
 
@@ -38,6 +38,7 @@ class Survey:
         has_split: whether the folder says itself which images are held out.
         short_sides: of all images in pixels; empty if they were not looked at.
         on_bad_image: what is to be done about images that cannot be read.
+        others: files that are no images, as far as their names say.
     """
 
     root: Path
@@ -45,6 +46,7 @@ class Survey:
     has_split: bool
     short_sides: tuple[int, ...] = ()
     on_bad_image: OnBadImage = "raise"
+    others: tuple[Path, ...] = ()
 
     @property
     def usable(self) -> list[str]:
@@ -78,6 +80,10 @@ class Survey:
         if self.left_out:
             lines.append(f"classes left out: {len(self.left_out)}, {_some(self.left_out)}")
             lines.append(f"  (a class needs {_NEEDS[self.has_split]})")
+        if self.others:
+            names = _some([str(path.relative_to(self.root)) for path in self.others])
+            lines.append(f"files left out: {len(self.others)}, {names}")
+            lines.append(f"  (images are files ending in {', '.join(IMAGE_SUFFIXES)})")
         return lines
 
 
@@ -131,7 +137,8 @@ def survey_folder(root: Path, on_bad_image: OnBadImage = "raise", look: bool = T
         for name in names
     }
     short_sides = tuple(min(size) for size in sizes.values())
-    return Survey(root, counts, has_split, short_sides, on_bad_image)
+    others = tuple(path for folder in found for path in folder.others)
+    return Survey(root, counts, has_split, short_sides, on_bad_image, others)
 
 
 def _split(images: int) -> ClassCount:

@@ -243,9 +243,10 @@ def test_images_directly_in_root(root):
     assert str(stray) in str(caught.value)
 
 
-def test_empty_class_folder(root):
+def test_all_empty_class_folders_are_named(root):
     (root / "eel").mkdir()
-    with pytest.raises(ValueError, match=r"eel holds no image \(.jpg, .jpeg, .png, .webp\)"):
+    save(root / "gnu" / "1.gif")
+    with pytest.raises(ValueError, match=r"image \(.jpg, .jpeg, .png, .webp\): .*eel, .*gnu; add"):
         ImageFolder(root)
 
 

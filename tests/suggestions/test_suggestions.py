@@ -131,10 +131,13 @@ def test_the_survey_counts_as_the_scenario_splits(draw_classes, tmp_path, has_sp
 def test_what_is_said_of_a_folder(draw_classes, tmp_path):
     draw_classes(tmp_path, ["cat", "dog"], images=6)
     draw_classes(tmp_path, ["emu"], images=1)
+    (tmp_path / "cat" / "old.gif").write_bytes(b"GIF89a")
     assert survey(tmp_path).describe() == [
         "13 images of 3 classes, 1 to 6 each (median 6); short side 20 pixels (median)",
         "classes left out: 1, emu",
         "  (a class needs 4 images: 2 to learn from, 2 to test with)",
+        "files left out: 1, cat/old.gif",
+        "  (images are files ending in .jpg, .jpeg, .png, .webp)",
     ]
     with pytest.raises(FewClassesError, match=r"has 2 classes that.*least 4 are needed") as caught:
         first_config(survey(tmp_path), "shop", "")
