@@ -81,6 +81,8 @@ def test_null_empties_a_section_and_removes_an_entry(example: Path) -> None:
         ),
         ("models.trnk=resnet18", "models.trnk: unknown key; did you mean 'trunk'?"),
         ("transforms.trian=[]", "transforms.trian: unknown key; did you mean 'train'?"),
+        ("checkpoint.minute=1", "checkpoint.minute: unknown key; did you mean 'minutes'?"),
+        ("records.evry=1", "records.evry: unknown key; did you mean 'every'?"),
         ("seed='1'", "seed: should be a valid integer, got '1'"),
         ("seed=true", "seed: should be a valid integer, got True"),
         ("seed=-1", "seed: should be greater than or equal to 0, got -1"),
