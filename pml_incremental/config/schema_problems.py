@@ -11,7 +11,6 @@ from pml_incremental.config.errors import suggest
 from pml_incremental.config.layout import KeyPath
 from pml_incremental.config.schema import ExperimentConfig, Section
 
-
 _SECTIONS: dict[KeyPath, type[Section]] = {
     (): ExperimentConfig,
     **{

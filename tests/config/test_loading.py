@@ -105,6 +105,11 @@ def test_null_empties_a_section_and_removes_an_entry(example: Path) -> None:
             "strategies=[a, {a: }]",
             "strategies: 'a' is there twice with the same arguments; remove one",
         ),
+        (
+            "strategies=[{l2: {weight: 5}}, {l2: {weight: '5'}}]",
+            "strategies: {'l2': {'weight': 5}} and {'l2': {'weight': '5'}} would both be called "
+            "'l2-weight_5', in tables and as folders; remove one, or change its options",
+        ),
         ("sampler=3", "sampler: must be one object, {ClassName: {argument: value}}, got 3"),
         ("loss_funcs=3", "loss_funcs: should be a valid dictionary, got 3"),
         ("trainer=", "trainer: must be one object, {ClassName: {argument: value}}, got None"),

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pml_incremental.config import ExperimentConfig, ObjectSpec
+from pml_incremental.config.strategy_labels import spec_label
 from pml_incremental.experiment.run_folder import RunFolder
 from pml_incremental.experiment.stop_signals import stop_signals
-from pml_incremental.experiment.strategy_specs import spec_label
 from pml_incremental.experiment.task_loop import TaskLoop
 from pml_incremental.experiment.torch_settings import apply_torch_settings
 from pml_incremental.metrics import TaskMatrix

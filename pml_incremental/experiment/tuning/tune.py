@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pml_incremental.config import ExperimentConfig, ObjectSpec, RecordSpecs, dump_yaml
+from pml_incremental.config.strategy_labels import spec_label
 from pml_incremental.experiment.assembly import batch_size
 from pml_incremental.experiment.run_folder import RunFolder
 from pml_incremental.experiment.stop_signals import StopRequest, stop_signals
-from pml_incremental.experiment.strategy_specs import spec_label
 from pml_incremental.experiment.task_loop import TaskLoop
 from pml_incremental.experiment.torch_settings import apply_torch_settings
 from pml_incremental.experiment.tuning.search_space import Range, search_space, with_values

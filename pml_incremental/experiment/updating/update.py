@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from pml_incremental.config import ConfigError, ExperimentConfig
+from pml_incremental.config.strategy_labels import spec_label
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.run import run
-from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
+from pml_incremental.experiment.strategy_specs import build_strategy
 from pml_incremental.experiment.updating.figures import (
     Figures,
     MeasuredFolders,
