@@ -58,6 +58,9 @@ def _root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
+    from pml_incremental.config.own_modules import find_own_modules
+
+    find_own_modules()
     if version:
         from pml_incremental import __version__
 

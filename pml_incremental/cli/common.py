@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +46,6 @@ def load_valid_config(arguments: Sequence[str], download: bool = False) -> Exper
 
     overrides = [text for text in arguments if "=" in text and "/" not in text.split("=")[0]]
     files = [find_config(text) for text in arguments if text not in overrides]
-    find_own_modules()
     config = load_config(files, overrides)
     validate(config)
     if download:
@@ -95,12 +92,6 @@ def refuse_several_processes(option: str) -> None:
                 "once: write it with pml-incremental init, and start the processes with that"
             ]
         )
-
-
-def find_own_modules() -> None:
-    """Let Python find the user's own my_module:MyClass in the working folder."""
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
 
 
 def fetch_dataset(config: ExperimentConfig) -> None:

@@ -12,7 +12,6 @@ from pml_incremental.cli.common import (
     Quiet,
     Traceback,
     clean_errors,
-    find_own_modules,
 )
 
 
@@ -32,7 +31,6 @@ def diagnose(
     traceback: Traceback = False,
 ) -> None:
     """Compare estimates of a run's earlier models with those models themselves."""
-    find_own_modules()
     with clean_errors(traceback, TRACEBACK_HINT):
         from pml_incremental.experiment import diagnose as diagnose_run
         from pml_incremental.experiment.diagnosis.stored_run import UnfitRunError

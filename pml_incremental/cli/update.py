@@ -15,7 +15,6 @@ from pml_incremental.cli.common import (
     Traceback,
     check_folders,
     clean_errors,
-    find_own_modules,
 )
 
 
@@ -49,7 +48,6 @@ def update(
     traceback: Traceback = False,
 ) -> None:
     """Teach a trained model new classes from their images alone, and keep the old classes."""
-    find_own_modules()
     with clean_errors(traceback, TRACEBACK_HINT):
         check_folders({"--data": data, **{f"--test {folder}": folder for folder in test or []}})
         from pml_incremental.experiment import update as update_weights

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pml_incremental import __version__
 from pml_incremental.cli import main
@@ -180,6 +181,27 @@ def test_run_with_the_users_own_loss(capsys: Capture, config: Path) -> None:
     assert "allow_imports: [cli_test_losses]" in capsys.readouterr().err
     assert main([*command, "allow_imports=[cli_test_losses]"]) == 0
     assert "cli_test_losses:Mine" in Path("runs/tiny/config.yaml").read_text()
+
+
+def test_other_commands_find_the_users_own_classes(
+    capsys: Capture, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("cli_test_steps.py").write_text(
+        "class Mine:\n"
+        "    def __call__(self, image):\n"
+        "        return image\n"
+    )
+    own = ["transforms.eval=[cli_test_steps:Mine]", "allow_imports=[cli_test_steps]"]
+    assert main(["run", "-q", "tiny.yaml", "strategies=[finetune]", *own]) == 0
+    Path("images/a").mkdir(parents=True)
+    for name in ("1.png", "2.png"):
+        Image.new("L", (28, 28)).save(Path("images/a", name))
+    # As in a process of its own.
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(Path.cwd())])
+    monkeypatch.delitem(sys.modules, "cli_test_steps")
+    model = ["--run", "runs/tiny", "--strategy", "finetune", "--task", "1"]
+    assert main(["gallery", "build", "images", "images.gallery", *model]) == 0
+    assert "written: images.gallery" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [["run"], ["compare", "--seeds", "0"]])
