@@ -50,7 +50,7 @@ def problems(path: Path, *overrides: str) -> tuple[str, ...]:
         ["trainer.IncrementalMetricLoss.iterations_per_epoch=5"],
         ["tester.IncrementalTester.batch_size=64"],
         ["tester.IncrementalTester={memory_mb: 64, embeddings_folder: /tmp/e, index: HNSW32}"],
-        ["tester.IncrementalTester={metrics: [recall_at_1, NMI, AMI], ks: [1, 10]}"],
+        ["tester.IncrementalTester={metrics: [recall_at_1, NMI, AMI], ks: [10]}"],
         ["strategies=[finetune, correlation, {correlation: {weight: 1e-2, temperature: 1}}]"],
         ["loss_weights.metric_loss=2", "grad_clip_norm=1", "device=cuda:0", "threads=1"],
         [
@@ -251,6 +251,16 @@ def test_values_that_the_class_refuses(
         ),
         ("models.classifier=GrowingClassifier", "", "is not used by IncrementalMetricLoss"),
         ("loss_funcs.classifier_loss=CrossEntropyLoss", "", "is not used by IncrementalMetric"),
+        (
+            "tester.IncrementalTester.metrics=[r_precision]",
+            "",
+            "has no recall_at_1, and tables, pictures and",
+        ),
+        (
+            "tester.IncrementalTester.ks=[2, 4]",
+            "",
+            "has no 1, and tables, pictures and choices are made from",
+        ),
     ],
 )
 def test_keys_that_lead_nowhere(example: Path, override: str, key: str, message: str) -> None:

@@ -20,12 +20,11 @@ from pml_incremental.experiment.task_loop import TaskLoop
 from pml_incremental.experiment.torch_settings import apply_torch_settings
 from pml_incremental.experiment.tuning.search_space import Range, search_space, with_values
 from pml_incremental.experiment.tuning.validation_scenario import validation_scenario
+from pml_incremental.metrics.recall_at_1 import OWN
 from pml_incremental.trainers import NonFiniteLossError
 
 if TYPE_CHECKING:
     from optuna import Study
-
-_METRIC = "own/recall_at_1"
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def _set_up(
 def _try(loop: TaskLoop, spec: ObjectSpec) -> float:
     """Mean Recall@1 over both tasks; the models are not kept."""
     try:
-        value = loop.learn_strategy(spec)[_METRIC].last()
+        value = loop.learn_strategy(spec)[OWN].last()
     except NonFiniteLossError:
         value = 0.0
     shutil.rmtree(loop.folder.path / spec_label(spec), ignore_errors=True)
