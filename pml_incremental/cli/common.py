@@ -116,6 +116,7 @@ def clean_errors(traceback: bool = False, hint: str = "") -> Iterator[None]:
     from pml_incremental.config import ConfigError
     from pml_incremental.distributed.launch import is_first_process
     from pml_incremental.distributed.processes import FirstProcessError
+    from pml_incremental.extras import MissingExtraError
 
     try:
         yield
@@ -123,7 +124,7 @@ def clean_errors(traceback: bool = False, hint: str = "") -> Iterator[None]:
         if is_first_process():
             typer.echo(str(stop) or "stopped", err=True)
         raise typer.Exit(getattr(stop, "exit_code", 130)) from stop
-    except ConfigError as error:
+    except (ConfigError, MissingExtraError) as error:
         if is_first_process():
             typer.echo(str(error), err=True)
         raise typer.Exit(2) from error

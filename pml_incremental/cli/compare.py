@@ -19,9 +19,9 @@ from pml_incremental.cli.compare_options import (
     EngineName,
     choose_engine,
     parse_seeds,
-    require,
     with_strategies,
 )
+from pml_incremental.extras import require
 
 
 def register(app: typer.Typer) -> None:
@@ -98,7 +98,7 @@ def tune(
     Test images and later tasks are not looked at. Needs the extra 'tune'.
     """
     with clean_errors(traceback, TRACEBACK_HINT):
-        require("optuna", extra="tune")
+        require("optuna", "tune", extra="tune")
         config = with_strategies(load_valid_config(arguments, download), strategy)
         from pml_incremental.config import ConfigError
         from pml_incremental.experiment import tune as search

@@ -187,9 +187,7 @@ def test_other_commands_find_the_users_own_classes(
     capsys: Capture, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("cli_test_steps.py").write_text(
-        "class Mine:\n"
-        "    def __call__(self, image):\n"
-        "        return image\n"
+        "class Mine:\n    def __call__(self, image):\n        return image\n"
     )
     own = ["transforms.eval=[cli_test_steps:Mine]", "allow_imports=[cli_test_steps]"]
     assert main(["run", "-q", "tiny.yaml", "strategies=[finetune]", *own]) == 0
@@ -202,6 +200,16 @@ def test_other_commands_find_the_users_own_classes(
     model = ["--run", "runs/tiny", "--strategy", "finetune", "--task", "1"]
     assert main(["gallery", "build", "images", "images.gallery", *model]) == 0
     assert "written: images.gallery" in capsys.readouterr().out
+
+
+def test_a_missing_extra_is_said_in_a_message(
+    capsys: Capture, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)  # as if it were not installed
+    assert main(["run", str(config), "models.trunk={timm_trunk: {name: resnet18}}"]) == 2
+    assert capsys.readouterr().err == (
+        'timm_trunk needs timm: pip install "pml-incremental[timm]"\n'
+    )
 
 
 @pytest.mark.parametrize("command", [["run"], ["compare", "--seeds", "0"]])

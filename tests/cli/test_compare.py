@@ -105,4 +105,5 @@ def test_missing_extra_is_named(command, monkeypatch, options, package, extra):
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     result = command(*options)
     assert result.exit_code == 2
-    assert f'{package} is not installed; pip install "pml-incremental[{extra}]"' in result.output
+    assert f'needs {package}: pip install "pml-incremental[{extra}]"' in result.output
+    assert "Traceback" not in result.output

@@ -20,6 +20,7 @@ from pml_incremental.experiment.task_loop import TaskLoop
 from pml_incremental.experiment.torch_settings import apply_torch_settings
 from pml_incremental.experiment.tuning.search_space import Range, search_space, with_values
 from pml_incremental.experiment.tuning.validation_scenario import validation_scenario
+from pml_incremental.extras import require
 from pml_incremental.metrics.recall_at_1 import OWN
 from pml_incremental.trainers import NonFiniteLossError
 
@@ -74,12 +75,12 @@ def tune(
 
     Raises:
         ConfigError: if the strategy has nothing to search.
-        ModuleNotFoundError: if Optuna is not installed.
+        MissingExtraError: if Optuna is not installed.
         ValueError: if trials is below 1, or the folder holds a search on other data.
     """
     if trials < 1:
         raise ValueError(f"trials must be at least 1, got {trials}")
-    _require_optuna()
+    require("optuna", "tune", extra="tune")
     space = search_space(spec)
     with stop_signals() as stop:
         loop = _set_up(config, spec, validation_fraction, progress, stop)
@@ -143,13 +144,6 @@ def _try(loop: TaskLoop, spec: ObjectSpec) -> float:
         value = 0.0
     shutil.rmtree(loop.folder.path / spec_label(spec), ignore_errors=True)
     return value
-
-
-def _require_optuna() -> None:
-    try:
-        import optuna  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('tune needs: pip install "pml-incremental[tune]"') from error
 
 
 def _open_study(folder: RunFolder, spec: ObjectSpec) -> Study:
