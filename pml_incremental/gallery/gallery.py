@@ -58,8 +58,7 @@ class Gallery:
         Raises:
             ValueError: if the folder exists, or the index cannot be built.
         """
-        if folder.exists():
-            raise ValueError(f"{folder} exists: choose another place for the gallery")
+        check_place(folder)
         part = folder.with_name(folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
@@ -114,6 +113,12 @@ class Gallery:
     def read_index(folder: Path) -> Any:
         """The faiss index of a directory that has one."""
         return import_faiss().read_index(str(folder / INDEX))
+
+
+def check_place(folder: Path) -> None:
+    """Raise a ValueError if there is no room for a gallery's directory."""
+    if folder.exists():
+        raise ValueError(f"{folder} exists: choose another place for the gallery")
 
 
 def check_vectors(vectors: Tensor, files: ImageFiles) -> Tensor:
