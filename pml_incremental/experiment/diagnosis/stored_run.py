@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pml_incremental.config import ConfigError, ExperimentConfig, read_yaml
-from pml_incremental.config.strategy_labels import spec_label
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.measurements import Measurements
 from pml_incremental.experiment.run_folder import RunFolder
 from pml_incremental.experiment.stage import Stage
 from pml_incremental.experiment.strategy_memory import load_component
-from pml_incremental.experiment.strategy_specs import build_strategy
 from pml_incremental.scenarios import ClassIncrementalScenario, Task
 from pml_incremental.strategies import Component, Strategy
 from pml_incremental.strategies.estimation import Estimation
@@ -84,9 +82,7 @@ class StoredRun:
 
     def strategies(self) -> Mapping[str, Strategy]:
         """The strategies by their labels, built anew."""
-        return {
-            spec_label(spec): build_strategy(self.config, spec) for spec in self.config.strategies
-        }
+        return self._run.built_strategies()
 
     def read_strategy(self, label: str, strategy: Strategy) -> StoredStrategy:
         """All models of a strategy and what they can do."""
