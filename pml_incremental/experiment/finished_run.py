@@ -53,7 +53,8 @@ class FinishedRun:
     @property
     def strategies(self) -> list[str]:
         """Names of its strategies, as of their folders."""
-        return list(json.loads((self.folder / "metrics.json").read_text())["strategies"])
+        written = (self.folder / "metrics.json").read_text(encoding="utf-8")
+        return list(json.loads(written)["strategies"])
 
     def weights(self, strategy: str, task: int) -> Path:
         """The file with the weights of a strategy's model after a task, counted from 1.

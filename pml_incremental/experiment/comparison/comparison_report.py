@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pml_incremental.experiment.comparison.comparison import Comparison
 from pml_incremental.experiment.outputs import metric_title
 from pml_incremental.metrics.recall_at_1 import OWN
+from pml_incremental.storage import write_text_whole
 
 if TYPE_CHECKING:
     from pml_incremental.report import ComparisonTable
@@ -28,9 +29,9 @@ def write_comparison(comparison: Comparison) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     matrices = {name: comparison.matrices(name, OWN) for name in comparison.strategies}
     table = summary_table(comparison)
-    (folder / "table.md").write_text(table.to_markdown())
-    (folder / "table.tex").write_text(table.to_latex())
-    (folder / "table.csv").write_text(table.to_csv())
+    write_text_whole(folder / "table.md", table.to_markdown())
+    write_text_whole(folder / "table.tex", table.to_latex())
+    write_text_whole(folder / "table.csv", table.to_csv())
     plot_pareto(matrices, folder / "pareto.png", metric_title(OWN))
     plot_forgetting_curves(matrices, folder / "forgetting.png", metric_title(OWN))
     for name in comparison.strategies:
