@@ -219,3 +219,13 @@ def test_ratios_to_a_teacher_without_error_are_undefined():
     ]
     found = Diagnosis("demo", 80, 0, tuple(rows)).to_dict()["summaries"]
     assert [summary["divergence_ratio"]["train"] for summary in found] == [None, None]
+
+
+def test_torch_is_set_as_for_the_run(copy):
+    file = copy / "config.yaml"
+    file.write_text(file.read_text().replace("deterministic: false", "deterministic: true"))
+    try:
+        diagnose(copy, progress=False)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
