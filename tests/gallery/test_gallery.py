@@ -25,6 +25,7 @@ from pml_incremental.gallery import (
 )
 from pml_incremental.gallery.image_files import ImageFiles
 from pml_incremental.gallery.result_page import write_result_page
+from pml_incremental.storage import read_tensor_file, write_tensor_file
 
 
 def draw(folder, classes, seed, images=6):
@@ -191,6 +192,11 @@ def test_a_weights_file_is_the_model_that_it_was_written_of(built, world, tmp_pa
         ModelVersion.described({**again.model, "weights_sha256": "0" * 64})
     with pytest.raises(ValueError, match=r"gone\.safetensors is missing: the gallery's model is"):
         ModelVersion.described({**again.model, "weights": str(tmp_path / "gone.safetensors")})
+    stored = read_tensor_file(file, "")
+    stored.state["recipe"]["models"]["embedder"] = {"antigravity:Mine": {}}
+    write_tensor_file(tmp_path / "own.safetensors", stored.tensors, stored.state)
+    with pytest.raises(ConfigError, match=r"antigravity:Mine, and .* its run.*: --run, --strat"):
+        WeightsModel(tmp_path / "own.safetensors").embed(files)
     torch.save(load_file(file), tmp_path / "old.pth")
     with pytest.raises(ConfigError, match=r"old\.pth does not say what model its weights are of"):
         WeightsModel(tmp_path / "old.pth").embed(files)
