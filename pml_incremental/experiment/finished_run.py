@@ -90,8 +90,8 @@ class FinishedRun:
             models[name].load_state_dict(tensors_under(f"{name}.", tensors))
         return {name: models[name].eval() for name in ("trunk", "embedder")}
 
-    def untrained_models(self) -> dict[str, nn.Module]:
-        """Trunk and embedder as they were before any task."""
+    def models_before_tasks(self) -> dict[str, nn.Module]:
+        """Trunk and embedder as they were before any task, trained or not."""
         seed_everything(self.config.seed, 0)
         models = build_models(self.config, self.scenario[0], self.device)
         return {name: models[name].eval() for name in ("trunk", "embedder")}

@@ -53,9 +53,9 @@ def test_models_of_a_stage_give_what_was_measured(finished):
     assert min(joint[3]) <= cross[2, 2] <= max(joint[3])
 
 
-def test_the_untrained_models_are_those_that_were_measured(finished):
+def test_the_models_before_any_task_are_those_that_were_measured(finished):
     opened = FinishedRun(finished.folder)
-    embeddings, labels = opened.embed(opened.untrained_models())
+    embeddings, labels = opened.embed(opened.models_before_tasks())
     measured = finished.strategies["finetune"]["own/recall_at_1"].values[0]
     for x, y, expected in zip(embeddings, labels, measured, strict=True):
         every = range(len(y))

@@ -93,7 +93,7 @@ def update(
     finished = FinishedRun(found.output / found.name)
     splits = images.splits(finished.scenario[0], NEW_IMAGES)
     with torch.no_grad():
-        before = measure(finished, finished.untrained_models(), splits)
+        before = measure(finished, finished.models_before_tasks(), splits)
         after = measure(finished, finished.models(label, 1), splits)
     _write_figures(finished.folder / "update.json", before, after)
     learned = read_tensor_file(finished.weights(label, 1), f"delete {finished.folder}")
