@@ -13,7 +13,7 @@ import numpy as np
 
 from pml_incremental.config import ExperimentConfig, ObjectSpec, RecordSpecs, dump_yaml
 from pml_incremental.config.strategy_labels import spec_label
-from pml_incremental.experiment.assembly import batch_size
+from pml_incremental.experiment.assembly import check_batches
 from pml_incremental.experiment.run_folder import RunFolder
 from pml_incremental.experiment.stop_signals import StopRequest, stop_signals
 from pml_incremental.experiment.task_loop import TaskLoop
@@ -130,8 +130,7 @@ def _set_up(
     if before is not None and before != now:
         raise ValueError(f"{loop.folder.path} holds a search with {before}: give another name")
     scenario = validation_scenario(loop.scenario, validation_fraction, config.seed)
-    if config.sampler is not None:
-        scenario.check_batches(batch_size(config), int(config.sampler.kwargs.get("m", 1)))
+    check_batches(config, scenario)
     loop.folder.write_json("tuning.json", now)
     return dataclasses.replace(loop, scenario=scenario, draws=False)
 
