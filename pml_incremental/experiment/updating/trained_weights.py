@@ -91,8 +91,8 @@ class TrainedWeights:
             raise ConfigError(
                 [
                     f"{self.file} is of a model with {', '.join(map(str, own))}, and a weights "
-                    "file may not have code of one's own imported; name the model by its run, whose "
-                    "config may: --run, --strategy and --task"
+                    "file may not have code of one's own imported; name the model by its run, "
+                    "whose config may: --run, --strategy and --task"
                 ]
             )
         return self.filled_in(config_from([(whole, values)], (), whole))
