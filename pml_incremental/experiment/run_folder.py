@@ -71,6 +71,13 @@ class RunFolder:
         remove_leftovers(path)
         self.write_text("config.yaml", dump_yaml(dict(config)))
 
+    @classmethod
+    def opened(cls, path: Path) -> RunFolder:
+        """The folder of a run that is there already, as it is: nothing in it is touched."""
+        folder = cls.__new__(cls)
+        folder.path = path
+        return folder
+
     def file(self, name: str) -> Path:
         """The path of a file, with its parent folder made."""
         target = self.path / name

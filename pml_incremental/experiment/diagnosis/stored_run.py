@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pml_incremental.config import ConfigError, ExperimentConfig, read_yaml
+from pml_incremental.config import ConfigError, ExperimentConfig
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.measurements import Measurements
 from pml_incremental.experiment.run_folder import RunFolder
@@ -67,7 +67,7 @@ class StoredRun:
             raise
         except ValueError as error:
             raise UnfitRunError(str(error)) from error
-        self.folder = RunFolder(Path(path), read_yaml(Path(path) / "config.yaml"))
+        self.folder = RunFolder.opened(Path(path))
         self._check_stages()
 
     @property
