@@ -116,6 +116,10 @@ def run(
         if not processes.is_first:
             return
         print_summary(result)
+        if result.left_out:
+            from pml_incremental.suggestions.survey import some_of
+
+            typer.echo(f"classes left out: {len(result.left_out)}, {some_of(result.left_out)}")
         if not result.learned:
             typer.echo(f"{result.folder} was finished already: nothing was left to learn")
 

@@ -51,6 +51,12 @@ def run(config: ExperimentConfig, *, progress: bool = True) -> Result:
         for spec in config.strategies:
             locks.enter_context(loop.folder.lock(spec_label(spec)))
         matrices = {spec_label(spec): loop.learn_strategy(spec) for spec in config.strategies}
-        result = Result(config.name, loop.folder.path, matrices, tuple(loop.learned))
+        result = Result(
+            config.name,
+            loop.folder.path,
+            matrices,
+            tuple(loop.learned),
+            tuple(loop.scenario.dropped_classes),
+        )
         processes.on_first(lambda: write_outputs(result, loop.folder))
     return result

@@ -202,6 +202,24 @@ def test_other_commands_find_the_users_own_classes(
     assert "written: images.gallery" in capsys.readouterr().out
 
 
+def test_run_says_which_classes_it_leaves_out(capsys: Capture, config: Path) -> None:
+    for name, images in {"a": 5, "b": 5, "c": 5, "d": 5, "rare": 1}.items():
+        Path("images", name).mkdir(parents=True)
+        for number in range(images):
+            Image.new("RGB", (28, 28)).save(Path("images", name, f"{number}.png"))
+    changes = [
+        "dataset={ImageFolder: {root: images}}",
+        "scenario.ClassIncrementalScenario.class_groups=[[a, b], [c, d, rare]]",
+        "scenario.ClassIncrementalScenario.on_small_class=drop",
+        "models.trunk.SmallConvNet.in_channels=3",
+        "trainer.IncrementalMetricLoss.batch_size=4",
+        "sampler.MPerClassSampler.m=2",
+        "strategies=[finetune]",
+    ]
+    assert main(["run", "-q", str(config), *changes]) == 0
+    assert "classes left out: 1, rare\n" in capsys.readouterr().out
+
+
 def test_a_missing_extra_is_said_in_a_message(
     capsys: Capture, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +253,8 @@ def test_download_fetches_the_dataset_and_stays_out_of_the_config(
         str(config),
         f"dataset={{StanfordDogs: {{root: {tree.parent / 'fetched'}}}}}",
         "scenario={ClassIncrementalScenario: {class_groups: [[0, 1], [2, 3]]}}",
+        "scenario.ClassIncrementalScenario.class_groups=[[a, b], [c, d, rare]]",
+        "scenario.ClassIncrementalScenario.on_small_class=drop",
         "models.trunk.SmallConvNet.in_channels=3",
         "trainer.IncrementalMetricLoss.batch_size=8",
         "strategies=[finetune]",
