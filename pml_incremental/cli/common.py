@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,9 +25,6 @@ Download = Annotated[
     bool, typer.Option("--download", help="Fetch the config's dataset first, if it is not there.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
-Traceback = Annotated[
-    bool, typer.Option("--traceback", help="When it fails, show where in the code.")
-]
 ModelConfig = Annotated[
     Path | None,
     typer.Option(
@@ -37,7 +35,9 @@ ModelConfig = Annotated[
 EmbedderWeights = Annotated[
     Path | None, typer.Option(help="The embedder's weights, if they have a file of their own.")
 ]
-TRACEBACK_HINT = "\n(--traceback shows where in the code)"
+TRACEBACK = "--traceback"
+#: Whether that option was given.
+shows_traceback: ContextVar[bool] = ContextVar("shows_traceback", default=False)
 
 
 def load_valid_config(arguments: Sequence[str], download: bool = False) -> ExperimentConfig:
@@ -106,12 +106,10 @@ def fetch_dataset(config: ExperimentConfig) -> None:
 
 
 @contextmanager
-def clean_errors(traceback: bool = False, hint: str = "") -> Iterator[None]:
+def clean_errors() -> Iterator[None]:
     """What the user can put right is said in a message alone, and sets the exit code.
 
-    Args:
-        traceback: let errors other than those of a config through, with their traceback.
-        hint: added to their message.
+    With ``--traceback``, errors other than those of a config are let through.
     """
     from pml_incremental.config import ConfigError
     from pml_incremental.distributed.launch import is_first_process
@@ -131,7 +129,7 @@ def clean_errors(traceback: bool = False, hint: str = "") -> Iterator[None]:
     except FirstProcessError as error:  # which says it itself
         raise typer.Exit(1) from error
     except (ValueError, TypeError, OSError) as error:
-        if traceback:
+        if shows_traceback.get():
             raise
-        typer.echo(f"{error}{hint}", err=True)
+        typer.echo(f"{error}\n({TRACEBACK} shows where in the code)", err=True)
         raise typer.Exit(1) from error

@@ -165,8 +165,31 @@ def test_run_trains_writes_and_ends_with_a_table(capsys: Capture, config: Path) 
     error = capsys.readouterr().err
     assert "holds a run with another config" in error
     assert "Traceback" not in error
-    with pytest.raises(ValueError, match="holds a run with another config"):
-        main(["run", str(config), "seed=1", "--traceback"])
+    for command in (
+        ["run", str(config), "seed=1", "--traceback"],
+        ["--traceback", "run", "tiny.yaml", "seed=1"],
+    ):
+        with pytest.raises(ValueError, match="holds a run with another config"):
+            main(command)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["init", "new", "--data", "empty"],
+        ["report", "empty"],
+        ["gallery", "search", "empty", "empty"],
+        ["gallery", "build", "empty", "g", "--weights", "none.safetensors"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("config")
+def test_every_command_shows_a_traceback_if_asked(capsys: Capture, command: list[str]) -> None:
+    Path("empty").mkdir()
+    assert main(command) == 1
+    assert capsys.readouterr().err.endswith("\n(--traceback shows where in the code)\n")
+    with pytest.raises(ValueError, match="empty"):
+        main([*command, "--traceback"])
 
 
 def test_run_with_the_users_own_loss(capsys: Capture, config: Path) -> None:

@@ -85,7 +85,10 @@ def test_tune_says_what_is_best(command, tmp_path):
     result = command("tune", "--strategy", "l2", "--trials", "1", "--quiet")
     assert result.exit_code == 0, result.output
     assert "best of 1 trials, Recall@1" in result.output
-    assert (tmp_path / "small_tune/best_l2-weight_3.yaml").exists()
+    file = tmp_path / "small_tune/best_l2-weight_3.yaml"
+    assert file.exists()
+    assert "l2:\n  weight: " in result.output
+    assert f"written: {file}; next: pml-incremental run {file}\n" in result.output
 
 
 def test_tune_wants_one_strategy(command):
