@@ -14,7 +14,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pml_incremental.gallery.checksum import sha256
 from pml_incremental.gallery.image_files import ImageFiles
 from pml_incremental.gallery.manifest import (
     FORMAT,
@@ -27,6 +26,7 @@ from pml_incremental.gallery.manifest import (
 )
 from pml_incremental.search.faiss_index import build_index, import_faiss
 from pml_incremental.search.stacked import Stacked
+from pml_incremental.storage.checksum import sha256
 from pml_incremental.storage.whole_file import sync
 
 
