@@ -98,9 +98,12 @@ class Gallery:
         manifest = read_manifest(folder)
         for name, checksum in manifest.sha256.items():
             if not (folder / name).is_file():
-                raise ValueError(f"{folder / name} is missing: the gallery is damaged")
+                raise ValueError(f"{folder / name} is missing: build the gallery anew")
             if sha256(folder / name) != checksum:
-                raise ValueError(f"{folder / name} is not what the manifest says: it was changed")
+                raise ValueError(
+                    f"{folder / name} is not what the manifest says: it was changed; build the "
+                    "gallery anew"
+                )
         images = read_image_list(folder)
         files = ImageFiles(Path(images.root), tuple(images.ids), tuple(images.labels))
         vectors = _read_vectors(folder / VECTORS, (manifest.images, manifest.width))
