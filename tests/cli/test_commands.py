@@ -276,8 +276,6 @@ def test_download_fetches_the_dataset_and_stays_out_of_the_config(
         str(config),
         f"dataset={{StanfordDogs: {{root: {tree.parent / 'fetched'}}}}}",
         "scenario={ClassIncrementalScenario: {class_groups: [[0, 1], [2, 3]]}}",
-        "scenario.ClassIncrementalScenario.class_groups=[[a, b], [c, d, rare]]",
-        "scenario.ClassIncrementalScenario.on_small_class=drop",
         "models.trunk.SmallConvNet.in_channels=3",
         "trainer.IncrementalMetricLoss.batch_size=8",
         "strategies=[finetune]",
