@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.text import Text
 
 from pml_incremental.metrics import TaskMatrix
-from pml_incremental.metrics.recall_at_1 import JOINT, OWN
 from pml_incremental.report.bare_table import add_number_columns, bare_table
 from pml_incremental.report.text import percent, signed_percent
 
 if TYPE_CHECKING:
     from pml_incremental.experiment.result import Result
+
+OWN, JOINT = "own/recall_at_1", "joint/recall_at_1"
 
 
 @dataclass(frozen=True)

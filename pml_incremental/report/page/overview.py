@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pml_incremental.metrics import TaskMatrix, seen_means
-from pml_incremental.metrics.recall_at_1 import JOINT, OWN
 from pml_incremental.report.page.charts import legend, line_chart, percent_range, scatter
 from pml_incremental.report.page.elements import (
     embedded_png,
@@ -20,7 +19,7 @@ from pml_incremental.report.page.elements import (
     text,
 )
 from pml_incremental.report.page.run_record import RunRecord
-from pml_incremental.report.terminal import COLUMNS
+from pml_incremental.report.terminal import COLUMNS, JOINT, OWN
 from pml_incremental.report.text import percent
 
 Named = Mapping[str, TaskMatrix]

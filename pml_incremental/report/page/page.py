@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pml_incremental.metrics.recall_at_1 import OWN
 from pml_incremental.report.page import closer_look, overview
 from pml_incremental.report.page.details import Details
 from pml_incremental.report.page.elements import document
 from pml_incremental.report.page.estimates import estimates_section
 from pml_incremental.report.page.run_record import RunRecord
+from pml_incremental.report.terminal import OWN
 from pml_incremental.storage import write_text_whole
 
 
