@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,17 +10,17 @@ from typing import Annotated
 import typer
 
 from pml_incremental.cli.common import (
-    TRACEBACK_HINT,
+    TRACEBACK,
     Arguments,
     Download,
     OptionalArguments,
     Quiet,
-    Traceback,
     check_folders,
     clean_errors,
     fetch_dataset,
     load_valid_config,
     refuse_several_processes,
+    shows_traceback,
 )
 
 app = typer.Typer(
@@ -46,8 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pml-incremental ...
         0
     """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if TRACEBACK in given:  # of the program, but taken wherever it stands
+        given = [TRACEBACK, *(word for word in given if word != TRACEBACK)]
     try:
-        app(args=None if arguments is None else list(arguments))
+        app(args=given)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
@@ -57,7 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    traceback: Annotated[
+        bool, typer.Option(TRACEBACK, help="When a command fails, show where in the code.")
+    ] = False,
 ) -> None:
+    from pml_incremental.config.own_modules import find_own_modules
+
+    find_own_modules()
+    shows_traceback.set(traceback)
     if version:
         from pml_incremental import __version__
 
@@ -89,10 +100,9 @@ def run(
     ] = None,
     download: Download = False,
     quiet: Quiet = False,
-    traceback: Traceback = False,
 ) -> None:
     """Learn all tasks with each strategy of a config, and show what is remembered."""
-    with clean_errors(traceback, TRACEBACK_HINT):
+    with clean_errors():
         given = arguments or []
         if data is not None:
             from pml_incremental.cli.init import config_of_folder
@@ -113,13 +123,17 @@ def run(
         if not processes.is_first:
             return
         print_summary(result)
+        if result.left_out:
+            from pml_incremental.suggestions.survey import some_of
+
+            typer.echo(f"classes left out: {len(result.left_out)}, {some_of(result.left_out)}")
         if not result.learned:
             typer.echo(f"{result.folder} was finished already: nothing was left to learn")
 
 
 def validate(arguments: Arguments) -> None:
     """Check a config without training, and show what it would run."""
-    with clean_errors(traceback=True):
+    with clean_errors():
         config = load_valid_config(arguments)
         from pml_incremental.cli.tables import print_overview
 
@@ -139,7 +153,7 @@ def list_names(
     ],
 ) -> None:
     """List the names that a config can use, or the configs that come with the package."""
-    with clean_errors(traceback=True):
+    with clean_errors():
         from pml_incremental.cli.tables import print_names
 
         print_names(group)

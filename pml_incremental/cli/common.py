@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,9 +25,6 @@ Download = Annotated[
     bool, typer.Option("--download", help="Fetch the config's dataset first, if it is not there.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
-Traceback = Annotated[
-    bool, typer.Option("--traceback", help="When it fails, show where in the code.")
-]
 ModelConfig = Annotated[
     Path | None,
     typer.Option(
@@ -39,7 +35,9 @@ ModelConfig = Annotated[
 EmbedderWeights = Annotated[
     Path | None, typer.Option(help="The embedder's weights, if they have a file of their own.")
 ]
-TRACEBACK_HINT = "\n(--traceback shows where in the code)"
+TRACEBACK = "--traceback"
+#: Whether that option was given.
+shows_traceback: ContextVar[bool] = ContextVar("shows_traceback", default=False)
 
 
 def load_valid_config(arguments: Sequence[str], download: bool = False) -> ExperimentConfig:
@@ -48,7 +46,6 @@ def load_valid_config(arguments: Sequence[str], download: bool = False) -> Exper
 
     overrides = [text for text in arguments if "=" in text and "/" not in text.split("=")[0]]
     files = [find_config(text) for text in arguments if text not in overrides]
-    find_own_modules()
     config = load_config(files, overrides)
     validate(config)
     if download:
@@ -97,12 +94,6 @@ def refuse_several_processes(option: str) -> None:
         )
 
 
-def find_own_modules() -> None:
-    """Let Python find the user's own my_module:MyClass in the working folder."""
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-
-
 def fetch_dataset(config: ExperimentConfig) -> None:
     """Build the dataset once with ``download``, so that the config itself need not say it."""
     from pml_incremental.config import ConfigError, ObjectSpec, resolve
@@ -115,16 +106,15 @@ def fetch_dataset(config: ExperimentConfig) -> None:
 
 
 @contextmanager
-def clean_errors(traceback: bool = False, hint: str = "") -> Iterator[None]:
+def clean_errors() -> Iterator[None]:
     """What the user can put right is said in a message alone, and sets the exit code.
 
-    Args:
-        traceback: let errors other than those of a config through, with their traceback.
-        hint: added to their message.
+    With ``--traceback``, errors other than those of a config are let through.
     """
     from pml_incremental.config import ConfigError
     from pml_incremental.distributed.launch import is_first_process
     from pml_incremental.distributed.processes import FirstProcessError
+    from pml_incremental.extras import MissingExtraError
 
     try:
         yield
@@ -132,14 +122,14 @@ def clean_errors(traceback: bool = False, hint: str = "") -> Iterator[None]:
         if is_first_process():
             typer.echo(str(stop) or "stopped", err=True)
         raise typer.Exit(getattr(stop, "exit_code", 130)) from stop
-    except ConfigError as error:
+    except (ConfigError, MissingExtraError) as error:
         if is_first_process():
             typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
     except FirstProcessError as error:  # which says it itself
         raise typer.Exit(1) from error
     except (ValueError, TypeError, OSError) as error:
-        if traceback:
+        if shows_traceback.get():
             raise
-        typer.echo(f"{error}{hint}", err=True)
+        typer.echo(f"{error}\n({TRACEBACK} shows where in the code)", err=True)
         raise typer.Exit(1) from error

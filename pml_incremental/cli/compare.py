@@ -7,11 +7,9 @@ from typing import Annotated
 import typer
 
 from pml_incremental.cli.common import (
-    TRACEBACK_HINT,
     Arguments,
     Download,
     Quiet,
-    Traceback,
     clean_errors,
     load_valid_config,
 )
@@ -19,9 +17,9 @@ from pml_incremental.cli.compare_options import (
     EngineName,
     choose_engine,
     parse_seeds,
-    require,
     with_strategies,
 )
+from pml_incremental.extras import require
 
 
 def register(app: typer.Typer) -> None:
@@ -61,13 +59,12 @@ def compare(
     ] = None,
     download: Download = False,
     quiet: Quiet = False,
-    traceback: Traceback = False,
 ) -> None:
     """Run strategies with several seeds, or what is missing of that, and put them side by side.
 
     Tables and pictures are written to <output>/<name>/report.
     """
-    with clean_errors(traceback, TRACEBACK_HINT):
+    with clean_errors():
         config = with_strategies(load_valid_config(arguments, download), strategies)
         from pml_incremental.experiment import compare as compare_runs
         from pml_incremental.experiment.comparison.comparison_report import summary_table
@@ -77,7 +74,7 @@ def compare(
         shows_bars = not quiet and jobs == 1 and engine is EngineName.LOCAL
         comparison = compare_runs(config, parse_seeds(seeds), engine=chosen, progress=shows_bars)
         print_comparison(summary_table(comparison))
-        typer.echo(f"tables and pictures: {comparison.folder / 'report'}")
+        typer.echo(f"written: {comparison.folder / 'report'}")
 
 
 def tune(
@@ -91,16 +88,15 @@ def tune(
     ] = 0.3,
     download: Download = False,
     quiet: Quiet = False,
-    traceback: Traceback = False,
 ) -> None:
     """Search a strategy's weights and temperatures on the first two tasks' training images.
 
     Test images and later tasks are not looked at. Needs the extra 'tune'.
     """
-    with clean_errors(traceback, TRACEBACK_HINT):
-        require("optuna", extra="tune")
+    with clean_errors():
+        require("optuna", "tune", extra="tune")
         config = with_strategies(load_valid_config(arguments, download), strategy)
-        from pml_incremental.config import ConfigError
+        from pml_incremental.config import ConfigError, dump_yaml
         from pml_incremental.experiment import tune as search
         from pml_incremental.report.text import percent
 
@@ -117,4 +113,5 @@ def tune(
         typer.echo(
             f"best of {found.trials} trials, Recall@1 {percent(found.value)} % in validation:"
         )
-        typer.echo(f"{found.spec.class_name}: {found.spec.kwargs}\n{found.file}")
+        typer.echo(dump_yaml(found.spec.to_yaml_form()).rstrip())
+        typer.echo(f"written: {found.file}; next: pml-incremental run {found.file}")

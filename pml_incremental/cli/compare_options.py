@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import Enum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +58,6 @@ def choose_engine(
     from pml_incremental.experiment import LocalProcesses, Submitit, ThisProcess
 
     if name is EngineName.SUBMITIT:
-        require("submitit", extra="cluster")
         logs = Path(config.output) / config.name / "submitit"
         return Submitit(logs, cluster or None, parse_options(options))
     if cluster or options:
@@ -88,19 +86,3 @@ def parse_options(options: list[str]) -> dict[str, Any]:
             raise ConfigError([f"command line: --engine-option: write key=value, got {option!r}"])
         parsed[key] = parse_yaml(value)
     return parsed
-
-
-def require(package: str, extra: str) -> None:
-    """Check that an optional package is there.
-
-    Raises:
-        ConfigError: if it is not.
-
-    Example:
-        >>> require("torch", extra="none")
-    """
-    from pml_incremental.config import ConfigError
-
-    if find_spec(package) is None:
-        message = f'{package} is not installed; pip install "pml-incremental[{extra}]"'
-        raise ConfigError([f"command line: {message}"])

@@ -8,11 +8,8 @@ from typing import Annotated
 import typer
 
 from pml_incremental.cli.common import (
-    TRACEBACK_HINT,
     Quiet,
-    Traceback,
     clean_errors,
-    find_own_modules,
 )
 
 
@@ -29,11 +26,9 @@ def diagnose(
         ),
     ],
     quiet: Quiet = False,
-    traceback: Traceback = False,
 ) -> None:
     """Compare estimates of a run's earlier models with those models themselves."""
-    find_own_modules()
-    with clean_errors(traceback, TRACEBACK_HINT):
+    with clean_errors():
         from pml_incremental.experiment import diagnose as diagnose_run
         from pml_incremental.experiment.diagnosis.stored_run import UnfitRunError
         from pml_incremental.report import print_diagnosis
@@ -44,6 +39,5 @@ def diagnose(
             typer.echo(str(error), err=True)
             raise typer.Exit(2) from error
         print_diagnosis(diagnosis)
-        typer.echo(
-            f"written to {run}: diagnosis.json, diagnosis.csv, pictures/estimation_error.png"
-        )
+        names = ("diagnosis.json", "diagnosis.csv", "pictures/estimation_error.png")
+        typer.echo(f"written: {', '.join(str(run / name) for name in names)}")

@@ -11,6 +11,7 @@ from pml_incremental.cli.common import check_folders, clean_errors
 
 if TYPE_CHECKING:
     from pml_incremental.gallery import Gallery, ModelVersion, UpdateReport, WeightsModel
+    from pml_incremental.gallery.image_files import ImageFiles
 
 Weights = Annotated[
     Path | None, typer.Option(help="The model: a file of weights that update or a run wrote.")
@@ -59,7 +60,12 @@ def build(
     with clean_errors():
         check_folders({"IMAGES": images, "--run": run})
         from pml_incremental.gallery import build_gallery
+        from pml_incremental.gallery.gallery import check_place
+        from pml_incremental.search.faiss_index import import_faiss
 
+        check_place(target)
+        if index is not None:
+            import_faiss()
         gallery = build_gallery(images, _model(weights, run, strategy, task), index)
         gallery.save(target)
         typer.echo(f"written: {target}, {_size(gallery)}")
@@ -114,18 +120,24 @@ def update(
         check_folders({"GALLERY": place, "--images": images, "--queries": queries, "--run": run})
         from pml_incremental.estimators import build_estimator
         from pml_incremental.gallery import Gallery, ModelVersion, update_gallery
+        from pml_incremental.gallery.gallery import check_place
         from pml_incremental.gallery.image_files import ImageFiles
+        from pml_incremental.gallery.update import check_looks_ahead
 
+        check_place(target)
+        mover = build_estimator(estimator)
+        check_looks_ahead(mover)
+        files = ImageFiles.under(images)
+        asked = None if queries is None else ImageFiles.under(queries)
         gallery = Gallery.load(place)
         old = ModelVersion.described(gallery.model)
         new = _model(weights, run, strategy, task)
-        files = ImageFiles.under(images)
         pairs = old.embed(files), new.embed(files)
-        moved = update_gallery(gallery, *pairs, build_estimator(estimator), new.describe())
+        moved = update_gallery(gallery, *pairs, mover, new.describe())
         moved.save(target)
         typer.echo(f"written: {target}, {_size(moved)}, {moved.history[-1]}")
-        if queries is not None:
-            _print_report(_measure(gallery, moved, queries, old, new))
+        if asked is not None:
+            _print_report(_measure(gallery, moved, asked, old, new))
 
 
 def _model(
@@ -147,14 +159,12 @@ def _model(
 def _measure(
     gallery: Gallery,
     moved: Gallery,
-    queries: Path,
+    asked: ImageFiles,
     old: ModelVersion | WeightsModel,
     new: ModelVersion | WeightsModel,
 ) -> UpdateReport:
     from pml_incremental.gallery import measure_update
-    from pml_incremental.gallery.image_files import ImageFiles
 
-    asked = ImageFiles.under(queries)
     missing = gallery.files.missing()
     if missing:
         typer.echo(f"images gone, so nothing is embedded anew: {len(missing)}, {missing[0]}, ...")

@@ -13,7 +13,6 @@ from pml_incremental.cli.common import (
     ModelConfig,
     check_folders,
     clean_errors,
-    find_own_modules,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ def init(
     ] = False,
 ) -> None:
     """Look through a folder of images and write a config for it, with comments."""
-    find_own_modules()
     with clean_errors():
         file = Path(name) if Path(name).suffix in _SUFFIXES else Path(f"{name}.yaml")
         _check_options(weights, config, embedder)

@@ -8,14 +8,11 @@ from typing import Annotated
 import typer
 
 from pml_incremental.cli.common import (
-    TRACEBACK_HINT,
     EmbedderWeights,
     ModelConfig,
     Quiet,
-    Traceback,
     check_folders,
     clean_errors,
-    find_own_modules,
 )
 
 
@@ -46,11 +43,9 @@ def update(
     config: ModelConfig = None,
     embedder: EmbedderWeights = None,
     quiet: Quiet = False,
-    traceback: Traceback = False,
 ) -> None:
     """Teach a trained model new classes from their images alone, and keep the old classes."""
-    find_own_modules()
-    with clean_errors(traceback, TRACEBACK_HINT):
+    with clean_errors():
         check_folders({"--data": data, **{f"--test {folder}": folder for folder in test or []}})
         from pml_incremental.experiment import update as update_weights
         from pml_incremental.report import print_update

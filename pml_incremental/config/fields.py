@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
 
 from pml_incremental.config.objects import ObjectSpec
+from pml_incremental.config.strategy_labels import spec_label
 
 
 def drop_nulls(value: Any) -> Any:
@@ -34,13 +35,22 @@ def check_epochs(value: Any) -> Any:
 
 
 def check_distinct(specs: tuple[ObjectSpec, ...]) -> tuple[ObjectSpec, ...]:
-    """At least one, and none twice."""
+    """At least one, and each with a name of its own."""
     if not specs:
         raise ValueError("names no strategy; name at least one, such as finetune")
-    for index, spec in enumerate(specs):
-        if spec in specs[:index]:
+    called: dict[str, ObjectSpec] = {}
+    for spec in specs:
+        label = spec_label(spec)
+        if label not in called:
+            called[label] = spec
+        elif called[label] == spec:
             raise ValueError(
                 f"{spec.class_name!r} is there twice with the same arguments; remove one"
+            )
+        else:
+            raise ValueError(
+                f"{called[label].to_yaml_form()} and {spec.to_yaml_form()} would both be called "
+                f"{label!r}, in tables and as folders; remove one, or change its options"
             )
     return specs
 

@@ -40,6 +40,7 @@ def find_key_problems(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     yield from _find_classifier_problems(config)
     yield from _find_unfed_losses(config)
     yield from _find_untrained(config)
+    yield from _find_unmeasured(config)
 
 
 def _find_unfed_losses(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
@@ -68,6 +69,25 @@ def _find_untrained(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
                 "has no weights_file, and with trained_start: true it is to be a trained model; "
                 "name the file",
             )
+
+
+def _find_unmeasured(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """A tester without the one metric that tables, pictures and choices are made from."""
+    from pml_incremental.metrics.recall_at_1 import RECALL_AT_1
+
+    if not is_object(config.get("tester")):
+        return
+    ((name, kwargs),) = config["tester"].items()
+    metrics, ks = kwargs.get("metrics"), kwargs.get("ks")
+    if isinstance(metrics, list):
+        key, missing = "metrics", None if RECALL_AT_1 in metrics else RECALL_AT_1
+    else:
+        key, missing = "ks", None if not isinstance(ks, list) or 1 in ks else "1"
+    if missing is not None:
+        yield (
+            ("tester", name, key),
+            f"has no {missing}, and tables, pictures and choices are made from Recall@1; add it",
+        )
 
 
 def _find_classifier_problems(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:

@@ -37,11 +37,13 @@ from pml_incremental.config.merge import Origins
 from pml_incremental.config.objects import ObjectSpec
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A mapping with keys of its own, of which it refuses unknown ones."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TransformSpecs(_Section):
+class TransformSpecs(Section):
     """What is done to images, in order.
 
     Args:
@@ -53,7 +55,7 @@ class TransformSpecs(_Section):
     eval: Objects = ()
 
 
-class ModelSpecs(_Section):
+class ModelSpecs(Section):
     """The networks.
 
     Args:
@@ -73,7 +75,7 @@ class ModelSpecs(_Section):
     compile: StrictBool = False
 
 
-class RecordSpecs(_Section):
+class RecordSpecs(Section):
     """What is recorded while a run goes on, and where. Decides nothing of the run.
 
     Args:
@@ -85,7 +87,7 @@ class RecordSpecs(_Section):
     writers: Objects = ()
 
 
-class CheckpointSpecs(_Section):
+class CheckpointSpecs(Section):
     """When the state of a task in progress is saved: whenever one of these has passed.
 
     It is also saved when a task has been trained, when training fails, and when it is asked to
@@ -102,7 +104,7 @@ class CheckpointSpecs(_Section):
     minutes: Annotated[FiniteNumber, Field(gt=0)] | None = 10
 
 
-class ExperimentConfig(_Section):
+class ExperimentConfig(Section):
     """Everything that decides a run.
 
     Args:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pml_incremental.config.errors import suggest
 from pml_incremental.config.layout import KeyPath
-from pml_incremental.config.schema import (
-    CheckpointSpecs,
-    ExperimentConfig,
-    ModelSpecs,
-    TransformSpecs,
-)
+from pml_incremental.config.schema import ExperimentConfig, Section
 
-_SECTIONS: dict[KeyPath, type[BaseModel]] = {
+_SECTIONS: dict[KeyPath, type[Section]] = {
     (): ExperimentConfig,
-    ("models",): ModelSpecs,
-    ("transforms",): TransformSpecs,
-    ("checkpoint",): CheckpointSpecs,
+    **{
+        (key,): field.annotation
+        for key, field in ExperimentConfig.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    },
 }
 
 

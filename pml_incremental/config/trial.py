@@ -15,6 +15,36 @@ def _parameters() -> dict[str, Any]:
     return {"params": [torch.nn.Parameter(torch.zeros(1, 1))]}
 
 
+def _training() -> dict[str, Any]:
+    import torch
+    from pytorch_metric_learning.losses import TripletMarginLoss
+
+    models = {name: torch.nn.Linear(1, 1) for name in ("trunk", "embedder")}
+    return {
+        "models": models,
+        "optimizers": {
+            f"{name}_optimizer": torch.optim.SGD(model.parameters(), lr=1.0)
+            for name, model in models.items()
+        },
+        "loss_funcs": {"metric_loss": TripletMarginLoss()},
+        "mining_funcs": {},
+        "dataset": [(torch.zeros(1), 0)],
+        "batch_size": 1,
+        "data_device": torch.device("cpu"),
+        "dataloader_num_workers": 0,
+    }
+
+
+def _training_with_classifier() -> dict[str, Any]:
+    import torch
+
+    classifier, parts = torch.nn.Linear(1, 1), _training()
+    parts["models"]["classifier"] = classifier
+    parts["optimizers"]["classifier_optimizer"] = torch.optim.SGD(classifier.parameters(), lr=1.0)
+    parts["loss_funcs"]["classifier_loss"] = torch.nn.CrossEntropyLoss()
+    return parts
+
+
 # Stand-ins for what the program fills in. Other categories read files, load weights or need data.
 _STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "loss": lambda: {"num_classes": 2, "embedding_size": 8},
@@ -23,14 +53,19 @@ _STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "optimizer": _parameters,
     "strategy": dict,
 }
+# Of trainers those that are known to look at no more than that.
+_TRAINERS: dict[str, Callable[[], dict[str, Any]]] = {
+    "IncrementalMetricLoss": _training,
+    "IncrementalTrainWithClassifier": _training_with_classifier,
+}
 
 
 def find_trial_problem(category: str, name: str, kwargs: dict[str, Any]) -> str | None:
     """Why an object cannot be built, if so.
 
     Args:
-        category: where its class is looked up; only losses, miners, transforms, optimizers and
-            strategies are tried.
+        category: where its class is looked up; only losses, miners, transforms, optimizers,
+            strategies and this package's trainers are tried.
         name: of its class.
         kwargs: its arguments, already checked against the class's signature.
 
@@ -42,13 +77,14 @@ def find_trial_problem(category: str, name: str, kwargs: dict[str, Any]) -> str 
         'cannot be built: Invalid learning rate: -1'
         >>> find_trial_problem("optimizer", "Adam", {"lr": 1})
     """
-    if category not in _STAND_INS:
+    stand_ins = _TRAINERS.get(name) if category == "trainer" else _STAND_INS.get(category)
+    if stand_ins is None:
         return None
     import torch
 
     with torch.random.fork_rng(devices=[]):
         try:
-            ObjectSpec(class_name=name, kwargs=kwargs).build(category, **_STAND_INS[category]())
+            ObjectSpec(class_name=name, kwargs=kwargs).build(category, **stand_ins())
         except Exception as error:  # noqa: BLE001  # PML raises bare Exceptions too
             return f"cannot be built: {_reason(error)}"
     return None

@@ -93,4 +93,4 @@ def _check_files(dataset: str, paths: Sequence[Path]) -> None:
             f"{missing[0]}: unpack the whole dataset"
         )
     if not paths:
-        raise ValueError(f"{dataset} lists no image")
+        raise ValueError(f"{dataset} lists no image: unpack the whole dataset")

@@ -42,10 +42,15 @@ def build_scenario(config: ExperimentConfig) -> ClassIncrementalScenario:
         train_transform=build_transform(config.transforms.train),
         test_transform=build_transform(config.transforms.eval),
     )
+    check_batches(config, scenario)
+    return scenario
+
+
+def check_batches(config: ExperimentConfig, scenario: ClassIncrementalScenario) -> None:
+    """Raise a ValueError if a task cannot fill the batches of the config's sampler."""
     if config.sampler is not None:
         per_class = int(config.sampler.kwargs.get("m", 1))
         scenario.check_batches(batch_size(config), per_class)
-    return scenario
 
 
 def build_transform(specs: tuple[ObjectSpec, ...]) -> Callable[[Any], Any]:

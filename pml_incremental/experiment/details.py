@@ -37,7 +37,7 @@ def examine(run: FinishedRun, strategy: str) -> Details:
     ends = [first_places(x, y) for x, y in zip(stages[-1], labels, strict=True)]
     starts = [first_places(stages[j][j], y) for j, y in enumerate(labels)]
     with torch.no_grad():
-        untrained, _ = run.embed(run.untrained_models())
+        untrained, _ = run.embed(run.models_before_tasks())
     before = [stage[j] for j, stage in enumerate([untrained, *stages[:-1]])]
     seen = [
         TaskQueries(task, y, stages[j][j], starts[j])

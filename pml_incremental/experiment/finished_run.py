@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from pml_incremental.config import ExperimentConfig, load_config
+from pml_incremental.config.strategy_labels import spec_label
 from pml_incremental.experiment.assembly import build_models, build_scenario, choose_device
 from pml_incremental.experiment.recipe import without_sources
 from pml_incremental.experiment.seeding import seed_everything
+from pml_incremental.experiment.strategy_specs import build_strategy
 from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import ClassIncrementalScenario
 from pml_incremental.storage import read_tensor_file
+from pml_incremental.strategies import Strategy
 from pml_incremental.testers import IncrementalTester
 
 
@@ -50,7 +53,8 @@ class FinishedRun:
     @property
     def strategies(self) -> list[str]:
         """Names of its strategies, as of their folders."""
-        return list(json.loads((self.folder / "metrics.json").read_text())["strategies"])
+        written = (self.folder / "metrics.json").read_text(encoding="utf-8")
+        return list(json.loads(written)["strategies"])
 
     def weights(self, strategy: str, task: int) -> Path:
         """The file with the weights of a strategy's model after a task, counted from 1.
@@ -58,12 +62,24 @@ class FinishedRun:
         Raises:
             ValueError: if the run's folder has no weights of that stage.
         """
-        file = self.folder / strategy / f"task_{task}" / "model.safetensors"
-        if task == 1 and not file.is_file():  # most strategies share the first task's model
-            file = self.folder / "task_1" / "model.safetensors"
+        place = self.folder / strategy
+        if task == 1 and self._shares_first_task(strategy):
+            place = self.folder
+        file = place / f"task_{task}" / "model.safetensors"
         if not file.is_file():
             raise ValueError(f"{file} is missing: the weights of that stage were not kept")
         return file
+
+    def built_strategies(self) -> dict[str, Strategy]:
+        """The strategies of its config by their labels, built anew."""
+        return {
+            spec_label(spec): build_strategy(self.config, spec) for spec in self.config.strategies
+        }
+
+    def _shares_first_task(self, label: str) -> bool:
+        """Whether a strategy's first model is that of plain training, as of most strategies."""
+        strategy = self.built_strategies().get(label)
+        return strategy is not None and strategy.shares_first_task
 
     def models(self, strategy: str, task: int) -> dict[str, nn.Module]:
         """Trunk and embedder of a strategy after a task; raises as :meth:`weights`."""
@@ -74,8 +90,8 @@ class FinishedRun:
             models[name].load_state_dict(tensors_under(f"{name}.", tensors))
         return {name: models[name].eval() for name in ("trunk", "embedder")}
 
-    def untrained_models(self) -> dict[str, nn.Module]:
-        """Trunk and embedder as they were before any task."""
+    def models_before_tasks(self) -> dict[str, nn.Module]:
+        """Trunk and embedder as they were before any task, trained or not."""
         seed_everything(self.config.seed, 0)
         models = build_models(self.config, self.scenario[0], self.device)
         return {name: models[name].eval() for name in ("trunk", "embedder")}

@@ -8,9 +8,10 @@ from pathlib import Path
 from pml_incremental.experiment.result import Result
 from pml_incremental.experiment.run_folder import RunFolder
 from pml_incremental.metrics import TaskMatrix
+from pml_incremental.metrics.recall_at_1 import JOINT, OWN
 from pml_incremental.report import plot_task_curves, plot_task_matrix
 
-_PICTURED = ("own/recall_at_1", "joint/recall_at_1")
+_PICTURED = (OWN, JOINT)
 
 
 def write_outputs(result: Result, folder: RunFolder) -> None:

@@ -19,6 +19,7 @@ class Result:
         strategies: strategy -> metric -> task matrix; a metric's name begins with the gallery, as
             ``own/recall_at_1`` (a task's own images) and ``joint/recall_at_1`` (all tasks seen).
         learned: the stages that were learned to get here; none if the run was finished already.
+        left_out: names of the classes that the scenario dropped for want of images.
 
     Example:
         >>> matrices = {"own/recall_at_1": TaskMatrix.empty(1)}
@@ -31,6 +32,7 @@ class Result:
     folder: Path
     strategies: dict[str, dict[str, TaskMatrix]]
     learned: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Name, and values and summary of each matrix, as JSON can hold them: NaN becomes None.

@@ -51,21 +51,22 @@ def draw_retrievals(
 
 
 def choose_queries(tasks: Sequence[Task]) -> list[int]:
-    """About eight positions among the tests of all tasks, evenly over tasks and classes.
+    """Up to eight positions among the tests of all tasks, evenly over tasks and classes.
 
     Args:
         tasks: whose tests are concatenated.
 
     Returns:
-        At least one position per task.
+        Different positions: at least one of each task or, of more than eight tasks, one of each of
+        eight, the first and the last among them.
     """
-    per_task = max(1, _ROWS // len(tasks))
+    shown = np.linspace(0, len(tasks) - 1, min(len(tasks), _ROWS)).astype(int)
+    starts = np.cumsum([0, *(len(task.test) for task in tasks)])
     positions: list[int] = []
-    start = 0
-    for task in tasks:
-        steps = np.linspace(0, len(task.test), per_task, endpoint=False)
-        positions += [start + int(step) for step in steps]
-        start += len(task.test)
+    for place in shown:
+        size = len(tasks[place].test)
+        steps = np.linspace(0, size, min(_ROWS // len(shown), size), endpoint=False)
+        positions += [int(starts[place] + int(step)) for step in steps]
     return positions
 
 

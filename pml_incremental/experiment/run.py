@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from pml_incremental.config import ExperimentConfig
+from pml_incremental.config.strategy_labels import spec_label
 from pml_incremental.distributed import process_group
 from pml_incremental.experiment.assembly import choose_device
 from pml_incremental.experiment.outputs import write_outputs
 from pml_incremental.experiment.result import Result
 from pml_incremental.experiment.stop_signals import stop_signals
-from pml_incremental.experiment.strategy_specs import spec_label
 from pml_incremental.experiment.task_loop import TaskLoop
 from pml_incremental.experiment.torch_settings import apply_torch_settings
 
@@ -51,6 +51,12 @@ def run(config: ExperimentConfig, *, progress: bool = True) -> Result:
         for spec in config.strategies:
             locks.enter_context(loop.folder.lock(spec_label(spec)))
         matrices = {spec_label(spec): loop.learn_strategy(spec) for spec in config.strategies}
-        result = Result(config.name, loop.folder.path, matrices, tuple(loop.learned))
+        result = Result(
+            config.name,
+            loop.folder.path,
+            matrices,
+            tuple(loop.learned),
+            tuple(loop.scenario.dropped_classes),
+        )
         processes.on_first(lambda: write_outputs(result, loop.folder))
     return result

@@ -75,6 +75,13 @@ class RunFolder:
         remove_leftovers(path)
         self.write_text("config.yaml", dump_yaml(dict(config)))
 
+    @classmethod
+    def opened(cls, path: Path) -> RunFolder:
+        """The folder of a run that is there already, as it is: nothing in it is touched."""
+        folder = cls.__new__(cls)
+        folder.path = path
+        return folder
+
     def is_untouched(self) -> bool:
         """Whether all that happened here was to begin, and nobody is at work."""
         children = [child for child in self.path.rglob("*") if child.is_file()]

@@ -1,25 +1,11 @@
-"""The strategies that a config names: what they are called, and the strategies themselves."""
+"""The strategies that a config names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from pml_incremental.config import ConfigError, ExperimentConfig, ObjectSpec
 from pml_incremental.strategies import Strategy
-
-
-def spec_label(spec: ObjectSpec) -> str:
-    """A strategy's name in tables and folders: its name and its options.
-
-    Example:
-        >>> spec_label(ObjectSpec(class_name="correlation", kwargs={"weight": 5}))
-        'correlation-weight_5'
-        >>> spec_label(ObjectSpec(class_name="l2+ewc", kwargs={"ewc": {"weight": 5}}))
-        'l2+ewc-ewc.weight_5'
-    """
-    return "-".join([spec.class_name, *_options(spec.kwargs)])
 
 
 def build_strategy(config: ExperimentConfig, spec: ObjectSpec) -> Strategy:
@@ -55,14 +41,3 @@ def _problem(strategy: Strategy, config: ExperimentConfig) -> str | None:
             "cache_teacher"
         )
     return None
-
-
-def _options(values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Options in words; those of a part of a sum begin with the part's name."""
-    words = []
-    for key, value in sorted(values.items()):
-        if isinstance(value, dict):
-            words += _options(value, f"{prefix}{key}.")
-        else:
-            words.append(f"{prefix}{key}_{value}")
-    return words

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from pml_incremental.config import ExperimentConfig, ObjectSpec
+from pml_incremental.config.strategy_labels import spec_label
 from pml_incremental.distributed import Processes, own_device
 from pml_incremental.distributed.processes import check_even
 from pml_incremental.experiment.assembly import batch_size, build_scenario, choose_device
@@ -32,7 +33,7 @@ from pml_incremental.experiment.strategy_memory import (
     share_memory,
 )
 from pml_incremental.experiment.strategy_records import record_finished_task, record_pictures
-from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
+from pml_incremental.experiment.strategy_specs import build_strategy
 from pml_incremental.experiment.student import Student
 from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
 from pml_incremental.experiment.trained import trained_model

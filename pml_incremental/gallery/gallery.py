@@ -14,7 +14,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pml_incremental.gallery.checksum import sha256
 from pml_incremental.gallery.image_files import ImageFiles
 from pml_incremental.gallery.manifest import (
     FORMAT,
@@ -27,6 +26,7 @@ from pml_incremental.gallery.manifest import (
 )
 from pml_incremental.search.faiss_index import build_index, import_faiss
 from pml_incremental.search.stacked import Stacked
+from pml_incremental.storage.checksum import sha256
 from pml_incremental.storage.whole_file import sync
 
 
@@ -58,8 +58,7 @@ class Gallery:
         Raises:
             ValueError: if the folder exists, or the index cannot be built.
         """
-        if folder.exists():
-            raise ValueError(f"{folder} exists: choose another place for the gallery")
+        check_place(folder)
         part = folder.with_name(folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
@@ -99,9 +98,12 @@ class Gallery:
         manifest = read_manifest(folder)
         for name, checksum in manifest.sha256.items():
             if not (folder / name).is_file():
-                raise ValueError(f"{folder / name} is missing: the gallery is damaged")
+                raise ValueError(f"{folder / name} is missing: build the gallery anew")
             if sha256(folder / name) != checksum:
-                raise ValueError(f"{folder / name} is not what the manifest says: it was changed")
+                raise ValueError(
+                    f"{folder / name} is not what the manifest says: it was changed; build the "
+                    "gallery anew"
+                )
         images = read_image_list(folder)
         files = ImageFiles(Path(images.root), tuple(images.ids), tuple(images.labels))
         vectors = _read_vectors(folder / VECTORS, (manifest.images, manifest.width))
@@ -114,6 +116,12 @@ class Gallery:
     def read_index(folder: Path) -> Any:
         """The faiss index of a directory that has one."""
         return import_faiss().read_index(str(folder / INDEX))
+
+
+def check_place(folder: Path) -> None:
+    """Raise a ValueError if there is no room for a gallery's directory."""
+    if folder.exists():
+        raise ValueError(f"{folder} exists: choose another place for the gallery")
 
 
 def check_vectors(vectors: Tensor, files: ImageFiles) -> Tensor:

@@ -119,7 +119,9 @@ def read_manifest(folder: Path) -> Manifest:
     content = _read_json(path)
     written = content.get("format") if isinstance(content, dict) else None
     if type(written) is int and written != FORMAT:
-        raise ValueError(f"{path} has format {written}, and this version reads {FORMAT}")
+        raise ValueError(
+            f"{path} has format {written}, and this version reads {FORMAT}; build the gallery anew"
+        )
     return _checked(Manifest, path, content)
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from pml_incremental.experiment.assembly import build_transform
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.recipe import image_mode
-from pml_incremental.gallery.checksum import sha256
 from pml_incremental.gallery.image_files import ImageFiles, embed_files
 from pml_incremental.gallery.weights_model import WeightsModel
+from pml_incremental.storage.checksum import sha256
 
 
 @dataclass(frozen=True)

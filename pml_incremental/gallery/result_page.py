@@ -9,6 +9,7 @@ from pml_incremental.gallery.gallery import Gallery
 from pml_incremental.gallery.search import SearchResult
 from pml_incremental.report.page.elements import document, picture, section, text
 from pml_incremental.report.text import percent
+from pml_incremental.storage import write_text_whole
 
 PIXELS = 144
 
@@ -27,7 +28,7 @@ def write_result_page(path: Path, gallery: Gallery, result: SearchResult) -> Non
         known += f", without {result.unanswerable} queries whose class is not in the gallery"
     note = f"{known}. Green: of the query's class. Numbers are distances, nearest first."
     about = f"{len(gallery.vectors)} images, {'; '.join(gallery.history)}"
-    path.write_text(document("Search results", about, section("Found", note, rows)), "utf-8")
+    write_text_whole(path, document("Search results", about, section("Found", note, rows)))
 
 
 def _row(gallery: Gallery, result: SearchResult, query: int) -> str:

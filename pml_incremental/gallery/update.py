@@ -55,8 +55,10 @@ def update_gallery(
         A gallery of unit vectors in the new model's space.
 
     Raises:
-        ValueError: if the numbers or widths of the embeddings differ.
+        ValueError: if the numbers or widths of the embeddings differ, or the estimator cannot look
+            ahead.
     """
+    check_looks_ahead(estimator)
     estimator.observe(new, old)
     estimator.fit()
     moved = F.normalize(estimator.estimate(gallery.vectors)[0], dim=1).float()
@@ -68,6 +70,15 @@ def update_gallery(
         model=model,
         history=(*gallery.history, step),
     )
+
+
+def check_looks_ahead(estimator: FeatureEstimator) -> None:
+    """Raise a ValueError if an estimator needs accuracies, which are measured looking back."""
+    if estimator.needs_ranges:
+        raise ValueError(
+            f"{type(estimator).__name__} draws from changes of accuracy, which a gallery does not "
+            "have: take one that learns, such as LinearEstimator"
+        )
 
 
 def measure_update(

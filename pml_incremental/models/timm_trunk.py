@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from pml_incremental.extras import require
+
 
 def timm_trunk(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """A network of timm's without its classification layer; needs the extra ``timm``.
@@ -23,7 +25,7 @@ def timm_trunk(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
         A module from images (N, 3, H, W) to features (N, d).
 
     Raises:
-        ModuleNotFoundError: if timm is not installed.
+        MissingExtraError: if timm is not installed.
         ValueError: if timm has no such network, with the nearest names.
 
     Example:
@@ -31,12 +33,9 @@ def timm_trunk(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
         >>> timm_trunk("resnet10t").eval()(torch.zeros(1, 3, 64, 64)).shape
         torch.Size([1, 512])
     """
-    try:
-        import timm
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'timm_trunk needs: pip install "pml-incremental[timm]"'
-        ) from error
+    require("timm", "timm_trunk", extra="timm")
+    import timm
+
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() shows all"

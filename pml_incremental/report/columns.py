@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pml_incremental.metrics import TaskMatrix
+from pml_incremental.metrics.recall_at_1 import JOINT, OWN
 from pml_incremental.report.text import percent, signed_percent
-
-OWN, JOINT = "own/recall_at_1", "joint/recall_at_1"
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def read_labels(dataset: MapDataset) -> NDArray[Any]:
             "be one per item, in the order of the items"
         )
     if len(array) == 0:
-        raise ValueError(f"{kind} is empty")
+        raise ValueError(f"{kind} is empty: give it items")
     if array.dtype.kind not in "iuU":
         raise ValueError(
             f"the {name} of {kind} must be all integers or all strings, got {_contents(labels)}"

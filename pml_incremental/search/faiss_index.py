@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pml_incremental.extras import require
 from pml_incremental.search.stacked import Stacked
 
 Vectors = NDArray[np.float32]
@@ -30,8 +31,9 @@ def build_index(
         memory: bytes of rows to train it on; of more rows, evenly spread ones are taken.
 
     Raises:
-        ValueError: if faiss is not installed, does not know the factory, or cannot train the index
-            on so few vectors, or nprobe is given for an index without lists.
+        ValueError: if faiss does not know the factory or cannot train the index on so few vectors,
+            or nprobe is given for an index without lists.
+        MissingExtraError: if faiss is not installed.
     """
     faiss = import_faiss()
     size, width = len(embeddings), embeddings.width
@@ -120,10 +122,7 @@ def as_vectors(rows: Tensor) -> Vectors:
 
 def import_faiss() -> Any:
     """Faiss, or an error that says how to get it."""
-    try:
-        import faiss
-    except ImportError as error:
-        raise ValueError(
-            "an index needs faiss: pip install 'pml-incremental[cpu]', or search exactly"
-        ) from error
+    require("faiss", "an index", extra="cpu", or_else="search exactly")
+    import faiss
+
     return faiss

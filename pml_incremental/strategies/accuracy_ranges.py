@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from pml_incremental.metrics.recall_at_1 import OWN
+
 #: (low, high): smallest and largest change.
 Range: TypeAlias = tuple[float, float]
-_METRIC = "own/recall_at_1"
 
 
 def accuracy_ranges(
@@ -49,7 +50,7 @@ def accuracy_ranges(
     tasks = [f"task_{number}" for number in range(1, last + 1)]
 
     def accuracy(model: int, task: str) -> float:
-        value = measurements[model][_METRIC][task]
+        value = measurements[model][OWN][task]
         assert value is not None  # own-gallery values are measured for every task
         return value
 

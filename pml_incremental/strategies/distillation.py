@@ -8,6 +8,7 @@ from typing import Literal
 from torch import nn
 
 from pml_incremental.scenarios import Task
+from pml_incremental.strategies._checks import check_weight
 from pml_incremental.strategies.component import Component, WeightedLoss
 
 
@@ -35,8 +36,7 @@ class Distillation(Component):
         weight: float,
         compares: Literal["embeddings", "logits"] = "embeddings",
     ) -> None:
-        if weight < 0:
-            raise ValueError(f"the weight of {name} must be at least 0, got {weight}")
+        check_weight(name, weight)
         self.name = name
         self.weighted = WeightedLoss(loss, weight, compares)
         self.needs_classifier = compares == "logits"

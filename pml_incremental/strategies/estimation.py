@@ -12,6 +12,7 @@ from torch import Tensor
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
 from pml_incremental.scenarios import Task, TaskSubset
+from pml_incremental.strategies._checks import check_weight
 from pml_incremental.strategies.accuracy_ranges import Range, accuracy_ranges
 from pml_incremental.strategies.bank_tensors import load_bank, pack_bank
 from pml_incremental.strategies.component import Component, FinishedTask, WeightedLoss
@@ -61,11 +62,9 @@ class Estimation(Component):
         passes: int = 1,
         fixed_range: Range | None = None,
     ) -> None:
-        if weight < 0 or passes < 1:
-            raise ValueError(
-                "the weight of estimation_loss must be at least 0 and passes at least 1, got "
-                f"{weight} and {passes}"
-            )
+        check_weight("estimation_loss", weight)
+        if passes < 1:
+            raise ValueError(f"passes must be at least 1, got {passes}")
         if observed_on not in ("finished", "new"):
             raise ValueError(f'observed_on must be "finished" or "new", got {observed_on!r}')
         if sees not in ("embeddings", "trunk"):

@@ -12,6 +12,7 @@ from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
 from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import Task
+from pml_incremental.strategies._checks import check_weight
 from pml_incremental.strategies.component import Component, WeightedLoss
 from pml_incremental.trainers import Teacher
 
@@ -60,13 +61,17 @@ class Oracle(Component):
     """Distil from every prior model itself. For analysis: it stores them all.
 
     Args:
-        weight: of the loss.
+        weight: of the loss, at least 0.
         temperature: of the loss.
+
+    Raises:
+        ValueError: if the weight is negative.
     """
 
     acts_from_memory = True
 
     def __init__(self, weight: float, temperature: float) -> None:
+        check_weight("estimation_loss", weight)
         self.priors: list[Teacher] = []
         self.loss = FeatureEstimationLoss(OracleBank(self.priors), temperature)
         self.weight = weight

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pml_incremental.regularizers import ParameterRegularizer, SynapticIntelligence
 from pml_incremental.scenarios import Task
+from pml_incremental.strategies._checks import check_weight
 from pml_incremental.strategies.component import Component, WeightedPenalty
 from pml_incremental.strategies.trained_model import TrainedModel
 from pml_incremental.trainers import Teacher
@@ -36,8 +37,7 @@ class ParameterPenalty(Component):
     acts_from_memory = True
 
     def __init__(self, name: str, regularizer: ParameterRegularizer, weight: float) -> None:
-        if weight < 0:
-            raise ValueError(f"the weight of {name} must be at least 0, got {weight}")
+        check_weight(name, weight)
         self.name = name
         self.regularizer = regularizer
         self.weight = weight

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -78,10 +79,10 @@ class Survey:
         if self.short_sides:
             lines[0] += f"; short side {self.short_side} pixels (median)"
         if self.left_out:
-            lines.append(f"classes left out: {len(self.left_out)}, {_some(self.left_out)}")
+            lines.append(f"classes left out: {len(self.left_out)}, {some_of(self.left_out)}")
             lines.append(f"  (a class needs {_NEEDS[self.has_split]})")
         if self.others:
-            names = _some([str(path.relative_to(self.root)) for path in self.others])
+            names = some_of([str(path.relative_to(self.root)) for path in self.others])
             lines.append(f"files left out: {len(self.others)}, {names}")
             lines.append(f"  (images are files ending in {', '.join(IMAGE_SUFFIXES)})")
         return lines
@@ -146,5 +147,11 @@ def _split(images: int) -> ClassCount:
     return ClassCount(images - held_out, held_out)
 
 
-def _some(names: list[str]) -> str:
+def some_of(names: Sequence[str]) -> str:
+    """The first five names, and whether there are more.
+
+    Example:
+        >>> some_of("abcdefg")
+        'a, b, c, d, e, ...'
+    """
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

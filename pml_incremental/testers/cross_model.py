@@ -74,7 +74,7 @@ def cross_model_matrices(
         ValueError: if the numbers of models and sizes differ, or embeddings have several widths.
     """
     if len(embeddings) != len(sizes):
-        raise ValueError(f"{len(embeddings)} models have {len(sizes)} gallery sizes")
+        raise ValueError(f"{len(embeddings)} models have {len(sizes)} gallery sizes: give one each")
     cross, reindexed = (np.full((len(sizes), len(sizes)), np.nan) for _ in range(2))
     for j, size in enumerate(sizes):
         for i in range(j, len(sizes)):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import torch
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from torch import Tensor
 
+from pml_incremental.extras import require
 from pml_incremental.metrics import MatchRanks, RetrievalMetric
 from pml_incremental.search import ExactSearch, IndexSearch
 from pml_incremental.testers.evaluation import Values
@@ -32,7 +32,8 @@ class RetrievalSearch:
         device: where to search; default: where the embeddings are.
 
     Raises:
-        ValueError: if a metric is unknown, faiss is missing for one, or memory_mb is below 1.
+        ValueError: if a metric is unknown or memory_mb is below 1.
+        MissingExtraError: if faiss is missing for a metric.
     """
 
     metrics: tuple[str, ...]
@@ -43,11 +44,9 @@ class RetrievalSearch:
 
     def __post_init__(self) -> None:
         self.ranked()
-        if set(self.metrics) & set(CLUSTERING) and find_spec("faiss") is None:
-            raise ValueError(
-                "NMI and AMI cluster by faiss's k-means: pip install 'pml-incremental[cpu]', or "
-                "leave them out of the metrics"
-            )
+        if set(self.metrics) & set(CLUSTERING):
+            what = "clustering, for NMI and AMI,"
+            require("faiss", what, extra="cpu", or_else="leave them out of the metrics")
         if self.memory_mb < 1:
             raise ValueError(f"memory_mb must be at least 1, got {self.memory_mb}")
         if self.nprobe is not None and self.index is None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pml_incremental import __version__
 from pml_incremental.cli import main
@@ -164,8 +165,31 @@ def test_run_trains_writes_and_ends_with_a_table(capsys: Capture, config: Path) 
     error = capsys.readouterr().err
     assert "holds a run with another config" in error
     assert "Traceback" not in error
-    with pytest.raises(ValueError, match="holds a run with another config"):
-        main(["run", str(config), "seed=1", "--traceback"])
+    for command in (
+        ["run", str(config), "seed=1", "--traceback"],
+        ["--traceback", "run", "tiny.yaml", "seed=1"],
+    ):
+        with pytest.raises(ValueError, match="holds a run with another config"):
+            main(command)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["init", "new", "--data", "empty"],
+        ["report", "empty"],
+        ["gallery", "search", "empty", "empty"],
+        ["gallery", "build", "empty", "g", "--weights", "none.safetensors"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("config")
+def test_every_command_shows_a_traceback_if_asked(capsys: Capture, command: list[str]) -> None:
+    Path("empty").mkdir()
+    assert main(command) == 1
+    assert capsys.readouterr().err.endswith("\n(--traceback shows where in the code)\n")
+    with pytest.raises(ValueError, match="empty"):
+        main([*command, "--traceback"])
 
 
 def test_run_with_the_users_own_loss(capsys: Capture, config: Path) -> None:
@@ -180,6 +204,53 @@ def test_run_with_the_users_own_loss(capsys: Capture, config: Path) -> None:
     assert "allow_imports: [cli_test_losses]" in capsys.readouterr().err
     assert main([*command, "allow_imports=[cli_test_losses]"]) == 0
     assert "cli_test_losses:Mine" in Path("runs/tiny/config.yaml").read_text()
+
+
+def test_other_commands_find_the_users_own_classes(
+    capsys: Capture, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("cli_test_steps.py").write_text(
+        "class Mine:\n    def __call__(self, image):\n        return image\n"
+    )
+    own = ["transforms.eval=[cli_test_steps:Mine]", "allow_imports=[cli_test_steps]"]
+    assert main(["run", "-q", "tiny.yaml", "strategies=[finetune]", *own]) == 0
+    Path("images/a").mkdir(parents=True)
+    for name in ("1.png", "2.png"):
+        Image.new("L", (28, 28)).save(Path("images/a", name))
+    # As in a process of its own.
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(Path.cwd())])
+    monkeypatch.delitem(sys.modules, "cli_test_steps")
+    model = ["--run", "runs/tiny", "--strategy", "finetune", "--task", "1"]
+    assert main(["gallery", "build", "images", "images.gallery", *model]) == 0
+    assert "written: images.gallery" in capsys.readouterr().out
+
+
+def test_run_says_which_classes_it_leaves_out(capsys: Capture, config: Path) -> None:
+    for name, images in {"a": 5, "b": 5, "c": 5, "d": 5, "rare": 1}.items():
+        Path("images", name).mkdir(parents=True)
+        for number in range(images):
+            Image.new("RGB", (28, 28)).save(Path("images", name, f"{number}.png"))
+    changes = [
+        "dataset={ImageFolder: {root: images}}",
+        "scenario.ClassIncrementalScenario.class_groups=[[a, b], [c, d, rare]]",
+        "scenario.ClassIncrementalScenario.on_small_class=drop",
+        "models.trunk.SmallConvNet.in_channels=3",
+        "trainer.IncrementalMetricLoss.batch_size=4",
+        "sampler.MPerClassSampler.m=2",
+        "strategies=[finetune]",
+    ]
+    assert main(["run", "-q", str(config), *changes]) == 0
+    assert "classes left out: 1, rare\n" in capsys.readouterr().out
+
+
+def test_a_missing_extra_is_said_in_a_message(
+    capsys: Capture, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)  # as if it were not installed
+    assert main(["run", str(config), "models.trunk={timm_trunk: {name: resnet18}}"]) == 2
+    assert capsys.readouterr().err == (
+        'timm_trunk needs timm: pip install "pml-incremental[timm]"\n'
+    )
 
 
 @pytest.mark.parametrize("command", [["run"], ["compare", "--seeds", "0"]])

@@ -85,7 +85,10 @@ def test_tune_says_what_is_best(command, tmp_path):
     result = command("tune", "--strategy", "l2", "--trials", "1", "--quiet")
     assert result.exit_code == 0, result.output
     assert "best of 1 trials, Recall@1" in result.output
-    assert (tmp_path / "small_tune/best_l2-weight_3.yaml").exists()
+    file = tmp_path / "small_tune/best_l2-weight_3.yaml"
+    assert file.exists()
+    assert "l2:\n  weight: " in result.output
+    assert f"written: {file}; next: pml-incremental run {file}\n" in result.output
 
 
 def test_tune_wants_one_strategy(command):
@@ -105,4 +108,5 @@ def test_missing_extra_is_named(command, monkeypatch, options, package, extra):
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     result = command(*options)
     assert result.exit_code == 2
-    assert f'{package} is not installed; pip install "pml-incremental[{extra}]"' in result.output
+    assert f'needs {package}: pip install "pml-incremental[{extra}]"' in result.output
+    assert "Traceback" not in result.output

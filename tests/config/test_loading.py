@@ -81,6 +81,8 @@ def test_null_empties_a_section_and_removes_an_entry(example: Path) -> None:
         ),
         ("models.trnk=resnet18", "models.trnk: unknown key; did you mean 'trunk'?"),
         ("transforms.trian=[]", "transforms.trian: unknown key; did you mean 'train'?"),
+        ("checkpoint.minute=1", "checkpoint.minute: unknown key; did you mean 'minutes'?"),
+        ("records.evry=1", "records.evry: unknown key; did you mean 'every'?"),
         ("seed='1'", "seed: should be a valid integer, got '1'"),
         ("seed=true", "seed: should be a valid integer, got True"),
         ("seed=-1", "seed: should be greater than or equal to 0, got -1"),
@@ -102,6 +104,11 @@ def test_null_empties_a_section_and_removes_an_entry(example: Path) -> None:
         (
             "strategies=[a, {a: }]",
             "strategies: 'a' is there twice with the same arguments; remove one",
+        ),
+        (
+            "strategies=[{l2: {weight: 5}}, {l2: {weight: '5'}}]",
+            "strategies: {'l2': {'weight': 5}} and {'l2': {'weight': '5'}} would both be called "
+            "'l2-weight_5', in tables and as folders; remove one, or change its options",
         ),
         ("sampler=3", "sampler: must be one object, {ClassName: {argument: value}}, got 3"),
         ("loss_funcs=3", "loss_funcs: should be a valid dictionary, got 3"),

@@ -48,9 +48,10 @@ def problems(path: Path, *overrides: str) -> tuple[str, ...]:
         ["sampler=", "mining_funcs="],
         ["trainer.IncrementalMetricLoss.freeze_trunk_batchnorm=with_teacher"],
         ["trainer.IncrementalMetricLoss.iterations_per_epoch=5"],
+        ["trainer={IncrementalMetricLoss: {precision: bf16, accumulation_steps: 2}}"],
         ["tester.IncrementalTester.batch_size=64"],
         ["tester.IncrementalTester={memory_mb: 64, embeddings_folder: /tmp/e, index: HNSW32}"],
-        ["tester.IncrementalTester={metrics: [recall_at_1, NMI, AMI], ks: [1, 10]}"],
+        ["tester.IncrementalTester={metrics: [recall_at_1, NMI, AMI], ks: [10]}"],
         ["strategies=[finetune, correlation, {correlation: {weight: 1e-2, temperature: 1}}]"],
         ["loss_weights.metric_loss=2", "grad_clip_norm=1", "device=cuda:0", "threads=1"],
         [
@@ -224,6 +225,16 @@ SPARSE = "{SparseCentersRegularizer: {centers_per_class: 1}}"
             ".ArcFaceLoss",
             "assert centers_per_class > 1 (AssertionError)",
         ),
+        (
+            "trainer={IncrementalMetricLoss: {accumulation_steps: 0}}",
+            ".IncrementalMetricLoss",
+            "accumulation_steps must be at least 1, got 0",
+        ),
+        (
+            "trainer={IncrementalMetricLoss: {precision: fp16, check_finite_every: 5}}",
+            ".IncrementalMetricLoss",
+            "leave out check_finite_every, got 5",
+        ),
         ("strategies={correlation: {weight: -1}}", ".0.correlation", "must be at least 0, got -1"),
         ("transforms.eval={RandomAffine: {degrees: -1}}", ".0.RandomAffine", "must be positive"),
     ],
@@ -251,6 +262,16 @@ def test_values_that_the_class_refuses(
         ),
         ("models.classifier=GrowingClassifier", "", "is not used by IncrementalMetricLoss"),
         ("loss_funcs.classifier_loss=CrossEntropyLoss", "", "is not used by IncrementalMetric"),
+        (
+            "tester.IncrementalTester.metrics=[r_precision]",
+            "",
+            "has no recall_at_1, and tables, pictures and",
+        ),
+        (
+            "tester.IncrementalTester.ks=[2, 4]",
+            "",
+            "has no 1, and tables, pictures and choices are made from",
+        ),
     ],
 )
 def test_keys_that_lead_nowhere(example: Path, override: str, key: str, message: str) -> None:

@@ -13,6 +13,7 @@ from pml_incremental.experiment import diagnose, run
 from pml_incremental.experiment.diagnosis.bank_replay import candidates_by_task
 from pml_incremental.experiment.diagnosis.diagnosis_result import Diagnosis, EstimationRow
 from pml_incremental.experiment.diagnosis.stored_run import StoredRun, UnfitRunError
+from pml_incremental.storage.processes import host
 from pml_incremental.strategies.estimation import Estimation
 
 pytestmark = pytest.mark.slow  # whole runs
@@ -219,3 +220,22 @@ def test_ratios_to_a_teacher_without_error_are_undefined():
     ]
     found = Diagnosis("demo", 80, 0, tuple(rows)).to_dict()["summaries"]
     assert [summary["divergence_ratio"]["train"] for summary in found] == [None, None]
+
+
+def test_torch_is_set_as_for_the_run(copy):
+    file = copy / "config.yaml"
+    file.write_text(file.read_text().replace("deterministic: false", "deterministic: true"))
+    try:
+        diagnose(copy, progress=False)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_a_run_that_is_looked_at_is_not_touched(copy):
+    config, leftover = copy / "config.yaml", copy / f"metrics.json.{host()}.999999.part"
+    config.write_text(config.read_text() + "# a note\n")
+    leftover.write_text("half")
+    StoredRun(copy)
+    assert config.read_text().endswith("# a note\n")
+    assert leftover.exists()

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,7 @@ def finished(tmp_path_factory):
         },
         "trainer": {"IncrementalMetricLoss": {"batch_size": 16, "iterations_per_epoch": 4}},
         "num_epochs": 1,
-        "strategies": ["finetune"],
+        "strategies": ["finetune", "pretrained"],
     }
     return run(ExperimentConfig.model_validate(config), progress=False)
 
@@ -51,9 +53,9 @@ def test_models_of_a_stage_give_what_was_measured(finished):
     assert min(joint[3]) <= cross[2, 2] <= max(joint[3])
 
 
-def test_the_untrained_models_are_those_that_were_measured(finished):
+def test_the_models_before_any_task_are_those_that_were_measured(finished):
     opened = FinishedRun(finished.folder)
-    embeddings, labels = opened.embed(opened.untrained_models())
+    embeddings, labels = opened.embed(opened.models_before_tasks())
     measured = finished.strategies["finetune"]["own/recall_at_1"].values[0]
     for x, y, expected in zip(embeddings, labels, measured, strict=True):
         every = range(len(y))
@@ -65,6 +67,17 @@ def test_a_folder_without_a_finished_run_or_weights_is_refused(finished, tmp_pat
     with pytest.raises(ValueError, match=r"not the folder of a finished run: it has no config\.y"):
         FinishedRun(tmp_path)
     opened = FinishedRun(finished.folder)
-    assert opened.strategies == ["finetune"]
+    assert opened.strategies == ["finetune", "pretrained"]
     with pytest.raises(ValueError, match=r"lwf/task_2/model\.safetensors is missing"):
         opened.models("lwf", 2)
+
+
+def test_a_missing_first_model_is_not_replaced_by_that_of_plain_training(finished, tmp_path):
+    opened = FinishedRun(shutil.copytree(finished.folder, tmp_path / "run"))
+    shared = opened.weights("finetune", 1)
+    own = opened.weights("pretrained", 1)
+    assert own.parent.parent.name == "pretrained"
+    assert shared.parent.parent == opened.folder
+    own.unlink()
+    with pytest.raises(ValueError, match=r"pretrained/task_1/model\.safetensors is missing"):
+        opened.weights("pretrained", 1)

@@ -136,6 +136,19 @@ def test_an_update_goes_on_where_it_was_killed(world, weights, updated, tmp_path
     assert same(models(out), models(updated.file))
 
 
+def test_old_weights_that_changed_meanwhile_are_noticed(world, weights, tmp_path, monkeypatch):
+    old, out = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    old.write_bytes(weights.read_bytes())
+    monkeypatch.setattr(module, "measure", lambda *_: [][0])  # as if it were killed
+    with pytest.raises(IndexError):
+        step(world, old, out)
+    found = read_tensor_file(old, "")
+    write_tensor_file(old, {k: t + 1 for k, t in found.tensors.items()}, found.state)
+    with pytest.raises(ValueError, match=r"old\.safetensors changed since .*new_update was begun"):
+        step(world, old, out)
+    assert not out.exists()
+
+
 def test_updates_follow_each_other(world, updated, tmp_path, draw_classes):
     draw_classes(tmp_path / "newer", "mno", seed=7)
     out = tmp_path / "newer.safetensors"

@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from pml_incremental.cli.commands import app
 from pml_incremental.config import ConfigError, ExperimentConfig
-from pml_incremental.estimators import DriftEstimator, LinearEstimator
+from pml_incremental.estimators import AccuracyChangeEstimator, DriftEstimator, LinearEstimator
 from pml_incremental.experiment import run
 from pml_incremental.gallery import (
     Gallery,
@@ -22,6 +25,7 @@ from pml_incremental.gallery import (
 )
 from pml_incremental.gallery.image_files import ImageFiles
 from pml_incremental.gallery.result_page import write_result_page
+from pml_incremental.storage import read_tensor_file, write_tensor_file
 
 
 def draw(folder, classes, seed, images=6):
@@ -188,6 +192,11 @@ def test_a_weights_file_is_the_model_that_it_was_written_of(built, world, tmp_pa
         ModelVersion.described({**again.model, "weights_sha256": "0" * 64})
     with pytest.raises(ValueError, match=r"gone\.safetensors is missing: the gallery's model is"):
         ModelVersion.described({**again.model, "weights": str(tmp_path / "gone.safetensors")})
+    stored = read_tensor_file(file, "")
+    stored.state["recipe"]["models"]["embedder"] = {"antigravity:Mine": {}}
+    write_tensor_file(tmp_path / "own.safetensors", stored.tensors, stored.state)
+    with pytest.raises(ConfigError, match=r"antigravity:Mine, and .* its run.*: --run, --strat"):
+        WeightsModel(tmp_path / "own.safetensors").embed(files)
     torch.save(load_file(file), tmp_path / "old.pth")
     with pytest.raises(ConfigError, match=r"old\.pth does not say what model its weights are of"):
         WeightsModel(tmp_path / "old.pth").embed(files)
@@ -207,20 +216,47 @@ def test_folders_without_images_are_refused(tmp_path):
         ImageFiles.under(tmp_path / "none")
 
 
-def test_commands_from_build_to_update(world, tmp_path, monkeypatch):
-    import typer
-    from typer.testing import CliRunner
+@pytest.fixture
+def invoke():
+    """Call a command of the gallery."""
 
-    from pml_incremental.cli.gallery import register
-
-    monkeypatch.chdir(tmp_path)
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    register(app)
-
-    def invoke(*arguments):
+    def call(*arguments):
         return CliRunner().invoke(app, ["gallery", *map(str, arguments)])
 
+    return call
+
+
+def test_mistakes_are_found_before_anything_is_embedded(
+    world, built, tmp_path, monkeypatch, invoke
+):
+    def embed(*_):
+        raise AssertionError("images were embedded")
+
+    monkeypatch.setattr(ModelVersion, "embed", embed)
+    shop = world / "shop.gallery"
+    model = ("--run", world / "shop", "--strategy", "finetune", "--task", 2)
+    move = ("update", shop, tmp_path / "new.gallery", *model, "--images", world / "new")
+    (tmp_path / "none").mkdir()
+    mistakes = {
+        f"{shop} exists: choose another": ("build", world / "gallery", shop, *model),
+        "shop.gallery exists: choose": ("update", shop, shop, *model, "--images", world / "new"),
+        "did you mean 'LinearEstimator'": (*move, "--estimator", "LinearEstimtor"),
+        "take one that learns": (*move, "--estimator", "AccuracyChangeEstimator"),
+        "holds no images": (*move, "--queries", tmp_path / "none"),
+    }
+    for message, arguments in mistakes.items():
+        done = invoke(*arguments)
+        assert (done.exit_code, message in done.output) == (1, True), done.output
+    monkeypatch.setitem(sys.modules, "faiss", None)  # as if it were not installed
+    done = invoke("build", world / "gallery", tmp_path / "g", *model, "--index", "Flat")
+    assert (done.exit_code, "an index needs faiss" in done.output) == (2, True)
+    estimator = AccuracyChangeEstimator()
+    with pytest.raises(ValueError, match="take one that learns"):
+        update_gallery(built, built.vectors, built.vectors, estimator, built.model)
+
+
+def test_commands_from_build_to_update(world, tmp_path, monkeypatch, invoke):
+    monkeypatch.chdir(tmp_path)
     images = Path(shutil.copytree(world / "gallery", tmp_path / "images"))
     model = ("--run", world / "shop", "--strategy", "finetune", "--task")
     done = invoke("build", images, "shop.gallery", *model, 1)

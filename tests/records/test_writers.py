@@ -109,7 +109,7 @@ def test_wandb_offline(tmp_path, picture):
 
 
 def test_missing_package_is_named(tmp_path, monkeypatch):
-    for package, writer in (("mlflow.tracking", MLflowWriter), ("wandb", WandbWriter)):
+    for package, writer in (("mlflow", MLflowWriter), ("wandb", WandbWriter)):
         monkeypatch.setitem(__import__("sys").modules, package, None)
         with pytest.raises(ModuleNotFoundError, match=r"pip install \"pml-incremental\["):
             writer(tmp_path, "task_1", "demo")

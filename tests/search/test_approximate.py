@@ -3,6 +3,7 @@ import sys
 import pytest
 import torch
 
+from pml_incremental.extras import MissingExtraError
 from pml_incremental.metrics import hit_at_k
 from pml_incremental.search import ExactSearch, IndexSearch, Lookup
 
@@ -73,5 +74,5 @@ def test_what_an_index_cannot_do_is_said(data, monkeypatch):
     with pytest.raises(ValueError, match="cannot search one task's images alone"):
         IndexSearch(*data, "PQ4x4").nearest(range(3), range(50), 2)
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ValueError, match="an index needs faiss"):
+    with pytest.raises(MissingExtraError, match="an index needs faiss"):
         IndexSearch(*data, "Flat")

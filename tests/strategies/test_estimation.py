@@ -79,8 +79,8 @@ def test_half_a_range_is_refused(low, high):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"estimation_weight": -1}, "at least 0 and passes at least 1, got -1 and 4"),
-        ({"passes": 0}, "got 10.0 and 0"),
+        ({"estimation_weight": -1}, "weight of estimation_loss must be at least 0, got -1"),
+        ({"passes": 0}, "passes must be at least 1, got 0"),
         ({"observed_on": "old"}, "observed_on must be"),
         ({"sees": "pixels"}, "sees must be"),
         ({"estimator": "LinaerEstimator"}, "LinearEstimator"),

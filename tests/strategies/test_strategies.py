@@ -30,6 +30,8 @@ def test_correlation_passes_its_options_on():
 def test_negative_weight_is_refused():
     with pytest.raises(ValueError, match="weight of correlation_loss must be at least 0, got -1"):
         Distillation("correlation_loss", CorrelationDistillationLoss(), -1)
+    with pytest.raises(ValueError, match="weight of estimation_loss must be at least 0, got -1"):
+        STRATEGIES["fecd-oracle"](estimation_weight=-1)
     with pytest.raises(ValueError, match="weight of mas_loss must be at least 0, got -1"):
         ParameterPenalty("mas_loss", MAS(), -1)
 

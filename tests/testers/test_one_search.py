@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from pml_incremental.extras import MissingExtraError
 from pml_incremental.testers import IncrementalTester, RecallCalculator
 
 
@@ -87,7 +88,7 @@ def test_metrics_of_ones_choice():
 
 def test_clustering_without_faiss_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ValueError, match="NMI and AMI cluster by faiss"):
+    with pytest.raises(MissingExtraError, match="for NMI and AMI, needs faiss"):
         new_tester(metrics=["recall_at_1", "AMI"])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pml_incremental.config import ExperimentConfig, ObjectSpec
+from pml_incremental.config.strategy_labels import spec_label
 from pml_incremental.experiment.comparison.comparison import Comparison
 from pml_incremental.experiment.comparison.comparison_report import write_comparison
 from pml_incremental.experiment.comparison.engines import Engine, ThisProcess
@@ -14,7 +15,7 @@ from pml_incremental.experiment.outputs import write_outputs
 from pml_incremental.experiment.result import Result
 from pml_incremental.experiment.run_folder import RunFolder
 from pml_incremental.experiment.stop_signals import stop_signals
-from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
+from pml_incremental.experiment.strategy_specs import build_strategy
 
 
 def compare(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pml_incremental.experiment.comparison.comparison import Comparison
 from pml_incremental.experiment.outputs import metric_title
+from pml_incremental.metrics.recall_at_1 import OWN
 from pml_incremental.report import (
     ComparisonTable,
     comparison_table,
@@ -11,8 +12,7 @@ from pml_incremental.report import (
     plot_pareto,
     plot_task_matrix,
 )
-
-METRIC = "own/recall_at_1"
+from pml_incremental.storage import write_text_whole
 
 
 def write_comparison(comparison: Comparison) -> None:
@@ -23,17 +23,17 @@ def write_comparison(comparison: Comparison) -> None:
     """
     folder = comparison.folder / "report"
     folder.mkdir(parents=True, exist_ok=True)
-    matrices = {name: comparison.matrices(name, METRIC) for name in comparison.strategies}
+    matrices = {name: comparison.matrices(name, OWN) for name in comparison.strategies}
     table = summary_table(comparison)
-    (folder / "table.md").write_text(table.to_markdown())
-    (folder / "table.tex").write_text(table.to_latex())
-    (folder / "table.csv").write_text(table.to_csv())
-    plot_pareto(matrices, folder / "pareto.png", metric_title(METRIC))
-    plot_forgetting_curves(matrices, folder / "forgetting.png", metric_title(METRIC))
+    write_text_whole(folder / "table.md", table.to_markdown())
+    write_text_whole(folder / "table.tex", table.to_latex())
+    write_text_whole(folder / "table.csv", table.to_csv())
+    plot_pareto(matrices, folder / "pareto.png", metric_title(OWN))
+    plot_forgetting_curves(matrices, folder / "forgetting.png", metric_title(OWN))
     for name in comparison.strategies:
-        title = f"{name}: {metric_title(METRIC)}, mean of {len(comparison.results)} seeds"
+        title = f"{name}: {metric_title(OWN)}, mean of {len(comparison.results)} seeds"
         plot_task_matrix(
-            comparison.mean_matrix(name, METRIC), folder / f"matrix_{name}.png", title=title
+            comparison.mean_matrix(name, OWN), folder / f"matrix_{name}.png", title=title
         )
 
 
@@ -43,5 +43,5 @@ def summary_table(comparison: Comparison) -> ComparisonTable:
     Args:
         comparison: of runs that measured ``own/recall_at_1``.
     """
-    matrices = {name: comparison.matrices(name, METRIC) for name in comparison.strategies}
-    return comparison_table(matrices, title=f"{comparison.name}: {metric_title(METRIC)}, in %")
+    matrices = {name: comparison.matrices(name, OWN) for name in comparison.strategies}
+    return comparison_table(matrices, title=f"{comparison.name}: {metric_title(OWN)}, in %")

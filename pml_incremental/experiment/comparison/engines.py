@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from pml_incremental.extras import require
+
 Item = TypeVar("Item")
 
 
@@ -96,21 +98,20 @@ class Submitit:
             ``slurm_partition``.
 
     Raises:
-        ModuleNotFoundError: when run, if submitit is not installed.
+        MissingExtraError: if submitit is not installed.
     """
 
     logs: Path
     cluster: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        require("submitit", "the engine submitit", extra="cluster")
+
     def run(self, function: Callable[[Item], None], items: Sequence[Item]) -> None:
         """See :class:`Engine`."""
-        try:
-            import submitit
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                'the engine submitit needs: pip install "pml-incremental[cluster]"'
-            ) from error
+        import submitit
+
         if not items:
             return
         executor = submitit.AutoExecutor(folder=self.logs, cluster=self.cluster)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 from pml_incremental.config import ExperimentConfig, ObjectSpec
+from pml_incremental.config.own_modules import find_own_modules
+from pml_incremental.config.strategy_labels import spec_label
 from pml_incremental.experiment.run_folder import RunFolder
 from pml_incremental.experiment.stop_signals import stop_signals
-from pml_incremental.experiment.strategy_specs import spec_label
 from pml_incremental.experiment.task_loop import TaskLoop
 from pml_incremental.experiment.torch_settings import apply_torch_settings
 from pml_incremental.metrics import TaskMatrix
@@ -41,8 +40,7 @@ def do_share(share: Share) -> None:
         ValueError: as :func:`pml_incremental.experiment.run` does.
     """
     apply_torch_settings(share.config)
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # as the command line does, in processes that it started
+    find_own_modules()  # as the command line does, in processes that it started
     with stop_signals() as stop:
         loop = TaskLoop.set_up(share.config, share.progress, stop)
         if share.spec is None:

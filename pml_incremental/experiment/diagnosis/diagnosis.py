@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from pml_incremental.experiment.assembly import batch_size
@@ -15,6 +14,7 @@ from pml_incremental.experiment.diagnosis.diagnosis_files import write_diagnosis
 from pml_incremental.experiment.diagnosis.diagnosis_result import Diagnosis, EstimationRow, Split
 from pml_incremental.experiment.diagnosis.estimation_errors import embed_task
 from pml_incremental.experiment.diagnosis.stored_run import StoredRun, StoredStrategy, UnfitRunError
+from pml_incremental.experiment.torch_settings import apply_torch_settings
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies import Strategy
 
@@ -45,8 +45,7 @@ def diagnose(folder: str | Path, *, progress: bool = True) -> Diagnosis:
         ConfigError: if its config does not hold any more.
     """
     run = StoredRun(folder)
-    if run.config.threads is not None:
-        torch.set_num_threads(run.config.threads)
+    apply_torch_settings(run.config)
     learning = learning_strategies(run)
     rows: list[EstimationRow] = []
     model_bytes = 0

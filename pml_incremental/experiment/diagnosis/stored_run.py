@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pml_incremental.config import ConfigError, ExperimentConfig, read_yaml
+from pml_incremental.config import ConfigError, ExperimentConfig
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.measurements import Measurements
 from pml_incremental.experiment.run_folder import RunFolder
 from pml_incremental.experiment.stage import Stage
 from pml_incremental.experiment.strategy_memory import load_component
-from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
 from pml_incremental.scenarios import ClassIncrementalScenario, Task
 from pml_incremental.strategies import Component, Strategy
 from pml_incremental.strategies.estimation import Estimation
@@ -68,7 +67,7 @@ class StoredRun:
             raise
         except ValueError as error:
             raise UnfitRunError(str(error)) from error
-        self.folder = RunFolder(Path(path), read_yaml(Path(path) / "config.yaml"))
+        self.folder = RunFolder.opened(Path(path))
         self._check_stages()
 
     @property
@@ -83,9 +82,7 @@ class StoredRun:
 
     def strategies(self) -> Mapping[str, Strategy]:
         """The strategies by their labels, built anew."""
-        return {
-            spec_label(spec): build_strategy(self.config, spec) for spec in self.config.strategies
-        }
+        return self._run.built_strategies()
 
     def read_strategy(self, label: str, strategy: Strategy) -> StoredStrategy:
         """All models of a strategy and what they can do."""

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pml_incremental.config import ExperimentConfig, ObjectSpec, RecordSpecs, dump_yaml
-from pml_incremental.experiment.assembly import batch_size
+from pml_incremental.config.strategy_labels import spec_label
+from pml_incremental.experiment.assembly import check_batches
 from pml_incremental.experiment.run_folder import RunFolder
 from pml_incremental.experiment.stop_signals import StopRequest, stop_signals
-from pml_incremental.experiment.strategy_specs import spec_label
 from pml_incremental.experiment.task_loop import TaskLoop
 from pml_incremental.experiment.torch_settings import apply_torch_settings
 from pml_incremental.experiment.tuning.search_space import Range, search_space, with_values
 from pml_incremental.experiment.tuning.validation_scenario import validation_scenario
+from pml_incremental.extras import require
+from pml_incremental.metrics.recall_at_1 import OWN
 from pml_incremental.trainers import NonFiniteLossError
 
 if TYPE_CHECKING:
     from optuna import Study
-
-_METRIC = "own/recall_at_1"
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ def tune(
 
     Raises:
         ConfigError: if the strategy has nothing to search.
-        ModuleNotFoundError: if Optuna is not installed.
+        MissingExtraError: if Optuna is not installed.
         ValueError: if trials is below 1, or the folder holds a search on other data.
     """
     if trials < 1:
         raise ValueError(f"trials must be at least 1, got {trials}")
-    _require_optuna()
+    require("optuna", "tune", extra="tune")
     space = search_space(spec)
     with stop_signals() as stop:
         loop = _set_up(config, spec, validation_fraction, progress, stop)
@@ -130,8 +130,7 @@ def _set_up(
     if before is not None and before != now:
         raise ValueError(f"{loop.folder.path} holds a search with {before}: give another name")
     scenario = validation_scenario(loop.scenario, validation_fraction, config.seed)
-    if config.sampler is not None:
-        scenario.check_batches(batch_size(config), int(config.sampler.kwargs.get("m", 1)))
+    check_batches(config, scenario)
     loop.folder.write_json("tuning.json", now)
     return dataclasses.replace(loop, scenario=scenario, draws=False)
 
@@ -139,18 +138,11 @@ def _set_up(
 def _try(loop: TaskLoop, spec: ObjectSpec) -> float:
     """Mean Recall@1 over both tasks; the models are not kept."""
     try:
-        value = loop.learn_strategy(spec)[_METRIC].last()
+        value = loop.learn_strategy(spec)[OWN].last()
     except NonFiniteLossError:
         value = 0.0
     shutil.rmtree(loop.folder.path / spec_label(spec), ignore_errors=True)
     return value
-
-
-def _require_optuna() -> None:
-    try:
-        import optuna  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('tune needs: pip install "pml-incremental[tune]"') from error
 
 
 def _open_study(folder: RunFolder, spec: ObjectSpec) -> Study:

@@ -13,10 +13,10 @@ from torch import nn
 from pml_incremental.config import ObjectSpec
 from pml_incremental.datasets import ImageFolder
 from pml_incremental.experiment.finished_run import FinishedRun
+from pml_incremental.metrics.recall_at_1 import RECALL_AT_1
 from pml_incremental.metrics.without_nan import without_nan
 from pml_incremental.scenarios import Task, TaskSubset
 
-_METRIC = "recall_at_1"
 _OF_OTHER_SEARCHES = ("metrics", "ks", "index", "nprobe")
 
 
@@ -90,10 +90,10 @@ def measure(
     spec = run.config.tester
     kwargs = {key: value for key, value in spec.kwargs.items() if key not in _OF_OTHER_SEARCHES}
     tester = ObjectSpec(
-        class_name=spec.class_name, kwargs={**kwargs, "metrics": [_METRIC], "ks": [1]}
+        class_name=spec.class_name, kwargs={**kwargs, "metrics": [RECALL_AT_1], "ks": [1]}
     ).build("tester", data_device=run.device, dataloader_num_workers=0)
     found = tester.evaluate(splits, models["trunk"], models["embedder"])
-    return Figures(dict(found.own[_METRIC]), dict(found.joint[_METRIC]))
+    return Figures(dict(found.own[RECALL_AT_1]), dict(found.joint[RECALL_AT_1]))
 
 
 def name_folders(folders: Sequence[Path]) -> dict[str, Path]:

@@ -14,6 +14,7 @@ from pml_incremental.config import (
     config_from,
     read_yaml,
 )
+from pml_incremental.config.import_checks import find_import_problems
 from pml_incremental.config.layout import canonical
 from pml_incremental.experiment.recipe import OF_ONE_RUN
 from pml_incremental.models import read_weights
@@ -84,8 +85,17 @@ class TrainedWeights:
             "dataset": {"ImageFolder": {"root": ""}},
             "scenario": {"ClassIncrementalScenario": {}},
         }
-        whole = str(self.file)
-        return self.filled_in(config_from([(whole, {**no_data, **self.recipe})], (), whole))
+        whole, values = str(self.file), {**no_data, **self.recipe}
+        own = [path[-1] for path, _ in find_import_problems(canonical(values))]
+        if own:  # a file from elsewhere must not decide what code is imported
+            raise ConfigError(
+                [
+                    f"{self.file} is of a model with {', '.join(map(str, own))}, and a weights "
+                    "file may not have code of one's own imported; name the model by its run, "
+                    "whose config may: --run, --strategy and --task"
+                ]
+            )
+        return self.filled_in(config_from([(whole, values)], (), whole))
 
     def filled_in(self, config: ExperimentConfig) -> ExperimentConfig:
         """The config with these weights for its models.

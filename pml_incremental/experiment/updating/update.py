@@ -11,15 +11,17 @@ from pathlib import Path
 import torch
 
 from pml_incremental.config import ConfigError, ExperimentConfig
+from pml_incremental.config.strategy_labels import spec_label
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.run import run
-from pml_incremental.experiment.strategy_specs import build_strategy, spec_label
+from pml_incremental.experiment.strategy_specs import build_strategy
 from pml_incremental.experiment.updating.figures import (
     Figures,
     MeasuredFolders,
     measure,
     name_folders,
 )
+from pml_incremental.experiment.updating.old_weights import check_old_weights
 from pml_incremental.experiment.updating.trained_weights import TrainedWeights
 from pml_incremental.experiment.updating.update_config import update_config
 from pml_incremental.storage import read_tensor_file, write_tensor_file, write_text_whole
@@ -80,7 +82,8 @@ def update(
     Raises:
         ConfigError: if ``out`` is there, nothing says what model the weights are of, the strategy
             cannot hold on to it, or the config is not valid.
-        ValueError: if a folder or a file is not as above.
+        ValueError: if a folder or a file is not as above, or the old weights have changed since an
+            update that was killed.
         RunInterrupted: if a signal asked to stop.
     """
     _check_places(weights, data, out, tests)
@@ -88,11 +91,12 @@ def update(
     found = update_config(trained, data, _run_name(out), strategy, overrides, out.parent)
     label = _check_strategy(found)
     images = MeasuredFolders(name_folders(tests))
+    check_old_weights(found, trained.sources)
     run(found, progress=progress)
     finished = FinishedRun(found.output / found.name)
     splits = images.splits(finished.scenario[0], NEW_IMAGES)
     with torch.no_grad():
-        before = measure(finished, finished.untrained_models(), splits)
+        before = measure(finished, finished.models_before_tasks(), splits)
         after = measure(finished, finished.models(label, 1), splits)
     _write_figures(finished.folder / "update.json", before, after)
     learned = read_tensor_file(finished.weights(label, 1), f"delete {finished.folder}")

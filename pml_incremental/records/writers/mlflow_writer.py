@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pml_incremental.extras import require
 from pml_incremental.records.writers._flat_config import flat_config
 
 if TYPE_CHECKING:
@@ -28,17 +29,15 @@ class MLflowWriter:
         tracking_uri: where MLflow keeps its runs; default: ``mlflow.db`` in the folder.
 
     Raises:
-        ModuleNotFoundError: if MLflow is not installed.
+        MissingExtraError: if MLflow is not installed.
     """
 
     def __init__(
         self, folder: str | Path, scope: str, run: str, tracking_uri: str | None = None
     ) -> None:
-        try:
-            from mlflow.tracking import MlflowClient
-        except ModuleNotFoundError as error:
-            message = 'MLflowWriter needs: pip install "pml-incremental[mlflow]"'
-            raise ModuleNotFoundError(message) from error
+        require("mlflow", "MLflowWriter", extra="mlflow")
+        from mlflow.tracking import MlflowClient
+
         place = Path(folder).resolve()
         place.mkdir(parents=True, exist_ok=True)
         local = f"sqlite:///{place / 'mlflow.db'}"

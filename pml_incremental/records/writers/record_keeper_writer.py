@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pml_incremental.records.names import check_table_name
+from pml_incremental.storage import write_text_whole
 
 
 class RecordKeeperWriter:
@@ -40,7 +41,7 @@ class RecordKeeperWriter:
 
     def config(self, values: Mapping[str, Any]) -> None:
         """Write ``config.json``."""
-        (self._folder / "config.json").write_text(json.dumps(values, indent=2) + "\n")
+        write_text_whole(self._folder / "config.json", json.dumps(values, indent=2) + "\n")
 
     def scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         """Add a row to the group's table; ValueError if SQL cannot name it."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from pml_incremental.extras import require
+
 
 class WandbWriter:
     """A W&B run for each scope; those of one of our runs are a W&B group.
@@ -21,7 +23,7 @@ class WandbWriter:
             ``"online"``.
 
     Raises:
-        ModuleNotFoundError: if wandb is not installed.
+        MissingExtraError: if wandb is not installed.
     """
 
     def __init__(
@@ -33,11 +35,9 @@ class WandbWriter:
         entity: str | None = None,
         mode: Literal["offline", "online"] = "offline",
     ) -> None:
-        try:
-            import wandb
-        except ModuleNotFoundError as error:
-            message = 'WandbWriter needs: pip install "pml-incremental[wandb]"'
-            raise ModuleNotFoundError(message) from error
+        require("wandb", "WandbWriter", extra="wandb")
+        import wandb
+
         place = Path(folder) / scope
         place.mkdir(parents=True, exist_ok=True)
         self._run = wandb.init(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pml_incremental.report.columns import OWN
+from pml_incremental.metrics.recall_at_1 import OWN
 from pml_incremental.report.page import closer_look, overview
 from pml_incremental.report.page.details import Details
 from pml_incremental.report.page.elements import document
 from pml_incremental.report.page.estimates import estimates_section
 from pml_incremental.report.page.run_record import RunRecord
+from pml_incremental.storage import write_text_whole
 
 
 def write_page(
@@ -26,7 +27,7 @@ def write_page(
     Raises:
         ValueError: if there are no runs, or one has not measured Recall@1.
     """
-    path.write_text(render_page(runs, details), encoding="utf-8")
+    write_text_whole(path, render_page(runs, details))
 
 
 def render_page(
