@@ -19,7 +19,7 @@ class Result:
         strategies: strategy -> metric -> task matrix; a metric's name begins with the gallery, as
             ``own/recall_at_1`` (a task's own images) and ``joint/recall_at_1`` (all tasks seen).
         learned: the stages that were learned to get here; none if the run was finished already.
-        left_out: names of the classes that the scenario dropped for want of images.
+        left_out: names of the classes that no task brings, those without enough images first.
 
     Example:
         >>> matrices = {"own/recall_at_1": TaskMatrix.empty(1)}

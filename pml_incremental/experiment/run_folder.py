@@ -25,7 +25,7 @@ from pml_incremental.storage import (
 # These may change between two starts of one run: they decide neither data nor training.
 _FREE_KEYS = ("output", "strategies", "threads", "checkpoint", "allow_imports", "records")
 # What is there before anything is learned or measured.
-_OF_THE_START = ("config.yaml", "environment.json", "old_weights.json")
+_OF_THE_START = ("config.yaml", "environment.json", "images.json", "old_weights.json")
 # Keys that runs of earlier versions lack, with what they did.
 _FORMER: dict[str, Any] = {
     "deterministic": False,
@@ -40,7 +40,7 @@ class RunFolder:
 
     Layout::
 
-        config.yaml  environment.json  metrics.json
+        config.yaml  environment.json  images.json  metrics.json
         pictures/
         before/      evaluation.json
         task_1/      evaluation.json  model.safetensors        (shared by the strategies)

@@ -20,6 +20,7 @@ from pml_incremental.experiment.outputs import draw_matrices
 from pml_incremental.experiment.recipe import describe_model
 from pml_incremental.experiment.retrievals import draw_retrievals
 from pml_incremental.experiment.run_folder import RunFolder
+from pml_incremental.experiment.run_images import check_same_images
 from pml_incremental.experiment.run_records import RunRecords
 from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.experiment.shared_run_folder import SharedRunFolder
@@ -89,6 +90,7 @@ class TaskLoop:
         check_training(config, scenario)
         path = Path(config.output) / config.name
         folder = SharedRunFolder(path, config.to_yaml_dict(), processes)
+        processes.on_first(lambda: check_same_images(folder, scenario))
         folder.write_json("environment.json", describe_environment(device, processes.size))
         tester = config.tester.build(
             "tester", data_device=device, dataloader_num_workers=0, processes=processes

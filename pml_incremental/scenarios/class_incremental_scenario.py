@@ -52,6 +52,7 @@ class ClassIncrementalScenario(Sequence[Task]):
         classes: all classes in order of arrival, as the dataset labels them.
         class_names: the name of each new label.
         unused_classes: the dataset's classes that no task brings, dropped ones not counted.
+        unused_class_names: their names.
         dropped_classes: the name of each dropped class and its numbers of images.
 
     Raises:
@@ -98,6 +99,7 @@ class ClassIncrementalScenario(Sequence[Task]):
         groups = without_classes(wanted, small, names)
         used = set(chain(*wanted))
         self.unused_classes = tuple(label for label in names.labels if label not in used)
+        self.unused_class_names = tuple(map(names.name, self.unused_classes))
         self.dropped_classes = {names.name(label): counts for label, counts in small.items()}
         self.classes = tuple(chain(*groups))
         self.class_names = tuple(map(names.name, self.classes))

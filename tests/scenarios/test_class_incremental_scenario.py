@@ -218,6 +218,7 @@ def test_names_and_labels_find_the_same_class():
     assert by_name.class_names == ("fox", "cat", "eel")
     assert by_name[0].class_names == ("fox", "cat")
     assert by_name.unused_classes == (1,)
+    assert by_name.unused_class_names == ("dog",)
 
 
 def test_order_may_leave_classes_out():
