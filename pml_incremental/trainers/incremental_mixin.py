@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from pml_incremental.trainers._terms import check_compares, check_penalties, check_weights
 from pml_incremental.trainers.loading import to_device
 from pml_incremental.trainers.mixed_precision import Autocast, Precision
 from pml_incremental.trainers.random_state import random_state, restore_random_state
@@ -101,37 +102,15 @@ class IncrementalMixin(ResumableMixin):
     def custom_setup(self) -> None:
         """Give the penalties their places among the losses."""
         super().custom_setup()
-        of_logits = [name for name, kind in self.compares.items() if kind == "logits"]
-        if of_logits and "classifier" not in self.models:
-            raise ValueError(
-                f"{' and '.join(of_logits)} compares logits, but models has no classifier: "
-                "add one and use IncrementalTrainWithClassifier"
-            )
-        taken = [name for name in self.penalties if name in self.loss_funcs]
-        if taken:
-            raise ValueError(f"{' and '.join(taken)} is both a loss and a penalty: rename one")
+        check_compares(self.compares, self.models)
+        check_penalties(self.penalties, self.loss_funcs)
         if self.cache_teacher and "subset_batch_miner" in self.mining_funcs:
             raise ValueError(
                 "a subset_batch_miner takes images out of a batch, whose cached embeddings could "
                 "not be told any more: leave out the miner, or cache_teacher"
             )
         self.loss_names += list(self.penalties)
-        self.check_loss_weights()
-
-    def check_loss_weights(self) -> None:
-        """Refuse weights of no loss, and losses without one: PML takes no notice of either."""
-        if self.loss_weights is None:
-            return
-        for what, names, others in (
-            ("has no loss", self.loss_weights, self.loss_names),
-            ("lacks the weight of", self.loss_names, self.loss_weights),
-        ):
-            odd = [name for name in names if name not in others]
-            if odd:
-                raise ValueError(
-                    f"loss_weights {what} {' and '.join(odd)}: give it one number for each of "
-                    f"{', '.join(self.loss_names)}, or leave it out for weights of 1"
-                )
+        check_weights(self.loss_weights, self.loss_names)
 
     def initialize_dataloader(self) -> None:
         """As PML's; the teacher's embeddings of all images are computed here, if at all."""

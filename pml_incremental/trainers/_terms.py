@@ -1,0 +1,40 @@
+"""Checks of what adds up to the loss of an incremental trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+
+def check_penalties(penalties: Iterable[str], losses: Iterable[str]) -> None:
+    """Raise if a penalty has the name of a loss."""
+    losses = set(losses)
+    taken = [name for name in penalties if name in losses]
+    if taken:
+        raise ValueError(f"{' and '.join(taken)} is both a loss and a penalty: rename one")
+
+
+def check_compares(compares: Mapping[str, str], models: Iterable[str]) -> None:
+    """Raise if a loss compares what the models do not give."""
+    of_logits = [name for name, kind in compares.items() if kind == "logits"]
+    if of_logits and "classifier" not in models:
+        raise ValueError(
+            f"{' and '.join(of_logits)} compares logits, but models has no classifier: "
+            "add one and use IncrementalTrainWithClassifier"
+        )
+
+
+def check_weights(weights: Mapping[str, float] | None, terms: Iterable[str]) -> None:
+    """Raise about weights of no term, and terms without one: PML takes no notice of either."""
+    if weights is None:
+        return
+    terms = list(terms)
+    for what, names, others in (
+        ("has no loss", weights, terms),
+        ("lacks the weight of", terms, weights),
+    ):
+        odd = [name for name in names if name not in others]
+        if odd:
+            raise ValueError(
+                f"loss_weights {what} {' and '.join(odd)}: give it one number for each of "
+                f"{', '.join(terms)}, or leave it out for weights of 1"
+            )
