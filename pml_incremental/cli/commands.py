@@ -111,6 +111,7 @@ def run(
             refuse_several_processes("--data")
             given = [str(config_of_folder(data)), *given]
         config = load_valid_config(given)
+        from pml_incremental.cli.tables import print_left_out
         from pml_incremental.distributed import process_group
         from pml_incremental.experiment import run as run_experiment
         from pml_incremental.experiment.assembly import choose_device
@@ -123,21 +124,36 @@ def run(
         if not processes.is_first:
             return
         print_summary(result)
-        if result.left_out:
-            from pml_incremental.suggestions.survey import some_of
-
-            typer.echo(f"classes left out: {len(result.left_out)}, {some_of(result.left_out)}")
+        print_left_out(result.left_out)
         if not result.learned:
             typer.echo(f"{result.folder} was finished already: nothing was left to learn")
 
 
-def validate(arguments: Arguments) -> None:
-    """Check a config without training, and show what it would run."""
+def validate(
+    arguments: Arguments,
+    no_data: Annotated[
+        bool,
+        typer.Option("--no-data", help="Check the config alone, on a machine without the images."),
+    ] = False,
+) -> None:
+    """Check a config and its images without training, and show the tasks that it would run."""
     with clean_errors():
         config = load_valid_config(arguments)
-        from pml_incremental.cli.tables import print_overview
+        from pml_incremental.cli.tables import print_overview, print_tasks
 
+        if no_data:
+            print_overview(config)
+            return
+        from pml_incremental.config.strategy_labels import spec_label
+        from pml_incremental.experiment.assembly import choose_device
+        from pml_incremental.experiment.training_checks import checked_scenario
+
+        device = choose_device(config.device)
+        scenario = checked_scenario(config)
         print_overview(config)
+        print_tasks(scenario)
+        strategies = ", ".join(map(spec_label, config.strategies))
+        typer.echo(f"each learned with {strategies}; device: {device}")
 
 
 def list_names(
