@@ -127,6 +127,7 @@ def run(
         print_left_out(result.left_out)
         if not result.learned:
             typer.echo(f"{result.folder} was finished already: nothing was left to learn")
+        typer.echo(f"written: {result.folder}; next: pml-incremental report {result.folder}")
 
 
 def validate(

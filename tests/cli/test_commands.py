@@ -214,6 +214,7 @@ def test_run_trains_writes_and_ends_with_a_table(capsys: Capture, config: Path) 
     assert "Recall@1" in captured.out
     assert "finetune" in captured.out
     assert "correlation" in captured.out
+    assert captured.out.endswith("written: runs/tiny; next: pml-incremental report runs/tiny\n")
     assert json.loads(Path("runs/tiny/metrics.json").read_text())
     # The resolved config can be run again; it finds everything done.
     assert main(["run", "runs/tiny/config.yaml", "--quiet"]) == 0
