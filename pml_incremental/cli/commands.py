@@ -19,6 +19,7 @@ from pml_incremental.cli.common import (
     clean_errors,
     fetch_dataset,
     load_valid_config,
+    named_configs,
     refuse_several_processes,
     shows_traceback,
 )
@@ -105,11 +106,7 @@ def run(
     with clean_errors():
         given = arguments or []
         if data is not None:
-            from pml_incremental.cli.init import config_of_folder
-
-            check_folders({"--data": data})
-            refuse_several_processes("--data")
-            given = [str(config_of_folder(data)), *given]
+            given = _with_config_of_folder(data, given)
         config = load_valid_config(given)
         from pml_incremental.cli.tables import print_left_out
         from pml_incremental.distributed import process_group
@@ -128,6 +125,24 @@ def run(
         if not result.learned:
             typer.echo(f"{result.folder} was finished already: nothing was left to learn")
         typer.echo(f"written: {result.folder}; next: pml-incremental report {result.folder}")
+
+
+def _with_config_of_folder(data: Path, given: list[str]) -> list[str]:
+    """The arguments of ``run`` with the config that is there, or now is, for a folder."""
+    from pml_incremental.cli.init import config_of_folder
+    from pml_incremental.config import ConfigError
+
+    configs = named_configs(given)
+    if configs:
+        raise ConfigError(
+            [
+                f"command line: --data is in place of CONFIG, and {', '.join(configs)} is given "
+                "too; leave one of them out"
+            ]
+        )
+    check_folders({"--data": data})
+    refuse_several_processes("--data")
+    return [str(config_of_folder(data)), *given]
 
 
 def validate(

@@ -44,13 +44,24 @@ def load_valid_config(arguments: Sequence[str], download: bool = False) -> Exper
     """A config that has passed every check, its dataset fetched if that is asked for."""
     from pml_incremental.config import find_config, load_config, validate
 
-    overrides = [text for text in arguments if "=" in text and "/" not in text.split("=")[0]]
-    files = [find_config(text) for text in arguments if text not in overrides]
-    config = load_config(files, overrides)
+    names = named_configs(arguments)
+    config = load_config(
+        [find_config(name) for name in names], [text for text in arguments if text not in names]
+    )
     validate(config)
     if download:
         fetch_dataset(config)
     return config
+
+
+def named_configs(arguments: Sequence[str]) -> list[str]:
+    """Those that name configs; the others change single keys.
+
+    Example:
+        >>> named_configs(["glyphs", "runs/lr=1/config.yaml", "seed=1"])
+        ['glyphs', 'runs/lr=1/config.yaml']
+    """
+    return [text for text in arguments if "=" not in text or "/" in text.split("=")[0]]
 
 
 def check_folders(folders: Mapping[str, Path | None]) -> None:

@@ -130,6 +130,7 @@ def test_an_update_that_is_killed_goes_on(folders: Path) -> None:
         (["init", "x", "--data", "my_folder", "--config", "taken.yaml"], 2, "for --weights; add"),
         (["init", "x", "--data", "my_folder", "--weights", "no.pth"], 1, "no file of weights"),
         (["run", "--data", "nowhere"], 2, "--data: nowhere is not a folder"),
+        (["run", "glyphs", "--data", "my_folder"], 2, "of CONFIG, and glyphs is given too; leave"),
         (["run", "--data", "other/my_folder"], 2, "runs/my_folder.yaml is for my_folder, not"),
         (["run"], 2, "no config file is given; name at least one .yaml file"),
         ([*STEP, "new.safetensors"], 2, "old.safetensors: there is no such file of weights"),
