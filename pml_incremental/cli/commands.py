@@ -107,7 +107,7 @@ def run(
         given = arguments or []
         if data is not None:
             given = _with_config_of_folder(data, given)
-        config = load_valid_config(given)
+        config = load_valid_config(given, or_else=", or a folder of images with --data")
         from pml_incremental.cli.tables import print_left_out
         from pml_incremental.distributed import process_group
         from pml_incremental.experiment import run as run_experiment

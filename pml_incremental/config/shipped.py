@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import takewhile
 from pathlib import Path
 
-from pml_incremental.config.errors import ConfigError, suggest
+from pml_incremental.config.errors import ConfigError, nearest, suggest
+from pml_incremental.config.yaml_files import YAML_SUFFIXES
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -45,7 +46,7 @@ def find_config(text: str) -> Path:
         'glyphs.yaml'
     """
     path, shipped = Path(text), shipped_configs()
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix not in YAML_SUFFIXES:
         if text in shipped:
             return shipped[text]
         near = suggest(text, shipped)
@@ -53,9 +54,16 @@ def find_config(text: str) -> Path:
         what = "a .yaml file nor key=value nor one of 'pml-incremental list configs'"
         raise ConfigError([f"command line: {text!r} is neither {what}; {hint}"])
     name = path.with_suffix("").as_posix().removeprefix("configs/")
-    if name in shipped and not path.exists():
+    if path.exists():
+        return path
+    if name in shipped:
         raise ConfigError(
             [f"{path}: there is no such file; {name!r} comes with the package, write that"]
+        )
+    near = nearest(name, shipped)
+    if near is not None and not any(path.parent.glob("*.y*ml")):
+        raise ConfigError(
+            [f"{path}: there is no such file; did you mean {near!r}, which comes with the package?"]
         )
     return path
 

@@ -132,7 +132,7 @@ def test_an_update_that_is_killed_goes_on(folders: Path) -> None:
         (["run", "--data", "nowhere"], 2, "--data: nowhere is not a folder"),
         (["run", "glyphs", "--data", "my_folder"], 2, "of CONFIG, and glyphs is given too; leave"),
         (["run", "--data", "other/my_folder"], 2, "runs/my_folder.yaml is for my_folder, not"),
-        (["run"], 2, "no config file is given; name at least one .yaml file"),
+        (["run"], 2, "of 'pml-incremental list configs', or a folder of images with --data"),
         ([*STEP, "new.safetensors"], 2, "old.safetensors: there is no such file of weights"),
         (["gallery", "build", "my_folder", "g"], 2, "name a model by --weights, or by --run"),
         (["gallery", "build", "nowhere", "g"], 2, "IMAGES: nowhere is not a folder"),

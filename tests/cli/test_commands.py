@@ -142,7 +142,7 @@ def test_validate_refuses_what_run_refuses(
         (["tiny.yaml", "seed.x=1", "seed"], "'seed' is neither a .yaml file nor key=value"),
         (["tini.yaml"], "tini.yaml: there is no such file; did you mean 'tiny.yaml'?"),
         (["runs/lr=1/none.yaml"], "runs/lr=1/none.yaml: there is no such file"),
-        (["seed=1"], "no config file is given"),
+        (["seed=1"], "no config is given; name a .yaml file or one of 'pml-incremental list"),
     ],
 )
 def test_wrong_configs_give_a_message_alone(
