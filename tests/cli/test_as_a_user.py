@@ -128,7 +128,7 @@ def test_an_update_that_is_killed_goes_on(folders: Path) -> None:
         (["init", "taken", "--data", "my_folder"], 2, "taken.yaml exists; choose another name"),
         (["init", "a b", "--data", "my_folder"], 2, "'a b' is no name of a run; use letters"),
         (["init", "x", "--data", "my_folder", "--config", "taken.yaml"], 2, "for --weights; add"),
-        (["init", "x", "--data", "my_folder", "--weights", "no.pth"], 1, "no file of weights"),
+        (["init", "x", "--data", "my_folder", "--weights", "no.pth"], 1, "no such file of weights"),
         (["run", "--data", "nowhere"], 2, "--data: nowhere is not a folder"),
         (["run", "glyphs", "--data", "my_folder"], 2, "of CONFIG, and glyphs is given too; leave"),
         (["run", "--data", "other/my_folder"], 2, "runs/my_folder.yaml is for my_folder, not"),
