@@ -80,7 +80,7 @@ class TaskLoop:
     ) -> TaskLoop:
         """Build the data and the folder."""
         processes = Processes() if processes is None else processes
-        check_even(batch_size(config), processes.size)
+        processes.on_first(lambda: check_even(batch_size(config), processes.size))
         device = own_device(choose_device(config.device), processes)
         scenario = checked_scenario(config)
         path = Path(config.output) / config.name
