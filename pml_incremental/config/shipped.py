@@ -39,7 +39,8 @@ def find_config(text: str) -> Path:
         The path as it is given, or that of the shipped config.
 
     Raises:
-        ConfigError: if it is neither, or if a path leads nowhere and a shipped config has its name.
+        ConfigError: if it is neither, or if a path leads nowhere and a shipped config has its name
+            or, with no other .yaml file beside it, one that is near.
 
     Example:
         >>> find_config("glyphs").name
@@ -60,10 +61,12 @@ def find_config(text: str) -> Path:
         raise ConfigError(
             [f"{path}: there is no such file; {name!r} comes with the package, write that"]
         )
-    near = nearest(name, shipped)
-    if near is not None and not any(path.parent.glob("*.y*ml")):
+    meant = nearest(name, shipped)
+    if meant is not None and not any(path.parent.glob("*.y*ml")):
         raise ConfigError(
-            [f"{path}: there is no such file; did you mean {near!r}, which comes with the package?"]
+            [
+                f"{path}: there is no such file; did you mean {meant!r}, which comes with the package?"
+            ]
         )
     return path
 
