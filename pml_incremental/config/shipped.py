@@ -63,11 +63,8 @@ def find_config(text: str) -> Path:
         )
     meant = nearest(name, shipped)
     if meant is not None and not any(path.parent.glob("*.y*ml")):
-        raise ConfigError(
-            [
-                f"{path}: there is no such file; did you mean {meant!r}, which comes with the package?"
-            ]
-        )
+        hint = f"did you mean {meant!r}, which comes with the package?"
+        raise ConfigError([f"{path}: there is no such file; {hint}"])
     return path
 
 

@@ -184,11 +184,7 @@ def _describe_problems(found: Mapping[str, Tensor], expected: Mapping[str, Tenso
 
 def _suggest_layer(found: Mapping[str, Tensor]) -> list[str]:
     """What to write for the weights of a single layer."""
-    if (
-        "weight" not in found
-        or not found.keys() <= {"weight", "bias"}
-        or found["weight"].dim() != 2
-    ):
+    if not {"weight"} <= found.keys() <= {"weight", "bias"} or found["weight"].dim() != 2:
         return []
     width_out, width_in = found["weight"].shape
     bias = "" if "bias" in found else ", bias: false"
