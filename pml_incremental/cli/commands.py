@@ -19,6 +19,7 @@ from pml_incremental.cli.common import (
     clean_errors,
     fetch_dataset,
     load_valid_config,
+    named_configs,
     refuse_several_processes,
     shows_traceback,
 )
@@ -105,12 +106,9 @@ def run(
     with clean_errors():
         given = arguments or []
         if data is not None:
-            from pml_incremental.cli.init import config_of_folder
-
-            check_folders({"--data": data})
-            refuse_several_processes("--data")
-            given = [str(config_of_folder(data)), *given]
-        config = load_valid_config(given)
+            given = _with_config_of_folder(data, given)
+        config = load_valid_config(given, or_else=", or a folder of images with --data")
+        from pml_incremental.cli.tables import print_left_out
         from pml_incremental.distributed import process_group
         from pml_incremental.experiment import run as run_experiment
         from pml_incremental.experiment.assembly import choose_device
@@ -123,21 +121,55 @@ def run(
         if not processes.is_first:
             return
         print_summary(result)
-        if result.left_out:
-            from pml_incremental.suggestions.survey import some_of
-
-            typer.echo(f"classes left out: {len(result.left_out)}, {some_of(result.left_out)}")
+        print_left_out(result.left_out)
         if not result.learned:
             typer.echo(f"{result.folder} was finished already: nothing was left to learn")
+        typer.echo(f"written: {result.folder}; next: pml-incremental report {result.folder}")
 
 
-def validate(arguments: Arguments) -> None:
-    """Check a config without training, and show what it would run."""
+def _with_config_of_folder(data: Path, given: list[str]) -> list[str]:
+    """The arguments of ``run`` with the config that is there, or now is, for a folder."""
+    from pml_incremental.cli.init import config_of_folder
+    from pml_incremental.config import ConfigError
+
+    configs = named_configs(given)
+    if configs:
+        raise ConfigError(
+            [
+                f"command line: --data is in place of CONFIG, and {', '.join(configs)} is given "
+                "too; leave one of them out"
+            ]
+        )
+    check_folders({"--data": data})
+    refuse_several_processes("--data")
+    return [str(config_of_folder(data)), *given]
+
+
+def validate(
+    arguments: Arguments,
+    no_data: Annotated[
+        bool,
+        typer.Option("--no-data", help="Check the config alone, on a machine without the images."),
+    ] = False,
+) -> None:
+    """Check a config and its images without training, and show the tasks that it would run."""
     with clean_errors():
         config = load_valid_config(arguments)
-        from pml_incremental.cli.tables import print_overview
+        from pml_incremental.cli.tables import print_overview, print_tasks
 
+        if no_data:
+            print_overview(config)
+            return
+        from pml_incremental.config.strategy_labels import spec_label
+        from pml_incremental.experiment.assembly import choose_device
+        from pml_incremental.experiment.training_checks import checked_scenario
+
+        device = choose_device(config.device)
+        scenario = checked_scenario(config)
         print_overview(config)
+        print_tasks(scenario)
+        strategies = ", ".join(map(spec_label, config.strategies))
+        typer.echo(f"each learned with {strategies}; device: {device}")
 
 
 def list_names(

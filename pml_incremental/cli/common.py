@@ -40,17 +40,43 @@ TRACEBACK = "--traceback"
 shows_traceback: ContextVar[bool] = ContextVar("shows_traceback", default=False)
 
 
-def load_valid_config(arguments: Sequence[str], download: bool = False) -> ExperimentConfig:
-    """A config that has passed every check, its dataset fetched if that is asked for."""
-    from pml_incremental.config import find_config, load_config, validate
+def load_valid_config(
+    arguments: Sequence[str], download: bool = False, or_else: str = ""
+) -> ExperimentConfig:
+    """A config that has passed every check, its dataset fetched if that is asked for.
 
-    overrides = [text for text in arguments if "=" in text and "/" not in text.split("=")[0]]
-    files = [find_config(text) for text in arguments if text not in overrides]
-    config = load_config(files, overrides)
+    Args:
+        arguments: of the command line.
+        download: whether to fetch the dataset.
+        or_else: what may be given instead of a config, for the message if there is none.
+    """
+    from pml_incremental.config import ConfigError, find_config, load_config, validate
+
+    names = named_configs(arguments)
+    if not names:
+        raise ConfigError(
+            [
+                "command line: no config is given; name a .yaml file or one of "
+                f"'pml-incremental list configs'{or_else}"
+            ]
+        )
+    config = load_config(
+        [find_config(name) for name in names], [text for text in arguments if text not in names]
+    )
     validate(config)
     if download:
         fetch_dataset(config)
     return config
+
+
+def named_configs(arguments: Sequence[str]) -> list[str]:
+    """Those that name configs; the others change single keys.
+
+    Example:
+        >>> named_configs(["glyphs", "runs/lr=1/config.yaml", "seed=1"])
+        ['glyphs', 'runs/lr=1/config.yaml']
+    """
+    return [text for text in arguments if "=" not in text or "/" in text.split("=")[0]]
 
 
 def check_folders(folders: Mapping[str, Path | None]) -> None:

@@ -65,7 +65,8 @@ def compare(
     Tables and pictures are written to <output>/<name>/report.
     """
     with clean_errors():
-        config = with_strategies(load_valid_config(arguments, download), strategies)
+        config = load_valid_config(arguments, download)
+        config = with_strategies(config, strategies, "--strategies")
         from pml_incremental.experiment import compare as compare_runs
         from pml_incremental.experiment.comparison.comparison_report import summary_table
         from pml_incremental.report import print_comparison
@@ -95,7 +96,7 @@ def tune(
     """
     with clean_errors():
         require("optuna", "tune", extra="tune")
-        config = with_strategies(load_valid_config(arguments, download), strategy)
+        config = with_strategies(load_valid_config(arguments, download), strategy, "--strategy")
         from pml_incremental.config import ConfigError, dump_yaml
         from pml_incremental.experiment import tune as search
         from pml_incremental.report.text import percent

@@ -18,14 +18,28 @@ class EngineName(str, Enum):
     SUBMITIT = "submitit"
 
 
-def with_strategies(config: ExperimentConfig, names: str) -> ExperimentConfig:
-    """The config with the strategies named, checked like one from a file."""
-    from pml_incremental.config import validate
+def with_strategies(config: ExperimentConfig, names: str, option: str) -> ExperimentConfig:
+    """The config with the strategies named, checked like one from a file.
+
+    Args:
+        config: checked already.
+        names: with commas between; none for those of the config.
+        option: of the command line, which gives them.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    from pml_incremental.config import ConfigError, validate
     from pml_incremental.experiment import choose_strategies
 
     if not names.strip():
         return config
-    chosen = choose_strategies(config, [name.strip() for name in names.split(",")])
+    words = [name.strip() for name in names.split(",")]
+    where = f"command line: {option}"
+    if not all(words):
+        raise ConfigError([f"{where}: a name is missing in {names!r}; leave out that comma"])
+    chosen = choose_strategies(config, words)
+    chosen = chosen.with_origins(config.origins.with_all_of("strategies", where))
     validate(chosen)
     return chosen
 

@@ -18,8 +18,6 @@ from pml_incremental.cli.common import (
 if TYPE_CHECKING:
     from pml_incremental.suggestions.survey import Survey
 
-_SUFFIXES = (".yaml", ".yml")
-
 
 def register(app: typer.Typer) -> None:
     """Add the command to a Typer app."""
@@ -41,7 +39,9 @@ def init(
 ) -> None:
     """Look through a folder of images and write a config for it, with comments."""
     with clean_errors():
-        file = Path(name) if Path(name).suffix in _SUFFIXES else Path(f"{name}.yaml")
+        from pml_incremental.config.yaml_files import YAML_SUFFIXES
+
+        file = Path(name) if Path(name).suffix in YAML_SUFFIXES else Path(f"{name}.yaml")
         _check_options(weights, config, embedder)
         check_folders({"--data": data})
         survey = write_config(file, data, skip_bad_images, weights, config, embedder)

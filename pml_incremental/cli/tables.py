@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,6 +19,10 @@ from pml_incremental.config import (
     shipped_configs,
     suggest,
 )
+from pml_incremental.suggestions.survey import some_of
+
+if TYPE_CHECKING:
+    from pml_incremental.scenarios import ClassIncrementalScenario
 
 
 def print_overview(config: ExperimentConfig) -> None:
@@ -32,6 +37,32 @@ def print_overview(config: ExperimentConfig) -> None:
             text = dump_yaml(value).removesuffix("...\n")
             table.add_row(key, escape(text.rstrip()))
     _print(table)
+
+
+def print_tasks(scenario: ClassIncrementalScenario) -> None:
+    """Print how many classes and images each task has, and which classes have none.
+
+    Args:
+        scenario: the tasks.
+    """
+    rows = [
+        tuple(map(str, (task.number, len(task.classes), len(task.train), len(task.test))))
+        for task in scenario
+    ]
+    _print_rows("tasks", ("task", "classes", "images to learn from", "to test with"), rows)
+    print_left_out(tuple(scenario.dropped_classes))
+    if scenario.unused_classes:
+        print(f"classes that no task brings: {len(scenario.unused_classes)}")
+
+
+def print_left_out(classes: Sequence[str]) -> None:
+    """Print which classes have too few images, if there are any.
+
+    Args:
+        classes: their names.
+    """
+    if classes:
+        print(f"classes left out: {len(classes)}, {some_of(classes)}")
 
 
 def print_names(group: str) -> None:

@@ -38,8 +38,29 @@ def suggest(name: str, known: Iterable[str]) -> str:
         >>> suggest("x", ["margin", "swap"])
         'known: margin, swap'
     """
-    by_lower_case = {candidate.lower(): candidate for candidate in sorted(known, reverse=True)}
+    known = list(known)
+    near = nearest(name, known)
+    if near is not None:
+        return f"did you mean {near!r}?"
+    return f"known: {', '.join(sorted(_by_lower_case(known).values())) or 'none'}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The nearest right spelling, if one is near.
+
+    Args:
+        name: what was written.
+        known: what could have been written.
+
+    Example:
+        >>> nearest("magrin", ["margin", "swap"])
+        'margin'
+        >>> nearest("x", ["margin", "swap"])
+    """
+    by_lower_case = _by_lower_case(known)
     near = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
-    if near:
-        return f"did you mean {by_lower_case[near[0]]!r}?"
-    return f"known: {', '.join(sorted(by_lower_case.values())) or 'none'}"
+    return by_lower_case[near[0]] if near else None
+
+
+def _by_lower_case(names: Iterable[str]) -> dict[str, str]:
+    return {name.lower(): name for name in sorted(names, reverse=True)}

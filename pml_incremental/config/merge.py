@@ -46,6 +46,11 @@ class Origins:
         """Note that a value, with all that it holds, came from somewhere."""
         self.known.update(dict.fromkeys(_paths(value, path), origin))
 
+    def with_all_of(self, key: str, origin: str) -> Origins:
+        """The same, but for a key of the top and all that it holds, which came from one place."""
+        others = {path: of for path, of in self.known.items() if path[0] != key}
+        return Origins(self.default, {**others, (key,): origin})
+
     def forget_all_but(self, config: Any) -> None:
         """Forget the keys that a config no longer has, because others replaced them."""
         there = set(_paths(config))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import takewhile
 from pathlib import Path
 
-from pml_incremental.config.errors import ConfigError, suggest
+from pml_incremental.config.errors import ConfigError, nearest, suggest
+from pml_incremental.config.yaml_files import YAML_SUFFIXES
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -38,14 +39,15 @@ def find_config(text: str) -> Path:
         The path as it is given, or that of the shipped config.
 
     Raises:
-        ConfigError: if it is neither, or if a path leads nowhere and a shipped config has its name.
+        ConfigError: if it is neither, or if a path leads nowhere and a shipped config has its name
+            or, with no other .yaml file beside it, one that is near.
 
     Example:
         >>> find_config("glyphs").name
         'glyphs.yaml'
     """
     path, shipped = Path(text), shipped_configs()
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix not in YAML_SUFFIXES:
         if text in shipped:
             return shipped[text]
         near = suggest(text, shipped)
@@ -53,10 +55,16 @@ def find_config(text: str) -> Path:
         what = "a .yaml file nor key=value nor one of 'pml-incremental list configs'"
         raise ConfigError([f"command line: {text!r} is neither {what}; {hint}"])
     name = path.with_suffix("").as_posix().removeprefix("configs/")
-    if name in shipped and not path.exists():
+    if path.exists():
+        return path
+    if name in shipped:
         raise ConfigError(
             [f"{path}: there is no such file; {name!r} comes with the package, write that"]
         )
+    meant = nearest(name, shipped)
+    if meant is not None and not any(path.parent.glob("*.y*ml")):
+        hint = f"did you mean {meant!r}, which comes with the package?"
+        raise ConfigError([f"{path}: there is no such file; {hint}"])
     return path
 
 

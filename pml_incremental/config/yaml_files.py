@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import yaml
 from yaml.constructor import ConstructorError
 
-from pml_incremental.config.errors import ConfigError, suggest
+from pml_incremental.config.errors import ConfigError, nearest, suggest
 
+YAML_SUFFIXES = (".yaml", ".yml")
 _TAG = "tag:yaml.org,2002:"
 # YAML 1.1 wants a point in every float, takes 2024-01-01 for a date and refuses a lone "=".
 _REPLACED_TAGS = (_TAG + "float", _TAG + "timestamp", _TAG + "value")
@@ -128,11 +129,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: naming the file, if it is missing, empty, no valid YAML or no mapping.
     """
     if not path.is_file():
-        folder = path.parent
-        siblings = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-        near = [name for name in siblings if Path(name).suffix in (".yaml", ".yml")]
-        what = "is a folder" if path.is_dir() else "there is no such file"
-        raise ConfigError([f"{path}: {what}; {suggest(path.name, near)}"])
+        raise ConfigError([f"{path}: {_missing(path)}"])
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
@@ -145,6 +142,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
         kind = "a list" if isinstance(content, list) else f"the value {content!r}"
         raise ConfigError([f"{path}: holds {kind}; write a mapping, 'key: value'"])
     return content
+
+
+def _missing(path: Path) -> str:
+    """What is there in place of a file."""
+    if path.is_dir():
+        return "is a folder; name a .yaml file"
+    if not path.parent.is_dir():
+        return f"there is no such file, and no folder {path.parent}; correct the path"
+    names = [other.name for other in path.parent.iterdir() if other.suffix in YAML_SUFFIXES]
+    if not names:
+        return "there is no such file, nor any other .yaml file beside it; correct the path"
+    near = nearest(path.name, names)
+    if near is None:
+        return f"there is no such file; {suggest(path.name, names)}"
+    return f"there is no such file; did you mean '{path.with_name(near)}'?"
 
 
 def dump_yaml(values: Any, compact: bool = False) -> str:

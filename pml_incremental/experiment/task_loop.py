@@ -13,7 +13,7 @@ from pml_incremental.config import ExperimentConfig, ObjectSpec
 from pml_incremental.config.strategy_labels import spec_label
 from pml_incremental.distributed import Processes, own_device
 from pml_incremental.distributed.processes import check_even
-from pml_incremental.experiment.assembly import batch_size, build_scenario, choose_device
+from pml_incremental.experiment.assembly import batch_size, choose_device
 from pml_incremental.experiment.environment import describe_environment
 from pml_incremental.experiment.measurements import Measurements, measure, task_matrices
 from pml_incremental.experiment.outputs import draw_matrices
@@ -38,7 +38,7 @@ from pml_incremental.experiment.strategy_specs import build_strategy
 from pml_incremental.experiment.student import Student
 from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
 from pml_incremental.experiment.trained import trained_model
-from pml_incremental.experiment.training_checks import check_training
+from pml_incremental.experiment.training_checks import checked_scenario
 from pml_incremental.experiment.training_images import training_images
 from pml_incremental.experiment.training_watch import TrainingWatch
 from pml_incremental.metrics import TaskMatrix
@@ -81,13 +81,9 @@ class TaskLoop:
     ) -> TaskLoop:
         """Build the data and the folder."""
         processes = Processes() if processes is None else processes
-        check_even(batch_size(config), processes.size)
-        for spec in config.strategies:
-            build_strategy(config, spec)  # to find what does not fit before anything is learned
+        processes.on_first(lambda: check_even(batch_size(config), processes.size))
         device = own_device(choose_device(config.device), processes)
-        seed_everything(config.seed)
-        scenario = build_scenario(config)
-        check_training(config, scenario)
+        scenario = checked_scenario(config)
         path = Path(config.output) / config.name
         folder = SharedRunFolder(path, config.to_yaml_dict(), processes)
         processes.on_first(lambda: check_same_images(folder, scenario))

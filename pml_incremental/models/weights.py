@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,11 @@ from pml_incremental.models.flat_tensors import tensors_under
 from pml_incremental.models.trunk import HEADS, remove_classification_head
 
 _SHOWN = 5
+# What unpickling raises depends on the bytes.
+_UNREADABLE = (
+    *(SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, struct.error),
+    *(LookupError, ValueError, TypeError, AttributeError),
+)
 _COUNTER = "num_batches_tracked"  # of BatchNorm, which files older than torch 0.4.1 lack
 
 
@@ -66,7 +73,7 @@ def load_weights(
         of = f" under {prefix!r}" if prefix else ""
         raise ValueError(
             f"{path}{of} does not hold the weights of {type(network).__name__}:\n"
-            + "\n".join(problems)
+            + "\n".join([*problems, *_suggest_layer(found)])
         )
     network.load_state_dict({**expected, **found})
     return network
@@ -86,16 +93,15 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
         ValueError: if it holds something else.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file of weights {path}")
+        raise FileNotFoundError(describe_missing(path))
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except _UNREADABLE as error:
         raise ValueError(
-            f"{path} cannot be read as weights: {reason}; save a state_dict() with torch.save, or "
-            "with safetensors"
+            f"{path} cannot be read as weights: {_what_it_is_not(path)}; save them with "
+            "torch.save(model.state_dict(), ...)"
         ) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
@@ -108,6 +114,37 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
         )
     state: Mapping[str, Tensor] = content
     return state
+
+
+def describe_missing(path: Path) -> str:
+    """What is wrong with a path that is no file of weights.
+
+    Args:
+        path: which leads to nothing, or to a folder.
+
+    Returns:
+        A message with the weights of runs in that folder, the nearest first.
+
+    Example:
+        >>> describe_missing(Path("old.pth"))
+        'old.pth: there is no such file of weights'
+    """
+    if not path.is_dir():
+        return f"{path}: there is no such file of weights"
+    found = sorted(path.rglob("model.safetensors"), key=lambda file: (len(file.parts), file))
+    known = f"one of those in it: {_some(found)}" if found else "a file of weights"
+    return f"{path} is a folder; name {known}"
+
+
+def _what_it_is_not(path: Path) -> str:
+    """Why a file cannot be read, without torch's advice to unpickle whatever it holds."""
+    if path.suffix == ".safetensors":
+        return "it is no safetensors file, or is damaged"
+    with path.open("rb") as file:
+        is_pickle = file.read(1) == pickle.PROTO
+    if is_pickle or zipfile.is_zipfile(path):
+        return "it holds more than tensors, such as a whole model, which could have any code run"
+    return "torch.save did not write it, or it is damaged"
 
 
 def _is_state(content: Any) -> bool:
@@ -143,6 +180,16 @@ def _describe_problems(found: Mapping[str, Tensor], expected: Mapping[str, Tenso
     ]
     parts = {"missing": missing, "not of this network": unexpected, "of another shape": misfits}
     return [f"{len(names)} {what}: {_some(names)}" for what, names in parts.items() if names]
+
+
+def _suggest_layer(found: Mapping[str, Tensor]) -> list[str]:
+    """What to write for the weights of a single layer."""
+    if not {"weight"} <= found.keys() <= {"weight", "bias"} or found["weight"].dim() != 2:
+        return []
+    width_out, width_in = found["weight"].shape
+    bias = "" if "bias" in found else ", bias: false"
+    layer = f"Linear: {{in_features: {width_in}, out_features: {width_out}{bias}}}"
+    return [f"they are those of a single layer: write {layer}"]
 
 
 def _some(names: Iterable[Any]) -> str:

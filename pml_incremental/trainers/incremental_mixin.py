@@ -119,8 +119,17 @@ class IncrementalMixin(ResumableMixin):
         super().initialize_dataloader()
 
     def modify_schema(self) -> None:
-        """Let the losses that PML does not know in, as distillation losses."""
+        """Let the losses that PML does not know in, as distillation losses.
+
+        PML warns of every model without an optimizer; here only of those with something to learn,
+        which an embedder that is left out (``nn.Identity``) has not.
+        """
         super().modify_schema()
+        self.schema["optimizers"].important = [
+            f"{name}_optimizer"
+            for name, model in self.models.items()
+            if any(parameter.requires_grad for parameter in model.parameters())
+        ]
         known = self.schema["loss_funcs"].keys
         self.distillation_losses = [name for name in self.loss_funcs if name not in known]
         self.schema["loss_funcs"].keys = known + self.distillation_losses

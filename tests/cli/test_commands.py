@@ -40,6 +40,23 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.fixture
+def two_folders(config: Path) -> list[str]:
+    """Changes of the config for two tasks of folders; one class is too small, one unused."""
+    for name, images in {"a": 5, "b": 5, "c": 5, "d": 5, "rare": 1, "spare": 5}.items():
+        Path("images", name).mkdir(parents=True)
+        for number in range(images):
+            Image.new("RGB", (28, 28)).save(Path("images", name, f"{number}.png"))
+    return [
+        "dataset={ImageFolder: {root: images}}",
+        "scenario.ClassIncrementalScenario.class_groups=[[a, b], [c, d, rare]]",
+        "scenario.ClassIncrementalScenario.on_small_class=drop",
+        "models.trunk.SmallConvNet.in_channels=3",
+        "trainer.IncrementalMetricLoss.batch_size=4",
+        "sampler.MPerClassSampler.m=2",
+    ]
+
+
 def test_version(capsys: Capture) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"pml-incremental {__version__}\n"
@@ -75,6 +92,47 @@ def test_validate_shows_what_would_be_run(capsys: Capture, config: Path) -> None
         assert text in out
 
 
+def test_validate_shows_the_tasks_and_leaves_nothing_behind(
+    capsys: Capture, config: Path, two_folders: list[str]
+) -> None:
+    changes = [*two_folders, "device=cpu", "strategies=[finetune, {l2: {weight: 3}}]"]
+    assert main(["validate", str(config), *changes]) == 0
+    out = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
+    assert ["1", "2", "6", "4"] in rows
+    assert ["2", "2", "6", "4"] in rows
+    assert "classes left out: 1, rare\nclasses that no task brings: 1\n" in out
+    assert out.endswith("each learned with finetune, l2-weight_3; device: cpu\n")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("dataset.ImageFolder.root=nothere", "nothere, which is none"),
+        (
+            "scenario.ClassIncrementalScenario={class_groups: null, classes_per_task: [4, 20]}",
+            "classes_per_task asks for 24 classes",
+        ),
+        ("trainer.IncrementalMetricLoss.batch_size=40", "a batch of 40 takes"),
+        ("device=cuda:99", "cuda:99 is not there"),
+    ],
+)
+def test_validate_refuses_what_run_refuses(
+    capsys: Capture, config: Path, two_folders: list[str], change: str, message: str
+) -> None:
+    arguments = [str(config), *two_folders, change]
+    assert main(["run", *arguments]) == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert main(["validate", *arguments]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == said
+    assert captured.out == ""
+    assert main(["validate", "--no-data", *arguments]) == 0
+    assert "tiny is valid" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["run", "validate"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -84,7 +142,7 @@ def test_validate_shows_what_would_be_run(capsys: Capture, config: Path) -> None
         (["tiny.yaml", "seed.x=1", "seed"], "'seed' is neither a .yaml file nor key=value"),
         (["tini.yaml"], "tini.yaml: there is no such file; did you mean 'tiny.yaml'?"),
         (["runs/lr=1/none.yaml"], "runs/lr=1/none.yaml: there is no such file"),
-        (["seed=1"], "no config file is given"),
+        (["seed=1"], "no config is given; name a .yaml file or one of 'pml-incremental list"),
     ],
 )
 def test_wrong_configs_give_a_message_alone(
@@ -156,6 +214,7 @@ def test_run_trains_writes_and_ends_with_a_table(capsys: Capture, config: Path) 
     assert "Recall@1" in captured.out
     assert "finetune" in captured.out
     assert "correlation" in captured.out
+    assert captured.out.endswith("written: runs/tiny; next: pml-incremental report runs/tiny\n")
     assert json.loads(Path("runs/tiny/metrics.json").read_text())
     # The resolved config can be run again; it finds everything done.
     assert main(["run", "runs/tiny/config.yaml", "--quiet"]) == 0
@@ -225,20 +284,10 @@ def test_other_commands_find_the_users_own_classes(
     assert "written: images.gallery" in capsys.readouterr().out
 
 
-def test_run_says_which_classes_it_leaves_out(capsys: Capture, config: Path) -> None:
-    for name, images in {"a": 5, "b": 5, "c": 5, "d": 5, "rare": 1}.items():
-        Path("images", name).mkdir(parents=True)
-        for number in range(images):
-            Image.new("RGB", (28, 28)).save(Path("images", name, f"{number}.png"))
-    changes = [
-        "dataset={ImageFolder: {root: images}}",
-        "scenario.ClassIncrementalScenario.class_groups=[[a, b], [c, d, rare]]",
-        "scenario.ClassIncrementalScenario.on_small_class=drop",
-        "models.trunk.SmallConvNet.in_channels=3",
-        "trainer.IncrementalMetricLoss.batch_size=4",
-        "sampler.MPerClassSampler.m=2",
-        "strategies=[finetune]",
-    ]
+def test_run_says_which_classes_it_leaves_out(
+    capsys: Capture, config: Path, two_folders: list[str]
+) -> None:
+    changes = [*two_folders, "strategies=[finetune]"]
     assert main(["run", "-q", str(config), *changes]) == 0
     assert "classes left out: 1, rare\n" in capsys.readouterr().out
 

@@ -56,7 +56,12 @@ def test_compare_prints_the_table(command, tmp_path):
     [
         (["--seeds", "0,x"], "--seeds: must be different numbers such as 0,1,2, got '0,x'"),
         (["--seeds", "0,0"], "--seeds: must be different numbers"),
-        (["--strategies", "l2,ewcc"], "there is no strategy 'ewcc'; did you mean 'ewc'?"),
+        (
+            ["--strategies", "l2,ewcc"],
+            "command line: --strategies: strategies.1.ewcc: there is no strategy 'ewcc'; did you "
+            "mean 'ewc'?",
+        ),
+        (["--strategies", "l2,"], "command line: --strategies: a name is missing in 'l2,'; leave"),
         (["--cluster", "slurm"], "are for --engine submitit; add it"),
     ],
 )
@@ -89,6 +94,13 @@ def test_tune_says_what_is_best(command, tmp_path):
     assert file.exists()
     assert "l2:\n  weight: " in result.output
     assert f"written: {file}; next: pml-incremental run {file}\n" in result.output
+
+
+def test_a_wrong_strategy_to_tune_is_named(command):
+    pytest.importorskip("optuna")
+    result = command("tune", "--strategy", "l3")
+    assert result.exit_code == 2
+    assert "command line: --strategy: strategies.0.l3: there is no strategy" in result.output
 
 
 def test_tune_wants_one_strategy(command):

@@ -52,9 +52,16 @@ def test_paths_are_taken_as_they_are(tmp_path, monkeypatch):
         ("mine", "write one of them"),
         ("configs/losses/rkd.yaml", "there is no such file; 'losses/rkd' comes with the package"),
         ("glyphs.yml", "'glyphs' comes with the package"),
+        ("configs/glyfs.yaml", "did you mean 'glyphs', which comes with the package?"),
     ],
 )
 def test_what_is_not_there_is_said(text, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=message):
         find_config(text)
+
+
+def test_a_file_at_hand_is_nearer_than_what_comes_with_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("glyphs2.yaml").touch()
+    assert find_config("glyfs.yaml") == Path("glyfs.yaml")  # whose reading suggests it

@@ -99,12 +99,17 @@ def test_a_file_must_hold_a_mapping(tmp_path: Path, text: str, message: str) -> 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "glyphs.yaml").write_text("seed: 1")
-    with pytest.raises(ConfigError, match=r"no such file; did you mean 'glyphs.yaml'\?"):
+    with pytest.raises(ConfigError, match=rf"no such file; did you mean '{tmp_path}/glyphs.yaml'"):
         read_yaml(tmp_path / "glyfs.yaml")
-    with pytest.raises(ConfigError, match="no such file; known: none"):
+    with pytest.raises(ConfigError, match=r"no such file; known: glyphs\.yaml"):
+        read_yaml(tmp_path / "x.yaml")
+    with pytest.raises(ConfigError, match=rf"no such file, and no folder {tmp_path}/nowhere"):
         read_yaml(tmp_path / "nowhere" / "glyphs.yaml")
-    with pytest.raises(ConfigError, match="is a folder"):
+    with pytest.raises(ConfigError, match=r"is a folder; name a \.yaml file"):
         read_yaml(tmp_path)
+    (tmp_path / "glyphs.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"no such file, nor any other \.yaml file beside it"):
+        read_yaml(tmp_path / "glyphs.yaml")
 
 
 def test_text_must_be_utf_8(tmp_path: Path) -> None:

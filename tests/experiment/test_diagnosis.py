@@ -197,9 +197,10 @@ def test_an_unfinished_run_names_what_is_missing(copy, capsys, name):
     assert not (copy / "diagnosis.json").exists()
 
 
-def test_two_tasks_have_no_prior_model_to_estimate(tiny_config, tmp_path, capsys):
-    folder = run(tiny_config(tmp_path, tasks=2, strategies=["finetune"]), progress=False).folder
-    fails(folder, "has 2 tasks, and only from the third task on is there a prior model", capsys)
+@pytest.mark.parametrize(("tasks", "what"), [(1, "1 task"), (2, "2 tasks")])
+def test_few_tasks_have_no_prior_model_to_estimate(tiny_config, tmp_path, capsys, tasks, what):
+    folder = run(tiny_config(tmp_path, tasks=tasks, strategies=["finetune"]), progress=False).folder
+    fails(folder, f"has {what}, and only from the third task on is there a prior model", capsys)
     with pytest.raises(UnfitRunError, match="diagnose a run of at least 3"):
         diagnose(folder, progress=False)
 

@@ -134,6 +134,16 @@ def test_all_stop_if_one_is_asked_to_and_one_process_can_go_on(failing, one, tmp
         torch.testing.assert_close(found[file], tensors, atol=1e-5, rtol=1e-5)
 
 
+def test_a_batch_that_cannot_be_shared_is_said_once(tiny_config, tmp_path):
+    trainer = {"IncrementalMetricLoss": {"batch_size": 15}}
+    code, text = torchrun(
+        tiny_config(tmp_path, device="cpu", sampler=None, trainer=trainer), tmp_path
+    )
+    assert code != 0
+    assert text.count("a batch of 15 images cannot be shared evenly by 2 processes") == 1
+    assert not (tmp_path / "tiny").exists()
+
+
 def test_other_processes_record_nothing(tiny_config, tmp_path):
     config = tiny_config(tmp_path, records={"writers": ["RecordKeeperWriter"]})
     records = RunRecords(config, tmp_path / "records", writes=False)

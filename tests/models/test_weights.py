@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from pml_incremental.config import ObjectSpec, parse_yaml
 from pml_incremental.models import BNInception, load_weights
 
 
@@ -118,8 +119,21 @@ def test_many_names_are_counted_and_some_shown(tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no file of weights .*none\.pth"):
+    with pytest.raises(FileNotFoundError, match=r"none\.pth: there is no such file of weights"):
         load_weights(Network(), tmp_path / "none.pth")
+
+
+def test_a_folder_is_said_to_be_one_and_its_weights_are_named(trained, tmp_path):
+    with pytest.raises(FileNotFoundError, match="is a folder; name a file of weights"):
+        load_weights(Network(), tmp_path)
+    for place in ("finetune/task_2", "task_1"):
+        (tmp_path / place).mkdir(parents=True)
+        save(trained, tmp_path / place / "model.safetensors", "safetensors")
+    first, second = (
+        tmp_path / place / "model.safetensors" for place in ("task_1", "finetune/task_2")
+    )
+    with pytest.raises(FileNotFoundError, match=f"name one of those in it: {first}, {second}$"):
+        load_weights(Network(), tmp_path)
 
 
 class Payload:
@@ -127,21 +141,53 @@ class Payload:
         return (print, ("code of the file runs",))
 
 
+ADVICE = r"; save them with torch\.save\(model\.state_dict\(\), \.\.\.\)$"
+NO_PICKLE = "torch.save did not write it, or it is damaged"
+OBJECTS = "it holds more than tensors, such as a whole model"
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"<html>not found</html>", pickle.dumps(Payload(), protocol=2)]
+    ("content", "reason"),
+    [
+        (b"", NO_PICKLE),
+        (b"<html>not found</html>", NO_PICKLE),
+        (b"0", NO_PICKLE),
+        (b"K", NO_PICKLE),
+        (b"Gx", NO_PICKLE),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", NO_PICKLE),
+        (pickle.dumps(Payload(), protocol=2), OBJECTS),
+    ],
 )
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
-def test_what_is_no_weights_file_is_refused_and_not_run(tmp_path, content, name, capsys):
+def test_what_is_no_weights_file_is_refused_and_not_run(tmp_path, content, reason, name, capsys):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match="cannot be read as weights"):
+    expected = reason if name == "w.pth" else "it is no safetensors file, or is damaged"
+    with pytest.raises(ValueError, match=f"cannot be read as weights: {expected}.*{ADVICE}"):
         load_weights(Network(), tmp_path / name)
     assert capsys.readouterr().out == ""
 
 
-def test_whole_models_are_refused(trained, tmp_path):
-    torch.save(trained, tmp_path / "w.pth")
-    with pytest.raises(ValueError, match="cannot be read as weights"):
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_whole_models_are_refused(trained, tmp_path, is_zip):
+    torch.save(trained, tmp_path / "w.pth", _use_new_zipfile_serialization=is_zip)
+    with pytest.raises(ValueError, match=f"cannot be read as weights: {OBJECTS}.*{ADVICE}"):
         load_weights(Network(), tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_weights_of_a_single_layer_are_known(tmp_path, bias):
+    layer = nn.Linear(6, 3, bias=bias)
+    torch.save(layer.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"missing: 0\.weight, 0\.bias") as caught:
+        ObjectSpec.parse(
+            {"MLP": {"layer_sizes": [3], "weights_file": str(tmp_path / "w.pth")}}
+        ).build("model", in_features=6)
+    said, _, written = str(caught.value).splitlines()[-1].partition(": write ")
+    assert said == "they are those of a single layer"
+    spec = parse_yaml(f"{{{written}}}")
+    spec["Linear"]["weights_file"] = str(tmp_path / "w.pth")
+    built = ObjectSpec.parse(spec).build("model", in_features=6)
+    assert torch.equal(built.weight, layer.weight)
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,9 @@ def test_runs_are_told_apart(tmp_path):
 
 def test_one_task_has_no_trade_off(tmp_path):
     write_page(tmp_path / "p.html", [RunRecord.read(write_run(tmp_path / "run", tasks=1))])
-    assert "Learning and keeping" not in (tmp_path / "p.html").read_text()
+    text = (tmp_path / "p.html").read_text()
+    assert "Learning and keeping" not in text
+    assert "· 1 task ·" in text
 
 
 def test_what_is_no_run_is_named(tmp_path):

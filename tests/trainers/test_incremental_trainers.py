@@ -308,3 +308,30 @@ def test_batch_larger_than_the_data_is_named():
     trainer = build(IncrementalMetricLoss, student(), batch_size=320, sampler=None)
     with pytest.raises(ValueError, match="batch_size is 320, and there are 48 images"):
         trainer.train()
+
+
+@pytest.mark.parametrize(
+    ("embedder", "optimizers", "warnings"),
+    [
+        (nn.Identity(), ["trunk"], []),
+        (nn.Linear(12, 6), ["trunk", "embedder"], []),
+        (nn.Linear(12, 6).requires_grad_(False), ["trunk"], []),
+        (nn.Linear(12, 6), ["trunk"], ['optimizers is missing "embedder_optimizer"']),
+    ],
+)
+def test_only_what_learns_is_missed_an_optimizer(embedder, optimizers, warnings, caplog):
+    models = {"trunk": nn.Linear(16, 12), "embedder": embedder}
+    IncrementalMetricLoss(
+        models=models,
+        optimizers={
+            f"{name}_optimizer": torch.optim.SGD(models[name].parameters(), 0.1)
+            for name in optimizers
+        },
+        batch_size=8,
+        loss_funcs={"metric_loss": TripletMarginLoss()},
+        dataset=dataset(),
+        data_device=torch.device("cpu"),
+        dataloader_num_workers=0,
+    )
+    said = [record.getMessage() for record in caplog.records]
+    assert [message for message in said if "optimizers" in message] == warnings

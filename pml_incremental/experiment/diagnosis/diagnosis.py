@@ -67,8 +67,8 @@ def learning_strategies(run: StoredRun) -> dict[str, Strategy]:
     place, tasks = run.folder.path, len(run.scenario)
     if tasks < 3:
         raise UnfitRunError(
-            f"{place} has {tasks} tasks, and only from the third task on is there a prior model "
-            "besides the teacher: diagnose a run of at least 3"
+            f"{place} has {tasks} task{'' if tasks == 1 else 's'}, and only from the third task on "
+            "is there a prior model besides the teacher: diagnose a run of at least 3"
         )
     if run.config.trained_start:
         raise UnfitRunError(

@@ -33,7 +33,8 @@ def trained_first_config(
     values["strategies"] = suggest_strategies(tasks=1)
     whole = str(weights.described_by)
     plain = weights.filled_in(config_from([(whole, values)], (), whole)).to_yaml_dict()
-    said = {key: plain[key] for key in values if plain[key] not in (None, {}, [])}
+    keys = {*values, "trained_start"}
+    said = {k: value for k, value in plain.items() if k in keys and value not in (None, {}, [])}
     said["models"] = {key: model for key, model in plain["models"].items() if model is not None}
     comments = explain(survey, suggest_tasks(survey, one_task=True), "As in the weights' recipe.")
     return commented_yaml(said, comments, heading)

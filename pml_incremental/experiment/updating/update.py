@@ -24,6 +24,7 @@ from pml_incremental.experiment.updating.figures import (
 from pml_incremental.experiment.updating.old_weights import check_old_weights
 from pml_incremental.experiment.updating.trained_weights import TrainedWeights
 from pml_incremental.experiment.updating.update_config import update_config
+from pml_incremental.models.weights import describe_missing
 from pml_incremental.storage import read_tensor_file, write_tensor_file, write_text_whole
 
 NEW_IMAGES = "new images held out"
@@ -111,7 +112,7 @@ def _check_places(weights: Path, data: Path, out: Path, tests: Sequence[Path]) -
     if out.exists():
         problems.append(f"{out} exists; choose another name, or delete it")
     if not weights.is_file():
-        problems.append(f"{weights}: there is no such file of weights")
+        problems.append(describe_missing(weights))
     if any(test.resolve() == data.resolve() for test in tests):
         problems.append(f"{data} cannot be tested with: it is what is learned from; leave it out")
     if problems:

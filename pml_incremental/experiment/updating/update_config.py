@@ -54,9 +54,10 @@ def update_config(
             that can be learned.
     """
     values = update_values(weights, _survey(weights, data), name)
-    values |= {"strategies": [strategy], "output": str(output)}
+    values |= {"output": str(output)}
     whole = str(weights.described_by)
-    config = weights.filled_in(config_from([(whole, values)], overrides, whole))
+    layers = [(whole, values), ("command line: --strategy", {"strategies": [strategy]})]
+    config = weights.filled_in(config_from(layers, overrides, whole))
     validate(config)
     return config
 
@@ -89,7 +90,7 @@ def update_values(weights: TrainedWeights, survey: Survey, name: str) -> dict[st
     if weights.image_mode == "L":
         recipe["transforms"] = _from_grey(recipe["transforms"])
     _fit_batch(recipe, survey, tasks[0])
-    return {**suggest_data(survey, name, tasks), "trained_start": True, **recipe}
+    return {**suggest_data(survey, name, tasks), **recipe}
 
 
 def _survey(weights: TrainedWeights, data: Path) -> Survey:

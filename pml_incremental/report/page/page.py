@@ -63,6 +63,6 @@ def _made_with(run: RunRecord) -> str:
     tasks = next(iter(next(iter(run.strategies.values())).values())).num_tasks
     packages = run.environment.get("packages") or {}
     return (
-        f"Incremental image retrieval · {tasks} tasks · {run.environment.get('device', 'unknown')}"
-        f" · torch {packages.get('torch', 'unknown')}"
+        f"Incremental image retrieval · {tasks} task{'' if tasks == 1 else 's'} · "
+        f"{run.environment.get('device', 'unknown')} · torch {packages.get('torch', 'unknown')}"
     )
