@@ -10,11 +10,13 @@ from typing import Annotated
 import typer
 
 from pml_incremental.cli.common import (
+    SKIP_BAD_IMAGES,
     TRACEBACK,
     Arguments,
     Download,
     OptionalArguments,
     Quiet,
+    SkipBadImages,
     check_folders,
     clean_errors,
     fetch_dataset,
@@ -98,18 +100,30 @@ def run(
             "runs/ as init writes it."
         ),
     ] = None,
+    skip_bad_images: SkipBadImages = False,
     download: Download = False,
     quiet: Quiet = False,
 ) -> None:
     """Learn all tasks with each strategy of a config, and show what is remembered."""
     with clean_errors():
-        given = arguments or []
+        from pml_incremental.config import ConfigError
+
+        given = list(arguments or [])
         if data is not None:
             from pml_incremental.cli.init import config_of_folder
 
             check_folders({"--data": data})
             refuse_several_processes("--data")
-            given = [str(config_of_folder(data)), *given]
+            given = [str(config_of_folder(data, skip_bad_images)), *given]
+            if skip_bad_images:  # also where the config was there, and says otherwise
+                given.append("dataset.ImageFolder.on_bad_image=skip")
+        elif skip_bad_images:
+            raise ConfigError(
+                [
+                    f"command line: {SKIP_BAD_IMAGES} is for --data; in a config, on_bad_image: "
+                    "skip of the dataset says the same"
+                ]
+            )
         config = load_valid_config(given)
         from pml_incremental.distributed import process_group
         from pml_incremental.experiment import run as run_experiment

@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from pml_incremental.config import ExperimentConfig
+    from pml_incremental.datasets.image_files import OnBadImage
 
 _ARGUMENTS = typer.Argument(
     metavar="CONFIG|KEY.SUB=VALUE",
@@ -35,6 +36,10 @@ ModelConfig = Annotated[
 EmbedderWeights = Annotated[
     Path | None, typer.Option(help="The embedder's weights, if they have a file of their own.")
 ]
+SKIP_BAD_IMAGES = "--skip-bad-images"
+SkipBadImages = Annotated[
+    bool, typer.Option(SKIP_BAD_IMAGES, help="Leave out images that cannot be read.")
+]
 TRACEBACK = "--traceback"
 #: Whether that option was given.
 shows_traceback: ContextVar[bool] = ContextVar("shows_traceback", default=False)
@@ -51,6 +56,11 @@ def load_valid_config(arguments: Sequence[str], download: bool = False) -> Exper
     if download:
         fetch_dataset(config)
     return config
+
+
+def on_bad_image(skip_bad_images: bool) -> OnBadImage:
+    """What the option says, as datasets take it."""
+    return "skip" if skip_bad_images else "raise"
 
 
 def check_folders(folders: Mapping[str, Path | None]) -> None:

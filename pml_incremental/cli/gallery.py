@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pml_incremental.cli.common import check_folders, clean_errors
+from pml_incremental.cli.common import SkipBadImages, check_folders, clean_errors, on_bad_image
 
 if TYPE_CHECKING:
     from pml_incremental.gallery import Gallery, ModelVersion, UpdateReport, WeightsModel
@@ -55,6 +55,7 @@ def build(
         str | None,
         typer.Option(help="faiss's factory string, such as IVF1024,Flat; default: exact search."),
     ] = None,
+    skip_bad_images: SkipBadImages = False,
 ) -> None:
     """Embed a folder of images; the folder that an image is in names its class."""
     with clean_errors():
@@ -66,7 +67,9 @@ def build(
         check_place(target)
         if index is not None:
             import_faiss()
-        gallery = build_gallery(images, _model(weights, run, strategy, task), index)
+        gallery = build_gallery(
+            images, _model(weights, run, strategy, task), index, on_bad_image(skip_bad_images)
+        )
         gallery.save(target)
         typer.echo(f"written: {target}, {_size(gallery)}")
 
@@ -78,6 +81,7 @@ def search(
     output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path(
         "search.html"
     ),
+    skip_bad_images: SkipBadImages = False,
 ) -> None:
     """Search a gallery for each image of a folder, and write a page of what is found."""
     with clean_errors():
@@ -88,7 +92,7 @@ def search(
         from pml_incremental.report.text import percent
 
         gallery = Gallery.load(place)
-        files = ImageFiles.under(queries)
+        files = ImageFiles.under(queries, on_bad_image(skip_bad_images))
         vectors = ModelVersion.described(gallery.model).embed(files)
         index = None if gallery.index is None else Gallery.read_index(place)
         result = search_gallery(gallery, files, vectors, k, index)
@@ -114,6 +118,7 @@ def update(
         Path | None,
         typer.Option(help="Images in folders named by class, to measure Recall@1 with."),
     ] = None,
+    skip_bad_images: SkipBadImages = False,
 ) -> None:
     """Move a gallery into a new model's space without its images."""
     with clean_errors():
@@ -127,8 +132,9 @@ def update(
         check_place(target)
         mover = build_estimator(estimator)
         check_looks_ahead(mover)
-        files = ImageFiles.under(images)
-        asked = None if queries is None else ImageFiles.under(queries)
+        on_bad = on_bad_image(skip_bad_images)
+        files = ImageFiles.under(images, on_bad)
+        asked = None if queries is None else ImageFiles.under(queries, on_bad)
         gallery = Gallery.load(place)
         old = ModelVersion.described(gallery.model)
         new = _model(weights, run, strategy, task)

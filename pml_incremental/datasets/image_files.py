@@ -120,8 +120,8 @@ def _unreadable_message(messages: Sequence[str]) -> str:
     more = [f"... and {len(messages) - 10} more"] if len(messages) > 10 else []
     return "\n".join(
         [
-            f"images that cannot be read: {len(messages)}; mend or remove them, or leave them out "
-            "with on_bad_image: skip",
+            f"images that cannot be read: {len(messages)}; mend or remove them, or leave them out: "
+            "on the command line with --skip-bad-images, in a config with on_bad_image: skip",
             *shown,
             *more,
         ]

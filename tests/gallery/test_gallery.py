@@ -216,6 +216,19 @@ def test_folders_without_images_are_refused(tmp_path):
         ImageFiles.under(tmp_path / "none")
 
 
+def test_bad_images_are_named_or_left_out(tmp_path, caplog):
+    folder = draw(tmp_path / "some", "ab", seed=0, images=2)
+    (folder / "a/0.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"cannot be read: 1; .*--skip-bad-images(.|\n)*a/0\.png"):
+        ImageFiles.under(folder)
+    assert ImageFiles.under(folder, "skip").ids == ("a/1.png", "b/0.png", "b/1.png")
+    assert "images left out: 1" in caplog.text
+    for path in folder.rglob("*.png"):
+        path.write_text("no image")
+    with pytest.raises(ValueError, match=r"no image in .*some can be read"):
+        ImageFiles.under(folder, "skip")
+
+
 @pytest.fixture
 def invoke():
     """Call a command of the gallery."""
