@@ -88,8 +88,7 @@ def search(
         check_folders({"GALLERY": place, "QUERIES": queries})
         from pml_incremental.gallery import Gallery, ModelVersion, search_gallery
         from pml_incremental.gallery.image_files import ImageFiles
-        from pml_incremental.gallery.result_page import write_result_page
-        from pml_incremental.report.text import percent
+        from pml_incremental.gallery.result_page import describe_recall, write_result_page
 
         gallery = Gallery.load(place)
         files = ImageFiles.under(queries, on_bad_image(skip_bad_images))
@@ -97,7 +96,7 @@ def search(
         index = None if gallery.index is None else Gallery.read_index(place)
         result = search_gallery(gallery, files, vectors, k, index)
         write_result_page(output, gallery, result)
-        typer.echo(f"Recall@1 {percent(result.recall_at_1)} % of {len(files.ids)} queries")
+        typer.echo(describe_recall(result))
         typer.echo(f"written: {output}")
 
 

@@ -276,7 +276,13 @@ def test_commands_from_build_to_update(world, tmp_path, monkeypatch, invoke):
     assert done.exit_code == 0, done.output
     done = invoke("search", "shop.gallery", world / "queries", "-k", 2)
     assert done.exit_code == 0, done.output
-    assert "Recall@1" in done.output
+    counted = " % of 9 queries, without 3 queries whose class is not in the gallery"
+    assert counted in done.output
+    assert counted in (tmp_path / "search.html").read_text()
+    done = invoke("search", "shop.gallery", world / "new", "-o", "none.html")
+    none = "no Recall@1: the class of none of the 24 queries is in the gallery"
+    assert none in done.output
+    assert none in (tmp_path / "none.html").read_text()
     assert (tmp_path / "search.html").is_file()
     more = ("--images", world / "new", "--queries", world / "queries")
     done = invoke("update", "shop.gallery", "shop2.gallery", *model, 2, *more)
