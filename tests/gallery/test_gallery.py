@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -23,9 +25,10 @@ from pml_incremental.gallery import (
     search_gallery,
     update_gallery,
 )
+from pml_incremental.gallery import gallery as module
 from pml_incremental.gallery.image_files import ImageFiles
 from pml_incremental.gallery.result_page import write_result_page
-from pml_incremental.storage import read_tensor_file, write_tensor_file
+from pml_incremental.storage import StorageError, read_tensor_file, write_tensor_file
 
 
 def draw(folder, classes, seed, images=6):
@@ -158,6 +161,20 @@ def test_the_page_of_a_search(world, built, tmp_path):
     assert text.count("data:image/png") == 12 * 4
     assert "http" not in text
     assert "without 3 queries whose class is not in the gallery" in text
+
+
+def test_what_cannot_be_written_is_said_and_leaves_nothing(built, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"cannot write .*file/g: Not a directory"):
+        built.save(tmp_path / "file/g")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(module, "sync", full)
+    with pytest.raises(StorageError, match=r"cannot write .*g: No space .* the disk is full"):
+        built.save(tmp_path / "g")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_damage_is_noticed(world, built, tmp_path):
