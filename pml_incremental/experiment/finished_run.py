@@ -15,6 +15,7 @@ from pml_incremental.experiment.recipe import without_sources
 from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.experiment.strategy_specs import build_strategy
 from pml_incremental.models import tensors_under
+from pml_incremental.report.page.run_record import folder_to_give
 from pml_incremental.scenarios import ClassIncrementalScenario
 from pml_incremental.storage import read_tensor_file
 from pml_incremental.strategies import Strategy
@@ -36,7 +37,7 @@ class FinishedRun:
         if missing:
             raise ValueError(
                 f"{folder} is not the folder of a finished run: it has no "
-                + " and no ".join(missing)
+                + f"{' and no '.join(missing)}; {folder_to_give(folder)}"
             )
         self.folder = folder
         self.config: ExperimentConfig = load_config([folder / "config.yaml"], [])
