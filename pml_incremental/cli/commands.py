@@ -159,9 +159,9 @@ def list_names(
         str,
         typer.Argument(
             metavar="GROUP",
-            help="configs, datasets, distances, losses, lr_schedulers, miners, models, optimizers, "
-            "record_writers, reducers, regularizers, samplers, scenarios, strategies, testers, "
-            "trainers or transforms.",
+            help="configs, datasets, distances, estimators, losses, lr_schedulers, miners, models, "
+            "optimizers, record_writers, reducers, regularizers, samplers, scenarios, strategies, "
+            "testers, trainers or transforms.",
             show_default=False,
         ),
     ],

@@ -111,7 +111,7 @@ def update(
     strategy: Strategy = None,
     task: Task = None,
     estimator: Annotated[
-        str, typer.Option(help="What learns the map: LinearEstimator or another of the list.")
+        str, typer.Option(help="What learns the map; 'list estimators' shows the names.")
     ] = "LinearEstimator",
     queries: Annotated[
         Path | None,
