@@ -78,7 +78,7 @@ def search(
     place: Place,
     queries: Annotated[Path, typer.Argument(metavar="QUERIES", help="Folder of images.")],
     k: Annotated[int, typer.Option("-k", min=1, help="Images to find for each query.")] = 5,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path(
         "search.html"
     ),
     skip_bad_images: SkipBadImages = False,
@@ -95,9 +95,9 @@ def search(
         vectors = ModelVersion.described(gallery.model).embed(files)
         index = None if gallery.index is None else Gallery.read_index(place)
         result = search_gallery(gallery, files, vectors, k, index)
-        write_result_page(output, gallery, result)
+        write_result_page(out, gallery, result)
         typer.echo(describe_recall(result))
-        typer.echo(f"written: {output}")
+        typer.echo(f"written: {out}")
 
 
 def update(

@@ -23,9 +23,9 @@ def report(
         list[Path],
         typer.Argument(metavar="RUN", help="Folders of finished runs.", show_default=False),
     ],
-    output: Annotated[
+    out: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The file; by default report.html in the first RUN."),
+        typer.Option("--out", "-o", help="The file; by default report.html in the first RUN."),
     ] = None,
     details: Annotated[
         bool,
@@ -44,7 +44,7 @@ def report(
         closer = _examine(runs) if details else {}
         if details:
             records = [_diagnosed(run, record) for run, record in zip(runs, records, strict=True)]
-        target = runs[0] / "report.html" if output is None else output
+        target = runs[0] / "report.html" if out is None else out
         write_page(target, records, closer)
     typer.echo(f"written: {target}")
 

@@ -48,7 +48,7 @@ def test_report_of_a_real_run_with_and_without_its_models(tmp_path):
     assert plain.exit_code == 0, plain.output
     assert "Forgotten queries" not in (finished.folder / "report.html").read_text()
 
-    closer = invoke(finished.folder, "--details", "--output", tmp_path / "closer.html")
+    closer = invoke(finished.folder, "--details", "--out", tmp_path / "closer.html")
     assert closer.exit_code == 0, closer.output
     text = (tmp_path / "closer.html").read_text()
     for title in (
