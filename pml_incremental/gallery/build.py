@@ -16,6 +16,7 @@ def build_gallery(
     model: ModelVersion | WeightsModel,
     index: str | None = None,
     on_bad_image: OnBadImage = "raise",
+    progress: bool = False,
 ) -> Gallery:
     """Embed all images of a folder.
 
@@ -24,10 +25,11 @@ def build_gallery(
         model: embeds them.
         index: faiss's factory string for an approximate search; default: exact.
         on_bad_image: ``"raise"`` an error about images that cannot be read, or ``"skip"`` them.
+        progress: whether to show progress bars.
 
     Raises:
         ValueError: if there are no images, one cannot be read, or the model's weights are gone.
     """
-    files = ImageFiles.under(images.resolve(), on_bad_image)
-    vectors = check_vectors(model.embed(files), files)
+    files = ImageFiles.under(images.resolve(), on_bad_image, progress)
+    vectors = check_vectors(model.embed(files, progress), files)
     return Gallery(vectors, files, model.describe(), index, (f"embedded by {model.name}",))

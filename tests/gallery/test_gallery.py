@@ -291,8 +291,10 @@ def test_commands_from_build_to_update(world, tmp_path, monkeypatch, invoke):
     model = ("--run", world / "shop", "--strategy", "finetune", "--task")
     done = invoke("build", images, "shop.gallery", *model, 1)
     assert done.exit_code == 0, done.output
+    assert "embedding: 100%" in done.output
     done = invoke("search", "shop.gallery", world / "queries", "-k", 2)
     assert done.exit_code == 0, done.output
+    assert "embedding: 100%" in done.output
     counted = " % of 9 queries, without 3 queries whose class is not in the gallery"
     assert counted in done.output
     assert counted in (tmp_path / "search.html").read_text()
@@ -305,6 +307,14 @@ def test_commands_from_build_to_update(world, tmp_path, monkeypatch, invoke):
     done = invoke("update", "shop.gallery", "shop2.gallery", *model, 2, *more)
     assert done.exit_code == 0, done.output
     assert "not measured" not in done.output
+    assert done.output.count("embedding: 100%") == 5
+    for command in (
+        ("build", images, "quiet.gallery", *model, 1),
+        ("search", "shop.gallery", world / "queries"),
+        ("update", "shop.gallery", "quiet2.gallery", *model, 2, *more),
+    ):
+        done = invoke(*command, "--quiet")
+        assert (done.exit_code, "embedding" in done.output) == (0, False), done.output
     shutil.rmtree(images)
     done = invoke("update", "shop.gallery", "shop3.gallery", *model, 2, *more)
     assert "not measured" in done.output
