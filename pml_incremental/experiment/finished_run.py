@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -114,12 +115,20 @@ class FinishedRun:
             labels.append(y[:, 0].cpu())
         return embeddings, labels
 
-    def stage_embeddings(self, strategy: str) -> tuple[list[list[Tensor]], list[Tensor]]:
-        """Embeddings by the model after each task: stage -> task -> (N, d); and labels by task."""
+    def stage_embeddings(
+        self, strategy: str, advance: Callable[[], object] = lambda: None
+    ) -> tuple[list[list[Tensor]], list[Tensor]]:
+        """Embeddings by the model after each task: stage -> task -> (N, d); and labels by task.
+
+        Args:
+            strategy: one of its strategies.
+            advance: called after each stage.
+        """
         stages: list[list[Tensor]] = []
         labels: list[Tensor] = []
         with torch.no_grad():
             for task in range(1, len(self.scenario) + 1):
                 embeddings, labels = self.embed(self.models(strategy, task))
                 stages.append(embeddings)
+                advance()
         return stages, labels

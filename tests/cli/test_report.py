@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -50,6 +52,12 @@ def test_report_of_a_real_run_with_and_without_its_models(tmp_path):
 
     closer = invoke(finished.folder, "--details", "--out", tmp_path / "closer.html")
     assert closer.exit_code == 0, closer.output
+    assert re.search(r"asking tiny, finetune: 100%.* 4/4 ", closer.output), closer.output
+    quiet = invoke(finished.folder, "--details", "--quiet", "-o", tmp_path / "quiet.html")
+    assert quiet.output == f"written: {tmp_path / 'quiet.html'}\n"
+    (finished.folder / "diagnosis.json").unlink()
+    quiet = invoke(finished.folder, "--details", "--quiet", "-o", tmp_path / "quiet.html")
+    assert quiet.output == f"written: {tmp_path / 'quiet.html'}\n"
     text = (tmp_path / "closer.html").read_text()
     for title in (
         "How sure",
