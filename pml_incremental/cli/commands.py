@@ -10,11 +10,13 @@ from typing import Annotated
 import typer
 
 from pml_incremental.cli.common import (
+    SKIP_BAD_IMAGES,
     TRACEBACK,
     Arguments,
     Download,
     OptionalArguments,
     Quiet,
+    SkipBadImages,
     check_folders,
     clean_errors,
     fetch_dataset,
@@ -99,14 +101,24 @@ def run(
             "runs/ as init writes it."
         ),
     ] = None,
+    skip_bad_images: SkipBadImages = False,
     download: Download = False,
     quiet: Quiet = False,
 ) -> None:
     """Learn all tasks with each strategy of a config, and show what is remembered."""
     with clean_errors():
-        given = arguments or []
+        from pml_incremental.config import ConfigError
+
+        given = list(arguments or [])
         if data is not None:
-            given = _with_config_of_folder(data, given)
+            given = _with_config_of_folder(data, given, skip_bad_images)
+        elif skip_bad_images:
+            raise ConfigError(
+                [
+                    f"command line: {SKIP_BAD_IMAGES} is for --data; in a config, on_bad_image: "
+                    "skip of the dataset says the same"
+                ]
+            )
         config = load_valid_config(given, or_else=", or a folder of images with --data")
         from pml_incremental.cli.tables import print_left_out
         from pml_incremental.distributed import process_group
@@ -127,7 +139,7 @@ def run(
         typer.echo(f"written: {result.folder}; next: pml-incremental report {result.folder}")
 
 
-def _with_config_of_folder(data: Path, given: list[str]) -> list[str]:
+def _with_config_of_folder(data: Path, given: list[str], skip_bad_images: bool) -> list[str]:
     """The arguments of ``run`` with the config that is there, or now is, for a folder."""
     from pml_incremental.cli.init import config_of_folder
     from pml_incremental.config import ConfigError
@@ -142,7 +154,10 @@ def _with_config_of_folder(data: Path, given: list[str]) -> list[str]:
         )
     check_folders({"--data": data})
     refuse_several_processes("--data")
-    return [str(config_of_folder(data)), *given]
+    config = str(config_of_folder(data, skip_bad_images))
+    # Also where the config was there, and says otherwise.
+    skip = ["dataset.ImageFolder.on_bad_image=skip"] if skip_bad_images else []
+    return [config, *given, *skip]
 
 
 def validate(
@@ -177,9 +192,9 @@ def list_names(
         str,
         typer.Argument(
             metavar="GROUP",
-            help="configs, datasets, distances, losses, lr_schedulers, miners, models, optimizers, "
-            "record_writers, reducers, regularizers, samplers, scenarios, strategies, testers, "
-            "trainers or transforms.",
+            help="configs, datasets, distances, estimators, losses, lr_schedulers, miners, models, "
+            "optimizers, record_writers, reducers, regularizers, samplers, scenarios, strategies, "
+            "testers, trainers or transforms.",
             show_default=False,
         ),
     ],

@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from pml_incremental.config import ExperimentConfig
+    from pml_incremental.datasets.image_files import OnBadImage
 
 _ARGUMENTS = typer.Argument(
     metavar="CONFIG|KEY.SUB=VALUE",
@@ -34,6 +35,10 @@ ModelConfig = Annotated[
 ]
 EmbedderWeights = Annotated[
     Path | None, typer.Option(help="The embedder's weights, if they have a file of their own.")
+]
+SKIP_BAD_IMAGES = "--skip-bad-images"
+SkipBadImages = Annotated[
+    bool, typer.Option(SKIP_BAD_IMAGES, help="Leave out images that cannot be read.")
 ]
 TRACEBACK = "--traceback"
 #: Whether that option was given.
@@ -77,6 +82,11 @@ def named_configs(arguments: Sequence[str]) -> list[str]:
         ['glyphs', 'runs/lr=1/config.yaml']
     """
     return [text for text in arguments if "=" not in text or "/" in text.split("=")[0]]
+
+
+def on_bad_image(skip_bad_images: bool) -> OnBadImage:
+    """What the option says, as datasets take it."""
+    return "skip" if skip_bad_images else "raise"
 
 
 def check_folders(folders: Mapping[str, Path | None]) -> None:

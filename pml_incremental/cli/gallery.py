@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pml_incremental.cli.common import check_folders, clean_errors
+from pml_incremental.cli.common import (
+    Quiet,
+    SkipBadImages,
+    check_folders,
+    clean_errors,
+    on_bad_image,
+)
 
 if TYPE_CHECKING:
     from pml_incremental.gallery import Gallery, ModelVersion, UpdateReport, WeightsModel
@@ -55,6 +61,8 @@ def build(
         str | None,
         typer.Option(help="faiss's factory string, such as IVF1024,Flat; default: exact search."),
     ] = None,
+    skip_bad_images: SkipBadImages = False,
+    quiet: Quiet = False,
 ) -> None:
     """Embed a folder of images; the folder that an image is in names its class."""
     with clean_errors():
@@ -66,7 +74,8 @@ def build(
         check_place(target)
         if index is not None:
             import_faiss()
-        gallery = build_gallery(images, _model(weights, run, strategy, task), index)
+        model, on_bad = _model(weights, run, strategy, task), on_bad_image(skip_bad_images)
+        gallery = build_gallery(images, model, index, on_bad, progress=not quiet)
         gallery.save(target)
         typer.echo(f"written: {target}, {_size(gallery)}")
 
@@ -75,26 +84,27 @@ def search(
     place: Place,
     queries: Annotated[Path, typer.Argument(metavar="QUERIES", help="Folder of images.")],
     k: Annotated[int, typer.Option("-k", min=1, help="Images to find for each query.")] = 5,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path(
         "search.html"
     ),
+    skip_bad_images: SkipBadImages = False,
+    quiet: Quiet = False,
 ) -> None:
     """Search a gallery for each image of a folder, and write a page of what is found."""
     with clean_errors():
         check_folders({"GALLERY": place, "QUERIES": queries})
         from pml_incremental.gallery import Gallery, ModelVersion, search_gallery
         from pml_incremental.gallery.image_files import ImageFiles
-        from pml_incremental.gallery.result_page import write_result_page
-        from pml_incremental.report.text import percent
+        from pml_incremental.gallery.result_page import describe_recall, write_result_page
 
         gallery = Gallery.load(place)
-        files = ImageFiles.under(queries)
-        vectors = ModelVersion.described(gallery.model).embed(files)
+        files = ImageFiles.under(queries, on_bad_image(skip_bad_images), not quiet)
+        vectors = ModelVersion.described(gallery.model).embed(files, not quiet)
         index = None if gallery.index is None else Gallery.read_index(place)
         result = search_gallery(gallery, files, vectors, k, index)
-        write_result_page(output, gallery, result)
-        typer.echo(f"Recall@1 {percent(result.recall_at_1)} % of {len(files.ids)} queries")
-        typer.echo(f"written: {output}")
+        write_result_page(out, gallery, result)
+        typer.echo(describe_recall(result))
+        typer.echo(f"written: {out}")
 
 
 def update(
@@ -108,12 +118,14 @@ def update(
     strategy: Strategy = None,
     task: Task = None,
     estimator: Annotated[
-        str, typer.Option(help="What learns the map: LinearEstimator or another of the list.")
+        str, typer.Option(help="What learns the map; 'list estimators' shows the names.")
     ] = "LinearEstimator",
     queries: Annotated[
         Path | None,
         typer.Option(help="Images in folders named by class, to measure Recall@1 with."),
     ] = None,
+    skip_bad_images: SkipBadImages = False,
+    quiet: Quiet = False,
 ) -> None:
     """Move a gallery into a new model's space without its images."""
     with clean_errors():
@@ -127,17 +139,18 @@ def update(
         check_place(target)
         mover = build_estimator(estimator)
         check_looks_ahead(mover)
-        files = ImageFiles.under(images)
-        asked = None if queries is None else ImageFiles.under(queries)
+        on_bad, progress = on_bad_image(skip_bad_images), not quiet
+        files = ImageFiles.under(images, on_bad, progress)
+        asked = None if queries is None else ImageFiles.under(queries, on_bad, progress)
         gallery = Gallery.load(place)
         old = ModelVersion.described(gallery.model)
         new = _model(weights, run, strategy, task)
-        pairs = old.embed(files), new.embed(files)
+        pairs = old.embed(files, progress), new.embed(files, progress)
         moved = update_gallery(gallery, *pairs, mover, new.describe())
         moved.save(target)
         typer.echo(f"written: {target}, {_size(moved)}, {moved.history[-1]}")
         if asked is not None:
-            _print_report(_measure(gallery, moved, asked, old, new))
+            _print_report(_measure(gallery, moved, asked, old, new, progress))
 
 
 def _model(
@@ -162,14 +175,16 @@ def _measure(
     asked: ImageFiles,
     old: ModelVersion | WeightsModel,
     new: ModelVersion | WeightsModel,
+    progress: bool,
 ) -> UpdateReport:
     from pml_incremental.gallery import measure_update
 
     missing = gallery.files.missing()
     if missing:
         typer.echo(f"images gone, so nothing is embedded anew: {len(missing)}, {missing[0]}, ...")
-    anew = None if missing else new.embed(gallery.files)
-    return measure_update(gallery, moved, asked, old.embed(asked), new.embed(asked), anew)
+    anew = None if missing else new.embed(gallery.files, progress)
+    answers = old.embed(asked, progress), new.embed(asked, progress)
+    return measure_update(gallery, moved, asked, *answers, anew)
 
 
 def _print_report(report: UpdateReport) -> None:

@@ -11,8 +11,10 @@ import typer
 from pml_incremental.cli.common import (
     EmbedderWeights,
     ModelConfig,
+    SkipBadImages,
     check_folders,
     clean_errors,
+    on_bad_image,
 )
 
 if TYPE_CHECKING:
@@ -33,9 +35,7 @@ def init(
     ] = None,
     config: ModelConfig = None,
     embedder: EmbedderWeights = None,
-    skip_bad_images: Annotated[
-        bool, typer.Option("--skip-bad-images", help="Leave out images that cannot be read.")
-    ] = False,
+    skip_bad_images: SkipBadImages = False,
 ) -> None:
     """Look through a folder of images and write a config for it, with comments."""
     with clean_errors():
@@ -50,8 +50,12 @@ def init(
         typer.echo(f"written: {file}; next: pml-incremental run {file}")
 
 
-def config_of_folder(data: Path) -> Path:
+def config_of_folder(data: Path, skip_bad_images: bool = False) -> Path:
     """The config in ``runs/`` for a folder; written, and that said, if there is none yet.
+
+    Args:
+        data: the folder.
+        skip_bad_images: leave out images that cannot be read, if the config is written.
 
     Raises:
         ConfigError: if the config that is there is for another folder.
@@ -61,7 +65,7 @@ def config_of_folder(data: Path) -> Path:
     called = re.sub(r"[^A-Za-z0-9_-]", "_", data.resolve().name)
     file = Path("runs") / f"{called}.yaml"
     if not file.exists():
-        for line in write_config(file, data).describe():
+        for line in write_config(file, data, skip_bad_images).describe():
             typer.echo(line)
         typer.echo(f"written: {file}; edit it to learn otherwise")
         return file
@@ -114,7 +118,7 @@ def write_config(
         raise ConfigError(
             [f"command line: {file.stem!r} is no name of a run; use letters, digits, _ and -"]
         )
-    survey = survey_folder(data, "skip" if skip_bad_images else "raise")
+    survey = survey_folder(data, on_bad_image(skip_bad_images))
     heading = f"{file.stem}, made for the images in {data}. pml-incremental run {file}"
     if weights is None:
         text = first_config(survey, file.stem, heading)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pml_incremental.cli.common import clean_errors
+from pml_incremental.cli.common import Quiet, clean_errors
 
 if TYPE_CHECKING:
     from pml_incremental.report.page import Details, RunRecord
@@ -23,9 +23,9 @@ def report(
         list[Path],
         typer.Argument(metavar="RUN", help="Folders of finished runs.", show_default=False),
     ],
-    output: Annotated[
+    out: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The file; by default report.html in the first RUN."),
+        typer.Option("--out", "-o", help="The file; by default report.html in the first RUN."),
     ] = None,
     details: Annotated[
         bool,
@@ -35,34 +35,42 @@ def report(
             "estimates of earlier models.",
         ),
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write one HTML page about one or several runs, to read anywhere without a network."""
     from pml_incremental.report.page import RunRecord, write_page
 
     with clean_errors():
         records = [RunRecord.read(run) for run in runs]
-        closer = _examine(runs) if details else {}
+        closer = _examine(runs, not quiet) if details else {}
         if details:
-            records = [_diagnosed(run, record) for run, record in zip(runs, records, strict=True)]
-        target = runs[0] / "report.html" if output is None else output
+            pairs = zip(runs, records, strict=True)
+            records = [_diagnosed(run, record, not quiet) for run, record in pairs]
+        target = runs[0] / "report.html" if out is None else out
         write_page(target, records, closer)
     typer.echo(f"written: {target}")
 
 
-def _examine(runs: list[Path]) -> dict[tuple[int, str], Details]:
+def _examine(folders: list[Path], progress: bool) -> dict[tuple[int, str], Details]:
+    from tqdm import tqdm
+
     from pml_incremental.experiment.details import examine
     from pml_incremental.experiment.finished_run import FinishedRun
 
+    runs = [FinishedRun(folder) for folder in folders]
     found = {}
-    for place, folder in enumerate(runs):
-        run = FinishedRun(folder)
-        for strategy in run.strategies:
-            typer.echo(f"asking {run.config.name}, {strategy}", err=True)
-            found[place, strategy] = examine(run, strategy)
+    # Each stage of a strategy, and the comparison of them all.
+    steps = sum(len(run.strategies) * (len(run.scenario) + 1) for run in runs)
+    with tqdm(total=steps, disable=not progress) as bar:
+        for place, run in enumerate(runs):
+            for strategy in run.strategies:
+                bar.set_description(f"asking {run.config.name}, {strategy}")
+                found[place, strategy] = examine(run, strategy, bar.update)
+                bar.update()
     return found
 
 
-def _diagnosed(folder: Path, record: RunRecord) -> RunRecord:
+def _diagnosed(folder: Path, record: RunRecord, progress: bool) -> RunRecord:
     """A record with its diagnosis, which is made if the run allows one and has none yet."""
     from pml_incremental.experiment import diagnose
     from pml_incremental.experiment.diagnosis.stored_run import UnfitRunError
@@ -71,7 +79,7 @@ def _diagnosed(folder: Path, record: RunRecord) -> RunRecord:
     if record.diagnosis is not None:
         return record
     try:
-        diagnose(folder, progress=False)
+        diagnose(folder, progress=progress)
     except UnfitRunError as error:
         typer.echo(f"no estimates of earlier models: {error}", err=True)
         return record

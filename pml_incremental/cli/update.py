@@ -11,8 +11,10 @@ from pml_incremental.cli.common import (
     EmbedderWeights,
     ModelConfig,
     Quiet,
+    SkipBadImages,
     check_folders,
     clean_errors,
+    on_bad_image,
 )
 
 
@@ -42,6 +44,7 @@ def update(
     strategy: Annotated[str, typer.Option(help="What holds the old classes.")] = "correlation",
     config: ModelConfig = None,
     embedder: EmbedderWeights = None,
+    skip_bad_images: SkipBadImages = False,
     quiet: Quiet = False,
 ) -> None:
     """Teach a trained model new classes from their images alone, and keep the old classes."""
@@ -59,6 +62,7 @@ def update(
             embedder=embedder,
             config=config,
             overrides=overrides or [],
+            on_bad_image=on_bad_image(skip_bad_images),
             progress=not quiet,
         )
         print_update(done)

@@ -57,10 +57,15 @@ CATEGORIES: dict[str, tuple[Source, ...]] = {
     "trainer": _sources(f"{_PML}.trainers:BaseTrainer", "pml_incremental.trainers"),
     "tester": _sources(f"{_PML}.testers:BaseTester", "pml_incremental.testers"),
     "record_writer": _sources("builtins:object", "pml_incremental.records.writers"),
+    "estimator": _sources(
+        "pml_incremental.estimators:FeatureEstimator", "pml_incremental.estimators"
+    ),
     "strategy": _sources("builtins:object", "pml_incremental.strategies"),
 }
 _LEFT_OUT = (
-    *("Dataset", "GenericPairLoss", "LRScheduler", "Module", "Optimizer", "Sampler"),  # abstract
+    # abstract
+    *("Dataset", "FeatureEstimator", "GenericPairLoss", "LRScheduler", "Module", "Optimizer"),
+    "Sampler",
     "ReduceLROnPlateau",  # waits for validation results that the task loop does not give
 )
 PLURALS = {

@@ -62,20 +62,23 @@ def _check(image: Image.Image, path: Path) -> None:
         raise ValueError(f"it holds a {image.format} and not what its name says; rename it")
 
 
-def find_bad_images(paths: Sequence[Path], on_bad_image: OnBadImage) -> list[Path]:
+def find_bad_images(
+    paths: Sequence[Path], on_bad_image: OnBadImage, progress: bool = True
+) -> list[Path]:
     """The files to leave out because they cannot be read; decodes them all.
 
     Args:
         paths: image files.
         on_bad_image: ``"raise"`` an error about such files, or ``"skip"`` them, which is reported
             in the log.
+        progress: whether to show a progress bar if there are many.
 
     Raises:
         ValueError: if a file cannot be read and is not to be skipped.
     """
     if on_bad_image not in get_args(OnBadImage):
         raise ValueError(f'on_bad_image must be "raise" or "skip", got {on_bad_image!r}')
-    _, bad = look_at_images(paths)
+    _, bad = look_at_images(paths, progress)
     refuse_bad_images(bad, on_bad_image)
     return list(bad)
 
@@ -88,11 +91,14 @@ def refuse_bad_images(bad: Mapping[Path, str], on_bad_image: OnBadImage) -> None
         logger.warning("images left out: %d\n%s", len(bad), "\n".join(bad.values()))
 
 
-def look_at_images(paths: Sequence[Path]) -> tuple[dict[Path, tuple[int, int]], dict[Path, str]]:
+def look_at_images(
+    paths: Sequence[Path], progress: bool = True
+) -> tuple[dict[Path, tuple[int, int]], dict[Path, str]]:
     """Width and height of each whole image, and what is wrong with the other files.
 
     Args:
         paths: image files; all of them are decoded.
+        progress: whether to show a progress bar if there are many.
     """
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         looks = tqdm(
@@ -101,7 +107,7 @@ def look_at_images(paths: Sequence[Path]) -> tuple[dict[Path, tuple[int, int]], 
             unit="image",
             total=len(paths),
             leave=False,
-            disable=len(paths) < MANY_IMAGES,
+            disable=not progress or len(paths) < MANY_IMAGES,
         )
         found = dict(zip(paths, looks, strict=True))
     sizes = {path: look for path, look in found.items() if not isinstance(look, str)}
@@ -120,8 +126,8 @@ def _unreadable_message(messages: Sequence[str]) -> str:
     more = [f"... and {len(messages) - 10} more"] if len(messages) > 10 else []
     return "\n".join(
         [
-            f"images that cannot be read: {len(messages)}; mend or remove them, or leave them out "
-            "with on_bad_image: skip",
+            f"images that cannot be read: {len(messages)}; mend or remove them, or leave them out: "
+            "on the command line with --skip-bad-images, in a config with on_bad_image: skip",
             *shown,
             *more,
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 import torch
@@ -22,17 +22,20 @@ from pml_incremental.testers.cross_model import cross_model_matrices
 from pml_incremental.testers.open_set import open_set
 
 
-def examine(run: FinishedRun, strategy: str) -> Details:
+def examine(
+    run: FinishedRun, strategy: str, advance: Callable[[], object] = lambda: None
+) -> Details:
     """Look closely at one strategy of a run.
 
     Args:
         run: a finished run whose weights are kept.
         strategy: one of its strategies.
+        advance: called after the model of each stage was asked.
 
     Raises:
         ValueError: if weights are missing.
     """
-    stages, labels = run.stage_embeddings(strategy)
+    stages, labels = run.stage_embeddings(strategy, advance)
     tasks = list(run.scenario)
     ends = [first_places(x, y) for x, y in zip(stages[-1], labels, strict=True)]
     starts = [first_places(stages[j][j], y) for j, y in enumerate(labels)]

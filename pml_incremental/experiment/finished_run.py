@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from pml_incremental.experiment.recipe import without_sources
 from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.experiment.strategy_specs import build_strategy
 from pml_incremental.models import tensors_under
+from pml_incremental.report.page.run_record import folder_to_give
 from pml_incremental.scenarios import ClassIncrementalScenario
 from pml_incremental.storage import read_tensor_file
 from pml_incremental.strategies import Strategy
@@ -36,7 +38,7 @@ class FinishedRun:
         if missing:
             raise ValueError(
                 f"{folder} is not the folder of a finished run: it has no "
-                + " and no ".join(missing)
+                + f"{' and no '.join(missing)}; {folder_to_give(folder)}"
             )
         self.folder = folder
         self.config: ExperimentConfig = load_config([folder / "config.yaml"], [])
@@ -113,12 +115,20 @@ class FinishedRun:
             labels.append(y[:, 0].cpu())
         return embeddings, labels
 
-    def stage_embeddings(self, strategy: str) -> tuple[list[list[Tensor]], list[Tensor]]:
-        """Embeddings by the model after each task: stage -> task -> (N, d); and labels by task."""
+    def stage_embeddings(
+        self, strategy: str, advance: Callable[[], object] = lambda: None
+    ) -> tuple[list[list[Tensor]], list[Tensor]]:
+        """Embeddings by the model after each task: stage -> task -> (N, d); and labels by task.
+
+        Args:
+            strategy: one of its strategies.
+            advance: called after each stage.
+        """
         stages: list[list[Tensor]] = []
         labels: list[Tensor] = []
         with torch.no_grad():
             for task in range(1, len(self.scenario) + 1):
                 embeddings, labels = self.embed(self.models(strategy, task))
                 stages.append(embeddings)
+                advance()
         return stages, labels

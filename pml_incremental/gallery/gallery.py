@@ -26,8 +26,9 @@ from pml_incremental.gallery.manifest import (
 )
 from pml_incremental.search.faiss_index import build_index, import_faiss
 from pml_incremental.search.stacked import Stacked
+from pml_incremental.storage import StorageError
 from pml_incremental.storage.checksum import sha256
-from pml_incremental.storage.whole_file import sync
+from pml_incremental.storage.whole_file import explain_failure, sync
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,22 @@ class Gallery:
 
         Raises:
             ValueError: if the folder exists, or the index cannot be built.
+            StorageError: if the disk is full, the place is read-only or the like.
         """
         check_place(folder)
+        index = None if self.index is None else build_index(Stacked([self.vectors]), self.index)
         part = folder.with_name(folder.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            self._write(part, index)
+            os.replace(part, folder)
+            sync(folder.parent)
+        except (OSError, SafetensorError, RuntimeError) as error:  # the last is faiss's
+            raise StorageError(explain_failure(folder, error)) from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+    def _write(self, part: Path, index: Any) -> None:
         part.mkdir(parents=True)
         save_file({"vectors": self.vectors.contiguous()}, part / VECTORS)
         images = {
@@ -69,8 +82,7 @@ class Gallery:
             "labels": list(self.files.labels),
         }
         _write_json(part / IMAGES, images)
-        if self.index is not None:
-            index = build_index(Stacked([self.vectors]), self.index)
+        if index is not None:
             import_faiss().write_index(index, str(part / INDEX))
         manifest = {
             "format": FORMAT,
@@ -85,8 +97,6 @@ class Gallery:
         for file in part.iterdir():
             sync(file)
         sync(part)
-        os.replace(part, folder)
-        sync(folder.parent)
 
     @classmethod
     def load(cls, folder: Path) -> Gallery:

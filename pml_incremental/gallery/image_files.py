@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from pml_incremental.datasets.class_folders import IMAGE_SUFFIXES
-from pml_incremental.datasets.image_files import read_rgb
+from pml_incremental.datasets.image_files import OnBadImage, find_bad_images, read_rgb
 from pml_incremental.testers import IncrementalTester
 
 
@@ -31,21 +31,36 @@ class ImageFiles:
     labels: tuple[str, ...]
 
     @classmethod
-    def under(cls, root: Path) -> ImageFiles:
+    def under(
+        cls, root: Path, on_bad_image: OnBadImage = "raise", progress: bool = False
+    ) -> ImageFiles:
         """All images in a folder and the folders below it, in alphabetical order.
 
+        All are decoded once, so that a damaged one is found before any is embedded.
+
+        Args:
+            root: the folder.
+            on_bad_image: what to do about images that cannot be read: ``"raise"`` an error, or
+                ``"skip"`` them, which is reported in the log.
+            progress: whether to show a progress bar if there are many.
+
         Raises:
-            ValueError: if root is no folder or holds no images.
+            ValueError: if root is no folder or holds no images, or one cannot be read and is not
+                to be skipped.
         """
         if not root.is_dir():
             raise ValueError(f"{root} is not a folder: give a folder of images")
-        found = [
-            path.relative_to(root)
+        paths = [
+            path
             for path in sorted(root.rglob("*"))
             if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
         ]
-        if not found:
+        if not paths:
             raise ValueError(f"{root} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+        bad = set(find_bad_images(paths, on_bad_image, progress))
+        found = [path.relative_to(root) for path in paths if path not in bad]
+        if not found:
+            raise ValueError(f"no image in {root} can be read: mend them")
         ids = tuple(path.as_posix() for path in found)
         return cls(root, ids, tuple(path.parent.name for path in found))
 
@@ -85,6 +100,7 @@ def embed_files(
     prepare: Callable[[Image], Any],
     tester: IncrementalTester,
     models: Mapping[str, nn.Module],
+    progress: bool = False,
 ) -> Tensor:
     """Embeddings of images, shape (N, d), float32, on the CPU.
 
@@ -93,10 +109,12 @@ def embed_files(
         prepare: from an RGB picture to a tensor.
         tester: embeds.
         models: ``trunk`` and ``embedder``, in evaluation mode.
+        progress: whether to show a progress bar.
 
     Raises:
         ValueError: if an image cannot be read, or an embedding is not finite.
     """
+    tester.progress = progress
     splits = {"images": ImagesToEmbed(files, prepare)}
     found = tester.get_all_embeddings_for_all_splits(
         splits, models["trunk"], models["embedder"], ["images"], None

@@ -68,8 +68,12 @@ class ModelVersion:
         run = FinishedRun(self.run)
         return run, run.models(self.strategy, self.task)
 
-    def embed(self, files: ImageFiles) -> Tensor:
+    def embed(self, files: ImageFiles, progress: bool = False) -> Tensor:
         """Embeddings of images as the run's tester makes them, shape (N, d), on the CPU.
+
+        Args:
+            files: which images.
+            progress: whether to show a progress bar.
 
         Raises:
             ValueError: if an image cannot be read, or an embedding is not finite.
@@ -81,4 +85,4 @@ class ModelVersion:
         def prepare(picture: Image) -> Any:
             return transform(picture.convert(mode))
 
-        return embed_files(files, prepare, run.tester(), models)
+        return embed_files(files, prepare, run.tester(), models, progress)

@@ -23,12 +23,35 @@ def write_result_page(path: Path, gallery: Gallery, result: SearchResult) -> Non
         result: of the search.
     """
     rows = "".join(_row(gallery, result, q) for q in range(len(result.queries.ids)))
-    known = f"Recall@1 {percent(result.recall_at_1)} %"
-    if result.unanswerable:
-        known += f", without {result.unanswerable} queries whose class is not in the gallery"
-    note = f"{known}. Green: of the query's class. Numbers are distances, nearest first."
+    note = (
+        f"{describe_recall(result)}. Green: of the query's class. Numbers are distances, nearest "
+        "first."
+    )
     about = f"{len(gallery.vectors)} images, {'; '.join(gallery.history)}"
     write_text_whole(path, document("Search results", about, section("Found", note, rows)))
+
+
+def describe_recall(result: SearchResult) -> str:
+    """Recall@1, and of how many queries: those whose class is in the gallery.
+
+    Example:
+        >>> import torch
+        >>> from pml_incremental.gallery.image_files import ImageFiles
+        >>> queries = ImageFiles(Path("."), ("a/1.png", "b/1.png"), ("a", "b"))
+        >>> rows = torch.zeros(2, 1)
+        >>> describe_recall(SearchResult(queries, rows, rows, 1.0, unanswerable=1))
+        'Recall@1 100.0 % of 1 queries, without 1 queries whose class is not in the gallery'
+        >>> describe_recall(SearchResult(queries, rows, rows, float("nan"), unanswerable=2))
+        'no Recall@1: the class of none of the 2 queries is in the gallery'
+    """
+    asked = len(result.queries.ids)
+    if result.unanswerable == asked:
+        return f"no Recall@1: the class of none of the {asked} queries is in the gallery"
+    known = asked - result.unanswerable
+    found = f"Recall@1 {percent(result.recall_at_1)} % of {known} queries"
+    if result.unanswerable:
+        found += f", without {result.unanswerable} queries whose class is not in the gallery"
+    return found
 
 
 def _row(gallery: Gallery, result: SearchResult, query: int) -> str:

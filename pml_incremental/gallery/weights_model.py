@@ -45,8 +45,12 @@ class WeightsModel:
             raise ValueError(f"{self.weights} is missing: the gallery's model is gone")
         return {"weights": str(self.weights), "weights_sha256": sha256(self.weights)}
 
-    def embed(self, files: ImageFiles) -> Tensor:
+    def embed(self, files: ImageFiles, progress: bool = False) -> Tensor:
         """Embeddings of images as the model's tester makes them, shape (N, d), on the CPU.
+
+        Args:
+            files: which images.
+            progress: whether to show a progress bar.
 
         Raises:
             ValueError: if the weights do not say what model they are of, an image cannot be read,
@@ -63,4 +67,5 @@ class WeightsModel:
         images = prepare(files.picture(0)).unsqueeze(0)
         models = place(build_trunk_and_embedder(config.models, images), config.models, device)
         tester = config.tester.build("tester", data_device=device, dataloader_num_workers=0)
-        return embed_files(files, prepare, tester, {k: v.eval() for k, v in models.items()})
+        models = {name: model.eval() for name, model in models.items()}
+        return embed_files(files, prepare, tester, models, progress)

@@ -133,6 +133,7 @@ def test_an_update_that_is_killed_goes_on(folders: Path) -> None:
         (["run", "glyphs", "--data", "my_folder"], 2, "of CONFIG, and glyphs is given too; leave"),
         (["run", "--data", "other/my_folder"], 2, "runs/my_folder.yaml is for my_folder, not"),
         (["run"], 2, "of 'pml-incremental list configs', or a folder of images with --data"),
+        (["run", "shop.yaml", "--skip-bad-images"], 2, "--skip-bad-images is for --data; in a con"),
         ([*STEP, "new.safetensors"], 2, "old.safetensors: there is no such file of weights"),
         (["gallery", "build", "my_folder", "g"], 2, "name a model by --weights, or by --run"),
         (["gallery", "build", "nowhere", "g"], 2, "IMAGES: nowhere is not a folder"),
@@ -167,3 +168,37 @@ def test_bad_images_can_be_left_out() -> None:
     assert main(["init", "x", "--data", "my_folder", "--skip-bad-images"]) == 0
     assert "on_bad_image: skip" in Path("x.yaml").read_text()
     assert "47 images of 6 classes" in Path("x.yaml").read_text()
+
+
+@pytest.mark.usefixtures("folders")
+def test_every_command_that_reads_folders_can_leave_bad_images_out(capsys: Capture) -> None:
+    assert main(["init", "shop", "--data", "my_folder"]) == 0
+    trained("shop.yaml")
+    capsys.readouterr()
+    folders = ("my_folder/old_a", "new_images/new_u", "new_test/new_u")
+    for folder in folders:
+        Path(folder, "0.png").write_text("no image")
+    build = [*("gallery", "build", "my_folder", "my.gallery"), "--weights", "old.safetensors"]
+    move = [*("gallery", "update", "my.gallery", "new.gallery"), "--weights", "new.safetensors"]
+    commands = {
+        "47 images of 6 classes": ["run", "--data", "my_folder", "strategies=[finetune]", *QUICK],
+        "new.safetensors; how": [*STEP, "new.safetensors", "--test", "new_test", *QUICK],
+        "my.gallery, 47 images": build,
+        "none of the 11 queries": ["gallery", "search", "my.gallery", "new_test"],
+        "LinearEstimator on 31 images": [*move, "--images", "new_images", "--queries", "new_test"],
+    }
+    for said, command in commands.items():
+        assert main(command) == 1
+        captured = capsys.readouterr()
+        assert "0.png: it holds no JPEG, PNG, WEBP" in captured.err
+        assert "leave them out: on the command line with --skip-bad-images" in captured.err
+        assert main([*command, "--skip-bad-images"]) == 0
+        assert said in capsys.readouterr().out
+    Path("my_folder/old_a/1.png").write_text("damaged since the config was written")
+    Path("runs/my_folder.yaml").write_text(
+        Path("runs/my_folder.yaml").read_text().replace("bad_image: skip", "bad_image: raise")
+    )
+    again = ["run", "--data", "my_folder", "name=again", "strategies=[finetune]", *QUICK]
+    assert main([*again, "--skip-bad-images"]) == 0
+    assert "found: runs/my_folder.yaml" in capsys.readouterr().out
+    assert "on_bad_image: skip" in Path("runs/again/config.yaml").read_text()

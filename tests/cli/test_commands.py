@@ -167,6 +167,7 @@ def test_unknown_commands_and_options() -> None:
     ("group", "name", "origin"),
     [
         ("losses", "CorrelationDistillationLoss", "pml-incremental"),
+        ("estimators", "MLPEstimator", "pml-incremental"),
         ("miners", "MultiSimilarityMiner", "PML"),
         ("samplers", "MPerClassSampler", "PML"),
         ("distances", "CosineSimilarity", "PML"),

@@ -1,9 +1,13 @@
+import re
+
+import pytest
 import typer
 from typer.testing import CliRunner
 
 from pml_incremental.cli.report import register
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment import run
+from pml_incremental.experiment.finished_run import FinishedRun
 
 CONFIG = {
     "name": "tiny",
@@ -46,8 +50,14 @@ def test_report_of_a_real_run_with_and_without_its_models(tmp_path):
     assert plain.exit_code == 0, plain.output
     assert "Forgotten queries" not in (finished.folder / "report.html").read_text()
 
-    closer = invoke(finished.folder, "--details", "--output", tmp_path / "closer.html")
+    closer = invoke(finished.folder, "--details", "--out", tmp_path / "closer.html")
     assert closer.exit_code == 0, closer.output
+    assert re.search(r"asking tiny, finetune: 100%.* 4/4 ", closer.output), closer.output
+    quiet = invoke(finished.folder, "--details", "--quiet", "-o", tmp_path / "quiet.html")
+    assert quiet.output == f"written: {tmp_path / 'quiet.html'}\n"
+    (finished.folder / "diagnosis.json").unlink()
+    quiet = invoke(finished.folder, "--details", "--quiet", "-o", tmp_path / "quiet.html")
+    assert quiet.output == f"written: {tmp_path / 'quiet.html'}\n"
     text = (tmp_path / "closer.html").read_text()
     for title in (
         "How sure",
@@ -72,4 +82,20 @@ def _interval(text):
 def test_what_is_no_run_is_said(tmp_path):
     found = invoke(tmp_path)
     assert found.exit_code == 1
-    assert "metrics.json is missing" in found.output
+    assert "metrics.json is missing: give the folder of a finished run" in found.output
+
+
+def test_the_folder_of_a_comparison_leads_to_its_runs(tmp_path):
+    for seed in (1, 0):
+        (tmp_path / f"seed_{seed}").mkdir()
+        (tmp_path / f"seed_{seed}/metrics.json").write_text("{}")
+    found = invoke(tmp_path)
+    assert "metrics.json is missing: give a folder of a finished run in it: seed_0, seed_1" in (
+        found.output
+    )
+    assert "what compare wrote" not in found.output
+    (tmp_path / "report").mkdir()
+    found = invoke(tmp_path)
+    assert f"what compare wrote about all of them is in {tmp_path / 'report'}" in found.output
+    with pytest.raises(ValueError, match=r"no metrics\.json; give .*: seed_0, seed_1"):
+        FinishedRun(tmp_path)

@@ -9,6 +9,7 @@ from pytorch_metric_learning import losses, miners
 
 from pml_incremental.config import CATEGORIES, PLURALS, ConfigError, available, resolve
 from pml_incremental.datasets import CUB, ImageFolder
+from pml_incremental.estimators import ESTIMATORS
 from pml_incremental.strategies import STRATEGIES
 
 
@@ -109,3 +110,7 @@ def test_lines_come_from_docstrings_or_else_arguments() -> None:
     )
     assert available("miner")["HDCMiner"][1].startswith("Arguments: filter_percentage, ")
     assert PLURALS["strategy"] == "strategies"
+
+
+def test_estimators_are_those_that_strategies_and_galleries_take_by_name() -> None:
+    assert set(available("estimator")) == set(ESTIMATORS)

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -23,9 +25,10 @@ from pml_incremental.gallery import (
     search_gallery,
     update_gallery,
 )
+from pml_incremental.gallery import gallery as module
 from pml_incremental.gallery.image_files import ImageFiles
 from pml_incremental.gallery.result_page import write_result_page
-from pml_incremental.storage import read_tensor_file, write_tensor_file
+from pml_incremental.storage import StorageError, read_tensor_file, write_tensor_file
 
 
 def draw(folder, classes, seed, images=6):
@@ -160,6 +163,20 @@ def test_the_page_of_a_search(world, built, tmp_path):
     assert "without 3 queries whose class is not in the gallery" in text
 
 
+def test_what_cannot_be_written_is_said_and_leaves_nothing(built, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"cannot write .*file/g: Not a directory"):
+        built.save(tmp_path / "file/g")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(module, "sync", full)
+    with pytest.raises(StorageError, match=r"cannot write .*g: No space .* the disk is full"):
+        built.save(tmp_path / "g")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_damage_is_noticed(world, built, tmp_path):
     place = tmp_path / "g"
     built.save(place)
@@ -216,6 +233,19 @@ def test_folders_without_images_are_refused(tmp_path):
         ImageFiles.under(tmp_path / "none")
 
 
+def test_bad_images_are_named_or_left_out(tmp_path, caplog):
+    folder = draw(tmp_path / "some", "ab", seed=0, images=2)
+    (folder / "a/0.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"cannot be read: 1; .*--skip-bad-images(.|\n)*a/0\.png"):
+        ImageFiles.under(folder)
+    assert ImageFiles.under(folder, "skip").ids == ("a/1.png", "b/0.png", "b/1.png")
+    assert "images left out: 1" in caplog.text
+    for path in folder.rglob("*.png"):
+        path.write_text("no image")
+    with pytest.raises(ValueError, match=r"no image in .*some can be read"):
+        ImageFiles.under(folder, "skip")
+
+
 @pytest.fixture
 def invoke():
     """Call a command of the gallery."""
@@ -261,14 +291,30 @@ def test_commands_from_build_to_update(world, tmp_path, monkeypatch, invoke):
     model = ("--run", world / "shop", "--strategy", "finetune", "--task")
     done = invoke("build", images, "shop.gallery", *model, 1)
     assert done.exit_code == 0, done.output
+    assert "embedding: 100%" in done.output
     done = invoke("search", "shop.gallery", world / "queries", "-k", 2)
     assert done.exit_code == 0, done.output
-    assert "Recall@1" in done.output
+    assert "embedding: 100%" in done.output
+    counted = " % of 9 queries, without 3 queries whose class is not in the gallery"
+    assert counted in done.output
+    assert counted in (tmp_path / "search.html").read_text()
+    done = invoke("search", "shop.gallery", world / "new", "-o", "none.html")
+    none = "no Recall@1: the class of none of the 24 queries is in the gallery"
+    assert none in done.output
+    assert none in (tmp_path / "none.html").read_text()
     assert (tmp_path / "search.html").is_file()
     more = ("--images", world / "new", "--queries", world / "queries")
     done = invoke("update", "shop.gallery", "shop2.gallery", *model, 2, *more)
     assert done.exit_code == 0, done.output
     assert "not measured" not in done.output
+    assert done.output.count("embedding: 100%") == 5
+    for command in (
+        ("build", images, "quiet.gallery", *model, 1),
+        ("search", "shop.gallery", world / "queries"),
+        ("update", "shop.gallery", "quiet2.gallery", *model, 2, *more),
+    ):
+        done = invoke(*command, "--quiet")
+        assert (done.exit_code, "embedding" in done.output) == (0, False), done.output
     shutil.rmtree(images)
     done = invoke("update", "shop.gallery", "shop3.gallery", *model, 2, *more)
     assert "not measured" in done.output

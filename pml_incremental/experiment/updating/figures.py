@@ -12,6 +12,7 @@ from torch import nn
 
 from pml_incremental.config import ObjectSpec
 from pml_incremental.datasets import ImageFolder
+from pml_incremental.datasets.image_files import OnBadImage
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.metrics.recall_at_1 import RECALL_AT_1
 from pml_incremental.metrics.without_nan import without_nan
@@ -43,14 +44,17 @@ class MeasuredFolders:
 
     Args:
         folders: by what to call each.
+        on_bad_image: ``"raise"`` an error about images that cannot be read, or ``"skip"`` them.
 
     Raises:
         ValueError: if a folder is not laid out as ``ImageFolder`` takes it, or an image cannot be
             read.
     """
 
-    def __init__(self, folders: Mapping[str, Path]) -> None:
-        self.folders = {name: ImageFolder(root) for name, root in folders.items()}
+    def __init__(self, folders: Mapping[str, Path], on_bad_image: OnBadImage = "raise") -> None:
+        self.folders = {
+            name: ImageFolder(root, on_bad_image=on_bad_image) for name, root in folders.items()
+        }
 
     def splits(self, new: Task, name_of_new: str) -> dict[str, TaskSubset]:
         """The folders' images and a task's held-out ones, with one label per class name.

@@ -12,6 +12,7 @@ import torch
 
 from pml_incremental.config import ConfigError, ExperimentConfig
 from pml_incremental.config.strategy_labels import spec_label
+from pml_incremental.datasets.image_files import OnBadImage
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.run import run
 from pml_incremental.experiment.strategy_specs import build_strategy
@@ -57,6 +58,7 @@ def update(
     embedder: Path | None = None,
     config: Path | None = None,
     overrides: Sequence[str] = (),
+    on_bad_image: OnBadImage = "raise",
     progress: bool = True,
 ) -> Update:
     """Teach a model the classes of a folder of new images, and hold on to what it knows.
@@ -75,6 +77,7 @@ def update(
         embedder: a file of its own with the embedder's weights, if there is one.
         config: a YAML file that says what model the weights are of (``models``, ``transforms``).
         overrides: ``key.sub=value`` of the run's config.
+        on_bad_image: ``"raise"`` an error about images that cannot be read, or ``"skip"`` them.
         progress: whether to show a progress bar.
 
     Returns:
@@ -89,9 +92,11 @@ def update(
     """
     _check_places(weights, data, out, tests)
     trained = TrainedWeights.read(weights, embedder, config)
-    found = update_config(trained, data, _run_name(out), strategy, overrides, out.parent)
+    found = update_config(
+        trained, data, _run_name(out), strategy, overrides, out.parent, on_bad_image
+    )
     label = _check_strategy(found)
-    images = MeasuredFolders(name_folders(tests))
+    images = MeasuredFolders(name_folders(tests), on_bad_image)
     check_old_weights(found, trained.sources)
     run(found, progress=progress)
     finished = FinishedRun(found.output / found.name)

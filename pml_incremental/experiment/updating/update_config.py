@@ -9,6 +9,7 @@ from typing import Any
 
 from pml_incremental.config import ConfigError, ExperimentConfig, config_from, validate
 from pml_incremental.config.layout import canonical, is_object
+from pml_incremental.datasets.image_files import OnBadImage
 from pml_incremental.experiment.assembly import DEFAULT_BATCH_SIZE
 from pml_incremental.experiment.updating.trained_weights import NO_RECIPE, TrainedWeights
 from pml_incremental.suggestions.choices import (
@@ -34,6 +35,7 @@ def update_config(
     strategy: str = "correlation",
     overrides: Sequence[str] = (),
     output: Path = Path("runs"),
+    on_bad_image: OnBadImage = "raise",
 ) -> ExperimentConfig:
     """A valid config of one task, all classes of a folder, learned from a trained model.
 
@@ -47,13 +49,14 @@ def update_config(
         strategy: what holds the old classes.
         overrides: ``key.sub=value``.
         output: the folder in which the run has its folder.
+        on_bad_image: ``"raise"`` an error about images that cannot be read, or ``"skip"`` them.
 
     Raises:
         ConfigError: if nothing says which models the weights belong to, or the config is not valid.
         ValueError: if the folder is not laid out as ``ImageFolder`` takes it or has no two classes
             that can be learned.
     """
-    values = update_values(weights, _survey(weights, data), name)
+    values = update_values(weights, _survey(weights, data, on_bad_image), name)
     values |= {"output": str(output)}
     whole = str(weights.described_by)
     layers = [(whole, values), ("command line: --strategy", {"strategies": [strategy]})]
@@ -93,9 +96,9 @@ def update_values(weights: TrainedWeights, survey: Survey, name: str) -> dict[st
     return {**suggest_data(survey, name, tasks), **recipe}
 
 
-def _survey(weights: TrainedWeights, data: Path) -> Survey:
+def _survey(weights: TrainedWeights, data: Path, on_bad_image: OnBadImage) -> Survey:
     is_whole = weights.recipe is None or weights.recipe.keys() >= _WHOLE
-    return survey_folder(data, look=not is_whole)
+    return survey_folder(data, on_bad_image, look=on_bad_image == "skip" or not is_whole)
 
 
 def _completed(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pml_incremental.metrics import TaskMatrix
+from pml_incremental.suggestions.survey import some_of
 
 #: Where a run draws what a strategy finds.
 RETRIEVALS = "pictures/retrieval_{}.png"
@@ -65,9 +66,25 @@ class RunRecord:
         )
 
 
+def folder_to_give(folder: Path) -> str:
+    """What to give in place of a folder that is not that of a finished run.
+
+    Example:
+        >>> folder_to_give(Path("nowhere"))
+        'give the folder of a finished run'
+    """
+    inside = [child.parent.name for child in sorted(folder.glob("*/metrics.json"))]
+    if not inside:
+        return "give the folder of a finished run"
+    advice = f"give a folder of a finished run in it: {some_of(inside)}"
+    if (folder / "report").is_dir():
+        advice += f"; what compare wrote about all of them is in {folder / 'report'}"
+    return advice
+
+
 def _read(path: Path) -> str:
     if not path.is_file():
-        raise ValueError(f"{path} is missing: give the folder of a finished run")
+        raise ValueError(f"{path} is missing: {folder_to_give(path.parent)}")
     return path.read_text(encoding="utf-8")
 
 
