@@ -50,13 +50,11 @@ def print_tasks(scenario: ClassIncrementalScenario) -> None:
         for task in scenario
     ]
     _print_rows("tasks", ("task", "classes", "images to learn from", "to test with"), rows)
-    print_left_out(tuple(scenario.dropped_classes))
-    if scenario.unused_classes:
-        print(f"classes that no task brings: {len(scenario.unused_classes)}")
+    print_left_out(scenario.left_out)
 
 
 def print_left_out(classes: Sequence[str]) -> None:
-    """Print which classes have too few images, if there are any.
+    """Print which classes no task brings, if there are any.
 
     Args:
         classes: their names.

@@ -56,7 +56,7 @@ def run(config: ExperimentConfig, *, progress: bool = True) -> Result:
             loop.folder.path,
             matrices,
             tuple(loop.learned),
-            (*loop.scenario.dropped_classes, *loop.scenario.unused_class_names),
+            loop.scenario.left_out,
         )
         processes.on_first(lambda: write_outputs(result, loop.folder))
     return result

@@ -105,6 +105,11 @@ class ClassIncrementalScenario(Sequence[Task]):
         self.class_names = tuple(map(names.name, self.classes))
         self._tasks = build_tasks(dataset, images, groups, train_transform, test_transform)
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the classes that no task brings, those without enough images first."""
+        return (*self.dropped_classes, *self.unused_class_names)
+
     def __len__(self) -> int:
         return len(self._tasks)
 
