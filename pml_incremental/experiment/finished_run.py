@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pml_incremental.config import ExperimentConfig, load_config
+from pml_incremental.config import ExperimentConfig, load_config, suggest
 from pml_incremental.config.strategy_labels import spec_label
 from pml_incremental.experiment.assembly import build_models, build_scenario, choose_device
 from pml_incremental.experiment.recipe import without_sources
@@ -62,8 +62,11 @@ class FinishedRun:
         """The file with the weights of a strategy's model after a task, counted from 1.
 
         Raises:
-            ValueError: if the run's folder has no weights of that stage.
+            ValueError: if the run has no such strategy, or its folder no weights of that stage.
         """
+        if strategy not in self.strategies:
+            hint = suggest(strategy, self.strategies)
+            raise ValueError(f"{self.folder} has no strategy {strategy!r}; {hint}")
         place = self.folder / strategy
         if task == 1 and self._shares_first_task(strategy):
             place = self.folder

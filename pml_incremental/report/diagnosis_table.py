@@ -46,6 +46,8 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console | None = None) -> Non
         console.print(_table(diagnosis, strategy), "")
     console.print(
         Text(
+            "observed on: the images that the estimator learned from, of the tasks just finished "
+            "or new\n"
             "error: divergence from the real prior models, divided by that of the teacher itself\n"
             "bytes: for all prior models of the last task; the models themselves would take "
             f"{diagnosis.model_bytes:,}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -31,12 +32,18 @@ def build_index(
         memory: bytes of rows to train it on; of more rows, evenly spread ones are taken.
 
     Raises:
-        ValueError: if faiss does not know the factory or cannot train the index on so few vectors,
-            or nprobe is given for an index without lists.
+        ValueError: if faiss does not know the factory, there are fewer vectors than lists or than
+            training needs, or nprobe is given for an index without lists.
         MissingExtraError: if faiss is not installed.
     """
     faiss = import_faiss()
     size, width = len(embeddings), embeddings.width
+    lists = re.search(r"IVF(\d+)", factory)
+    if lists is not None and size < int(lists[1]):
+        raise ValueError(
+            f"an index of {lists[1]} lists ({factory!r}) needs at least so many images, and there "
+            f"are {size}: use fewer lists, or leave the index out"
+        )
     step = max(1, -(-4 * size * width // memory))
     try:
         index = faiss.index_factory(width, factory)

@@ -69,6 +69,7 @@ def test_report_of_a_real_run_with_and_without_its_models(tmp_path):
         "Unknown classes",
     ):
         assert f"<h2>{title}" in text
+    assert "Observed on: the images that the estimator learned from" in text
     end = finished.strategies["finetune"]["own/recall_at_1"].last()
     assert text.count("before the task: place") == 3 * 2
     low, high = (float(x) for x in _interval(text))

@@ -68,8 +68,10 @@ def test_a_folder_without_a_finished_run_or_weights_is_refused(finished, tmp_pat
         FinishedRun(tmp_path)
     opened = FinishedRun(finished.folder)
     assert opened.strategies == ["finetune", "pretrained"]
-    with pytest.raises(ValueError, match=r"lwf/task_2/model\.safetensors is missing"):
+    with pytest.raises(ValueError, match="has no strategy 'lwf'; known: finetune, pretrained"):
         opened.models("lwf", 2)
+    with pytest.raises(ValueError, match=r"finetune/task_9/model\.safetensors is missing"):
+        opened.models("finetune", 9)
 
 
 def test_a_missing_first_model_is_not_replaced_by_that_of_plain_training(finished, tmp_path):
@@ -81,3 +83,8 @@ def test_a_missing_first_model_is_not_replaced_by_that_of_plain_training(finishe
     own.unlink()
     with pytest.raises(ValueError, match=r"pretrained/task_1/model\.safetensors is missing"):
         opened.weights("pretrained", 1)
+
+
+def test_a_misspelt_strategy_is_named_with_the_nearest(finished):
+    with pytest.raises(ValueError, match="has no strategy 'finetun'; did you mean 'finetune'"):
+        FinishedRun(finished.folder).weights("finetun", 1)

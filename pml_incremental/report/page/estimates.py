@@ -31,7 +31,8 @@ def estimates_section(runs: Sequence[RunRecord]) -> str:
         "What estimators make of the models that are no longer there, against the stored models. "
         "Error: divergence of the similarities between images, divided by that of taking the last "
         "model for all of them; below 1 the estimate is nearer. r: correlation of estimated and "
-        "real similarities. kB: what is stored for all earlier models.",
+        "real similarities. kB: what is stored for all earlier models. Observed on: the images "
+        "that the estimator learned from, of the tasks just finished or new.",
         *blocks,
     )
 
