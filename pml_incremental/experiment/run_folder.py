@@ -90,6 +90,14 @@ class RunFolder:
             for child in children
         )
 
+    def noted_at_start(self, name: str, now: Any) -> Any:
+        """What a file says of the start; that is now where nothing was learned or noted yet."""
+        before = self.read_json(name)
+        if before is None or self.is_untouched():
+            self.write_checked_json(name, now)
+            return now
+        return before
+
     def file(self, name: str) -> Path:
         """The path of a file, with its parent folder made."""
         target = self.path / name

@@ -25,10 +25,8 @@ def check_same_images(folder: RunFolder, scenario: ClassIncrementalScenario) -> 
         ValueError: if a task has other classes or images than when the run began, naming it.
     """
     now = [_describe(task) for task in scenario]
-    before = folder.read_json(_FILE)
-    if before is None or folder.is_untouched():
-        folder.write_checked_json(_FILE, now)
-    elif before != now:
+    before = folder.noted_at_start(_FILE, now)
+    if before != now:
         raise ValueError(
             f"the images are not those that {folder.path} began with: {_difference(before, now)}. "
             "Bring them back, or choose another name; to learn classes that came later, start "

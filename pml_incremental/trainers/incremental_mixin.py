@@ -125,13 +125,11 @@ class IncrementalMixin(ResumableMixin):
         which an embedder that is left out (``nn.Identity``) has not.
         """
         super().modify_schema()
-        optimizers = getattr(self.schema, "children", {}).get("optimizers")
-        if optimizers is not None:  # PML 0.9 checks none
-            optimizers.important = [
-                f"{name}_optimizer"
-                for name, model in self.models.items()
-                if any(parameter.requires_grad for parameter in model.parameters())
-            ]
+        self.schema["optimizers"].important = [
+            f"{name}_optimizer"
+            for name, model in self.models.items()
+            if any(parameter.requires_grad for parameter in model.parameters())
+        ]
         known = self.schema["loss_funcs"].keys
         self.distillation_losses = [name for name in self.loss_funcs if name not in known]
         self.schema["loss_funcs"].keys = known + self.distillation_losses

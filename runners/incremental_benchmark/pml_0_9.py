@@ -59,7 +59,10 @@ class _HasSchema(trainers.BaseTrainer):
     dtype = None
 
     def verify_dict_keys(self) -> None:
-        self.schema = {"loss_funcs": SimpleNamespace(keys=super().allowed_loss_funcs_keys())}
+        self.schema = {
+            "loss_funcs": SimpleNamespace(keys=super().allowed_loss_funcs_keys()),
+            "optimizers": SimpleNamespace(important=[]),  # 0.9.92 misses none
+        }
         self.modify_schema()
         super().verify_dict_keys()
 

@@ -25,10 +25,7 @@ def check_old_weights(config: ExperimentConfig, sources: Mapping[str, Mapping[st
     folder = RunFolder(config.output / config.name, config.to_yaml_dict())
     files = sorted({source["weights_file"] for source in sources.values()})
     now = {file: sha256(Path(file)) for file in files}
-    before = folder.read_json(_FILE)
-    if before is None or folder.is_untouched():
-        folder.write_checked_json(_FILE, now)
-        return
+    before = folder.noted_at_start(_FILE, now)
     changed = [file for file in files if before.get(file) != now[file]]
     if changed:
         raise ValueError(
