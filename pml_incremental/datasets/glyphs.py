@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pml_incremental.datasets._checks import check_at_least
 from pml_incremental.datasets._glyph_classes import GlyphClass, evenly_spaced, glyph_classes
 from pml_incremental.datasets._glyph_drawing import draw_glyph
 from pml_incremental.datasets._glyph_faces import TEST_FACES
@@ -73,9 +74,9 @@ class Glyphs(ImagesInMemory):
     ) -> None:
         self.scripts = (scripts,) if isinstance(scripts, str) else tuple(scripts)
         check_scripts(self.scripts)
-        _check_at_least("image_size", image_size, MIN_IMAGE_SIZE)
+        check_at_least("image_size", image_size, MIN_IMAGE_SIZE)
         if max_classes_per_script is not None:
-            _check_at_least("max_classes_per_script", max_classes_per_script, 1)
+            check_at_least("max_classes_per_script", max_classes_per_script, 1)
         candidates, self.left_out = glyph_classes(self.scripts, drop_homoglyphs)
         groups = [evenly_spaced(group, max_classes_per_script) for group in candidates]
         chosen = [glyph for group in groups for glyph in group]
@@ -102,10 +103,3 @@ class Glyphs(ImagesInMemory):
 def _consecutive_labels(groups: list[list[GlyphClass]]) -> list[list[int]]:
     ends = np.cumsum([len(group) for group in groups]).tolist()
     return [list(range(e - len(group), e)) for group, e in zip(groups, ends, strict=True)]
-
-
-def _check_at_least(name: str, value: int, minimum: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value}")

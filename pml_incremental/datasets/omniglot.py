@@ -3,66 +3,133 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import numpy as np
 
-from pml_incremental.datasets._listed_images import (
-    ListedImages,
-    labels_by_group,
-    number_classes,
+from pml_incremental.datasets._checks import check_at_least
+from pml_incremental.datasets._images_in_memory import ImagesInMemory
+from pml_incremental.datasets._listed_images import labels_by_group, number_classes
+from pml_incremental.datasets._omniglot_drawers import split_drawers
+from pml_incremental.datasets._omniglot_drawings import (
+    PUBLISHED_SIZE,
+    find_drawings,
+    read_drawings,
 )
 from pml_incremental.datasets._torchvision import build_parts
 
+MIN_IMAGE_SIZE = 8
 
-class Omniglot(ListedImages):
+
+class Omniglot(ImagesInMemory):
     """Omniglot: 1,623 characters of 50 alphabets, each drawn by 20 people.
 
-    Fetched and checked by torchvision's class of the same name. Both of its sides, which share no
-    alphabet, are taken, and an alphabet is a natural task. The source holds out no images of a
-    character, so there is no ``test_mask`` and a scenario holds images out itself.
+    Read from the folder that torchvision's class of the same name makes, whose two sides share no
+    alphabet and are both taken; or from the published zip files, which are not unpacked. An
+    alphabet is a natural task. Drawings are read once and kept in memory: 11 kB each, or 1 kB at
+    32 x 32 pixels.
+
+    The source holds out no images of a character. With ``test_drawers`` the drawings of some people
+    are held out; without, there is no ``test_mask`` and a scenario holds images out itself. The
+    drawers of two alphabets need not be the same people, even if their numbers are.
 
     Source: Lake et al., Science 350, 2015.
 
     Args:
-        root: the folder that holds ``omniglot-py``, with its zip files still there.
-        transform: called with each PIL image (mode "L", black on white); by default the image is
-            returned as is.
-        download: fetch the dataset (16 MB) if it is not there.
+        root: the folder that holds ``omniglot-py``, with its zip files still there; or a zip file
+            of images as published, such as ``images_background_small1.zip``, or a list of them.
+        transform: called with each PIL image (mode "L", dark ink on white unless ``invert``); by
+            default the image is returned as is.
+        download: fetch the dataset (16 MB) if it is not there. Zip files are not fetched.
+        train_drawers: the numbers, from 1 to 20, of the people whose drawings to train on; by
+            default those of all who are not in ``test_drawers``. Drawings of people in neither are
+            left out.
+        test_drawers: the numbers of the people whose drawings are the held-out test images.
+        image_size: height and width in pixels, at least 8, to which drawings are resized (bilinear,
+            antialiased) when they are read.
+        invert: make ink light on dark, as that of ``Glyphs`` is.
 
     Attributes:
         labels: the class of each image, int64, shape (N,).
         classes: the name of each class, such as ``Greek/character01``.
         class_groups: the labels of each alphabet, alphabets in alphabetical order.
-        test_mask: None.
-        paths: the file of each image.
+        test_mask: True for the images of ``test_drawers``, shape (N,); None without.
+        drawers: the number of the person who drew each image, int64, shape (N,).
+        paths: the file of each image; in a zip file, the path of that file and then the one inside.
 
     Raises:
-        ValueError: if the dataset is not whole, or a download is not what was published.
+        ValueError: if the dataset is not whole, or a download is not what was published; if a zip
+            file or a drawing in it is missing, damaged or there twice; if a drawer does not occur,
+            is in both lists, or nothing is left to train on.
+
+    Example:
+        >>> import io, tempfile, zipfile
+        >>> from PIL import Image
+        >>> png = io.BytesIO()
+        >>> Image.new("1", (105, 105), 1).save(png, "PNG")
+        >>> path = Path(tempfile.mkdtemp(), "images_background_small1.zip")
+        >>> with zipfile.ZipFile(path, "w") as file:
+        ...     for drawer in ("01", "02"):
+        ...         name = f"images_background_small1/Greek/character01/0394_{drawer}.png"
+        ...         file.writestr(name, png.getvalue())
+        >>> dataset = Omniglot(path, test_drawers=[2], image_size=32)
+        >>> dataset.classes, dataset.labels.tolist(), dataset.test_mask.tolist()
+        (['Greek/character01'], [0, 0], [False, True])
+        >>> dataset[0][0].size
+        (32, 32)
     """
 
     def __init__(
         self,
-        root: str | os.PathLike[str],
+        root: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         transform: Callable[[Any], Any] | None = None,
         download: bool = False,
+        train_drawers: Sequence[int] | None = None,
+        test_drawers: Sequence[int] | None = None,
+        image_size: int = PUBLISHED_SIZE,
+        invert: bool = False,
     ) -> None:
-        from torchvision import datasets
+        check_at_least("image_size", image_size, MIN_IMAGE_SIZE)
+        every = find_drawings(_zip_files(root) or _folders(root, download))
+        numbers = np.asarray([drawing.drawer for drawing in every], dtype=np.int64)
+        is_taken, is_test = split_drawers(numbers, train_drawers, test_drawers)
+        taken = [every[index] for index in np.flatnonzero(is_taken)]
+        self.classes, self.labels = number_classes([drawing.character for drawing in taken])
+        self.class_groups = labels_by_group([name.split("/")[0] for name in self.classes])
+        self.test_mask = None if is_test is None else is_test[is_taken]
+        self.drawers = numbers[is_taken]
+        self.paths = [drawing.path for drawing in taken]
+        self.transform = transform
+        images = read_drawings(taken, image_size)
+        self._images = np.invert(images) if invert else images
 
-        sides = [{"background": True}, {"background": False}]
-        folders = [
-            Path(part.target_folder)
-            for part in build_parts(datasets.Omniglot, root, download, sides)
-        ]
-        # Torchvision lists files in the order of the file system, which is not always the same.
-        paths = sorted(path for folder in folders for path in folder.glob("*/*/*.png"))
-        characters = [f"{path.parent.parent.name}/{path.parent.name}" for path in paths]
-        classes, labels = number_classes(characters)
-        super().__init__(paths, labels, classes, None, transform)
-        self.class_groups = labels_by_group([name.split("/")[0] for name in classes])
+    def image_name(self, index: int) -> str:
+        """The file of an image."""
+        return str(self.paths[index])
 
-    def read(self, path: Path) -> Image.Image:
-        """The image of a file in grey."""
-        return super().read(path).convert("L")
+
+def _zip_files(root: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """The zip files that root names; none if it is a folder."""
+    if not isinstance(root, (str, os.PathLike)):
+        files = [Path(file) for file in root]
+        wrong = [file for file in files if file.is_dir()]
+        if wrong or not files:
+            raise ValueError(
+                f"root must list zip files, got {f'the folder {wrong[0]}' if wrong else 'none'}: "
+                "give files such as images_background.zip, or one folder and no list"
+            )
+        return files
+    path = Path(root)
+    is_file = path.is_file() or (path.suffix.lower() == ".zip" and not path.is_dir())
+    return [path] if is_file else []
+
+
+def _folders(root: Any, download: bool) -> list[Path]:
+    """The folder that holds both sides as torchvision unpacks them."""
+    from torchvision import datasets
+
+    sides = [{"background": True}, {"background": False}]
+    parts = build_parts(datasets.Omniglot, root, download, sides)
+    return [Path(part.target_folder) for part in parts]
