@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from pml_incremental.by_name import find_by_name
 from pml_incremental.estimators.base import FeatureEstimator
 
 Estimator = TypeVar("Estimator", bound=FeatureEstimator)
@@ -81,20 +80,7 @@ def class_path(cls: type) -> str:
 
 
 def _find(name: str) -> type[FeatureEstimator]:
-    if name in ESTIMATORS:
-        return ESTIMATORS[name]
-    if ":" not in name:
-        near = difflib.get_close_matches(name, ESTIMATORS, n=1)
-        hint = f"did you mean {near[0]!r}" if near else f"known: {', '.join(sorted(ESTIMATORS))}"
-        raise ValueError(
-            f"there is no estimator {name!r}; {hint}; your own is written module:Class"
-        )
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"cannot find the estimator {name!r}: {error}") from error
-    return _check_class(name, found)
+    return _check_class(name, find_by_name("estimator", name, ESTIMATORS, own="module:Class"))
 
 
 def _check_class(name: str, cls: Any) -> type[FeatureEstimator]:

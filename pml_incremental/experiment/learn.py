@@ -54,6 +54,7 @@ def learn_task(
         loss_funcs=terms.loss_funcs,
         loss_weights=terms.weights,
         compares=terms.compares,
+        probes=terms.probes,
         penalties=terms.penalties,
         observers=components,
         dataset=images,

@@ -11,7 +11,7 @@ from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment.student import Student
 from pml_incremental.scenarios import Task
 from pml_incremental.strategies import Component
-from pml_incremental.trainers import Compared, Penalty
+from pml_incremental.trainers import Compared, Penalty, Probes
 
 
 @dataclass
@@ -21,6 +21,7 @@ class LossTerms:
     loss_funcs: dict[str, nn.Module]
     weights: dict[str, float]
     compares: dict[str, Compared] = field(default_factory=dict)
+    probes: dict[str, Probes] = field(default_factory=dict)
     penalties: dict[str, Penalty] = field(default_factory=dict)
 
     def claim(self, name: str, weight: float) -> None:
@@ -57,6 +58,8 @@ def loss_terms(
             terms.claim(name, weighted.weight)
             terms.loss_funcs[name] = weighted.loss.to(student.device)
             terms.compares[name] = weighted.compares
+            if weighted.probes is not None:
+                terms.probes[name] = weighted.probes
         for name, held in component.penalties(task).items():
             terms.claim(name, held.weight)
             terms.penalties[name] = held.penalty

@@ -40,4 +40,9 @@ def _problem(strategy: Strategy, config: ExperimentConfig) -> str | None:
             "moves the teacher, whose embeddings cannot be cached then; leave it out, or trainer's "
             "cache_teacher"
         )
+    if strategy.moves_teacher and strategy.caches_teacher:
+        return (
+            "moves the teacher and has a pool of probes, for which it is asked once alone; leave "
+            "out the pool"
+        )
     return None

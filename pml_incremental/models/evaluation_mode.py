@@ -9,13 +9,14 @@ from torch import nn
 
 
 @contextmanager
-def evaluation_mode(*models: nn.Module) -> Iterator[None]:
+def evaluation_mode(*models: nn.Module, layers: type[nn.Module] = nn.Module) -> Iterator[None]:
     """Put the models into evaluation mode, and each of their modules back as it was.
 
     Module by module, since a trunk in training mode may hold BatchNorm layers that are frozen.
 
     Args:
         models: their modules' ``training`` flags are restored on leaving, also after an error.
+        layers: the class of the modules that change mode, such as BatchNorm; default: all.
 
     Example:
         >>> from torch import nn
@@ -26,10 +27,15 @@ def evaluation_mode(*models: nn.Module) -> Iterator[None]:
         >>> layer.training
         True
     """
-    before = [(module, module.training) for model in models for module in model.modules()]
+    before = [
+        (module, module.training)
+        for model in models
+        for module in model.modules()
+        if isinstance(module, layers)
+    ]
     try:
-        for model in models:
-            model.eval()
+        for module, _ in before:
+            module.training = False
         yield
     finally:
         for module, training in before:

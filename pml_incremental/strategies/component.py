@@ -12,16 +12,20 @@ from torch import Tensor, nn
 from pml_incremental.distributed import Processes
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies.trained_model import TrainedModel
-from pml_incremental.trainers import Compared, Penalty, Teacher
+from pml_incremental.trainers import Compared, Penalty, Probes, Teacher
 
 
 @dataclass(frozen=True)
 class WeightedLoss:
-    """A distillation loss, its weight in the total, and what it compares."""
+    """A distillation loss, its weight in the total, what it compares, and on which images.
+
+    The images are those of the batch, or probes.
+    """
 
     loss: nn.Module
     weight: float
     compares: Compared = "embeddings"
+    probes: Probes | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class Component:
     observes_training: bool = False
     #: Whether it changes the teacher while a task is learned.
     moves_teacher: bool = False
+    #: Whether it keeps what the teacher says, so that the teacher must not change.
+    caches_teacher: bool = False
     #: Whether all that it does comes of what it kept of earlier tasks.
     acts_from_memory: bool = False
 

@@ -77,6 +77,11 @@ class Strategy:
         return any(component.moves_teacher for component in self.components)
 
     @property
+    def caches_teacher(self) -> bool:
+        """Whether a component keeps what the teacher says."""
+        return any(component.caches_teacher for component in self.components)
+
+    @property
     def has_teacher(self) -> bool:
         """Whether later tasks are learned beside the previous model.
 

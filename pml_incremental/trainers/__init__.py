@@ -14,6 +14,7 @@ from pml_incremental.trainers.incremental_train_with_classifier import (
 )
 from pml_incremental.trainers.mixed_precision import Precision
 from pml_incremental.trainers.non_finite import NonFiniteLossError
+from pml_incremental.trainers.probes import Probes
 from pml_incremental.trainers.resumable_mixin import ResumableMixin
 from pml_incremental.trainers.step_mixin import StepMixin
 from pml_incremental.trainers.step_observer import StepObserver
@@ -32,6 +33,7 @@ __all__ = [
     "NonFiniteLossError",
     "Penalty",
     "Precision",
+    "Probes",
     "ResumableMixin",
     "StepMixin",
     "StepObserver",

@@ -23,6 +23,17 @@ def check_compares(compares: Mapping[str, str], models: Iterable[str]) -> None:
         )
 
 
+def check_probes(probes: Iterable[str], distillation_losses: Iterable[str]) -> None:
+    """Raise if there are probes for what compares no student with its teacher."""
+    known = list(distillation_losses)
+    odd = [name for name in probes if name not in known]
+    if odd:
+        raise ValueError(
+            f"probes are given for {' and '.join(odd)}, which is no distillation loss: add it to "
+            f"loss_funcs, or give them for one of {', '.join(known) or 'none there is'}"
+        )
+
+
 def check_weights(weights: Mapping[str, float] | None, terms: Iterable[str]) -> None:
     """Raise about weights of no term, and terms without one: PML takes no notice of either."""
     if weights is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -9,14 +10,23 @@ from typing import Any, Literal, TypeAlias
 import torch
 from pytorch_metric_learning.utils import common_functions as c_f
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from pml_incremental.trainers._terms import check_compares, check_penalties, check_weights
+from pml_incremental.models.evaluation_mode import evaluation_mode
+from pml_incremental.trainers._terms import (
+    check_compares,
+    check_penalties,
+    check_probes,
+    check_weights,
+)
 from pml_incremental.trainers.loading import to_device
 from pml_incremental.trainers.mixed_precision import Autocast, Precision
+from pml_incremental.trainers.probes import ProbePool, Probes
 from pml_incremental.trainers.random_state import random_state, restore_random_state
 from pml_incremental.trainers.resumable_mixin import ResumableMixin
+from pml_incremental.trainers.seeded_items import seed_generators
 from pml_incremental.trainers.step_observer import StepObserver
 from pml_incremental.trainers.teacher import Teacher
 from pml_incremental.trainers.teacher_cache import TeacherCache
@@ -51,6 +61,10 @@ class IncrementalMixin(ResumableMixin):
         compares: distillation losses that compare something other than embeddings, by name:
             ``"logits"`` of both, or the student's embeddings with the teacher's ``"features"``,
             which are its embeddings followed by the output of its trunk.
+        probes: distillation losses that compare student and teacher on images made from the batch
+            instead of the batch itself, by name: how these are made. They leave BatchNorm's
+            statistics alone. Losses with equal :class:`Probes` share the images; they are called
+            with ``labels=None``. Each of several processes makes those of its own images.
         penalties: by name, each added to the total with its entry of ``loss_weights``.
         observers: told of every optimizer step.
         freeze_trunk_batchnorm: as in PML, or ``"with_teacher"``: only when there is a teacher, for
@@ -60,9 +74,10 @@ class IncrementalMixin(ResumableMixin):
     Raises:
         TypeError: if teacher is no :class:`Teacher`.
         ValueError: if a loss compares logits and there is no classifier, a penalty is named as a
-            loss, loss_weights are not those of the losses and penalties, or a subset_batch_miner
-            would leave cached embeddings without their images; while training, if the teacher is
-            to be cached and the images are not always the same.
+            loss, loss_weights are not those of the losses and penalties, probes are for no
+            distillation loss, or a subset_batch_miner would leave cached embeddings without their
+            images; while training, if the teacher is to be cached and the images are not always
+            the same.
     """
 
     def __init__(
@@ -73,6 +88,7 @@ class IncrementalMixin(ResumableMixin):
         cache_teacher: bool = False,
         cache_folder: str | Path | None = None,
         compares: Mapping[str, Compared] | None = None,
+        probes: Mapping[str, Probes] | None = None,
         penalties: Mapping[str, Penalty] | None = None,
         observers: Sequence[StepObserver] = (),
         freeze_trunk_batchnorm: bool | Literal["with_teacher"] = False,
@@ -88,6 +104,8 @@ class IncrementalMixin(ResumableMixin):
         self.cache_folder = cache_folder
         self.teacher_cache: TeacherCache | None = None
         self.compares = dict(compares or {})
+        self.probes = dict(probes or {})
+        self.probe_pools: list[tuple[Probes, ProbePool]] = []
         self.penalties = dict(penalties or {})
         self.observers = tuple(observers)
         self.last_embeddings: Tensor | None = None
@@ -113,9 +131,15 @@ class IncrementalMixin(ResumableMixin):
         check_weights(self.loss_weights, self.loss_names)
 
     def initialize_dataloader(self) -> None:
-        """As PML's; the teacher's embeddings of all images are computed here, if at all."""
+        """As PML's; what is asked of the teacher once, before the first epoch, is asked here."""
         if self.cache_teacher and self.teacher_cache is None and self.wanted_losses():
             self.teacher_cache = self.fill_cache()
+        if not self.probe_pools:
+            self.probe_pools = [
+                (probes, self.fill_pool(probes))
+                for probes, _ in self.wanted_on_probes()
+                if probes.pool is not None
+            ]
         super().initialize_dataloader()
 
     def modify_schema(self) -> None:
@@ -132,6 +156,7 @@ class IncrementalMixin(ResumableMixin):
         ]
         known = self.schema["loss_funcs"].keys
         self.distillation_losses = [name for name in self.loss_funcs if name not in known]
+        check_probes(self.probes, self.distillation_losses)
         self.schema["loss_funcs"].keys = known + self.distillation_losses
 
     def calculate_loss(self, curr_batch: tuple[Tensor, Tensor]) -> None:  # type: ignore[override]
@@ -141,11 +166,17 @@ class IncrementalMixin(ResumableMixin):
         wanted = self.wanted_losses()
         # The teacher comes first: beside the student's activations it would need memory anew.
         targets = self.teacher_outputs(data) if wanted else None
+        on_probes = [(kinds, *self.make_probes(p, data)) for p, kinds in self.wanted_on_probes()]
         super().calculate_loss((data, labels))  # type: ignore[call-arg]
         embeddings, self.last_embeddings = self.last_embeddings, None
         if targets is not None:
             assert embeddings is not None
             self.losses.update(self.compute_distillation(wanted, embeddings, targets, labels))
+        for kinds, images, outputs in on_probes:
+            with evaluation_mode(*self.models.values(), layers=_NormBase):
+                embeddings = self.compute_embeddings(images)
+            self.last_embeddings = None
+            self.losses.update(self.compute_distillation(kinds, embeddings, outputs, None))
         for name, penalty in self.penalties.items():
             if self.loss_weights[name] != 0:
                 self.losses[name] = penalty(self.trained_modules())
@@ -170,26 +201,69 @@ class IncrementalMixin(ResumableMixin):
         restore_random_state(before)
         return cache
 
+    def fill_pool(self, probes: Probes) -> ProbePool:
+        """Probes to take from in each batch, without a change to the random streams."""
+        before = random_state()
+        seed_generators(probes.seed)
+        loader = DataLoader(self.dataset, self.batch_size, shuffle=True, collate_fn=self.collate_fn)
+        device = torch.device(self.data_device)
+        batches = (
+            to_device(self.data_and_label_getter(batch)[0], device)
+            for _ in itertools.count()
+            for batch in loader
+        )
+        pool = ProbePool.of(probes, batches, self.ask_teacher)
+        restore_random_state(before)
+        return pool
+
+    def make_probes(self, probes: Probes, data: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Probes for a batch, of this process's images, and the teacher's outputs for them."""
+        place = (self.epoch, self.iteration, self.batch_order.taken, self.processes.rank)
+        device = torch.device(self.data_device)
+        for filled, pool in self.probe_pools:
+            if filled == probes:
+                images, (embeddings, features) = pool.take(probes, len(data), place)
+                outputs = to_device(embeddings, device), to_device(features, device)
+                return to_device(images, device), outputs
+        images = probes.make(data, place)
+        return images, self.ask_teacher(images)
+
     def wanted_losses(self) -> dict[str, Compared]:
-        """The distillation losses that count, and what they compare, by name.
+        """The distillation losses of the batch that count, and what they compare, by name.
 
         None does without a teacher, nor those whose weight is 0.
         """
+        return self._wanted_on(None)
+
+    def wanted_on_probes(self) -> list[tuple[Probes, dict[str, Compared]]]:
+        """The same for the losses of each kind of probes."""
+        kinds: list[Probes] = []
+        for probes in self.probes.values():
+            if probes not in kinds:
+                kinds.append(probes)
+        wanted = [(probes, self._wanted_on(probes)) for probes in kinds]
+        return [(probes, losses) for probes, losses in wanted if losses]
+
+    def _wanted_on(self, probes: Probes | None) -> dict[str, Compared]:
         if self.teacher is None:
             return {}
         return {
             name: self.compares.get(name, "embeddings")
             for name in self.distillation_losses
-            if self.loss_weights[name] != 0
+            if self.loss_weights[name] != 0 and self.probes.get(name) == probes
         }
 
     def teacher_outputs(self, data: Tensor) -> tuple[Tensor, Tensor]:
         """The teacher's embeddings of a batch and its trunk's output, computed or looked up."""
-        assert self.teacher is not None
         if self.teacher_cache is not None:
             device = torch.device(self.data_device)
             found = self.teacher_cache.look_up(self.batch_order.last_taken)
             return to_device(found[0], device), to_device(found[1], device)
+        return self.ask_teacher(data)
+
+    def ask_teacher(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        """The teacher's embeddings of images and its trunk's output, in its precision."""
+        assert self.teacher is not None
         images = c_f.to_device(data, device=self.data_device, dtype=self.dtype)
         computed: tuple[Tensor, Tensor] = self.teacher_autocast(
             self.teacher.embed_with_features, images
@@ -201,9 +275,9 @@ class IncrementalMixin(ResumableMixin):
         wanted: Mapping[str, Compared],
         embeddings: Tensor,
         teacher_outputs: tuple[Tensor, Tensor],
-        labels: Tensor,
+        labels: Tensor | None,
     ) -> dict[str, Tensor]:
-        """Every wanted distillation loss, by name."""
+        """Every wanted distillation loss, by name; probes have no labels."""
         assert self.teacher is not None
         targets, features = teacher_outputs
         targets = self.processes.gather(targets)

@@ -1,0 +1,43 @@
+"""Finding classes and functions by a registered name or by ``module:attribute``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+
+def find_by_name(kind: str, name: str, known: Mapping[str, Any], own: str) -> Any:
+    """Find what a name stands for.
+
+    Args:
+        kind: of thing, for messages, such as ``estimator``.
+        name: a key of known, or ``module:attribute``, which is imported.
+        known: the registered names and what they stand for.
+        own: how one's own is written, for messages, such as ``module:Class``.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: if there is none of that name, with the nearest.
+
+    Example:
+        >>> find_by_name("colour", "math:pi", {}, own="module:value")
+        3.141592653589793
+        >>> find_by_name("colour", "gren", {"green": 1, "red": 2}, own="module:value")
+        Traceback (most recent call last):
+        ValueError: there is no colour 'gren'; did you mean 'green'; your own is written module:value
+    """
+    if name in known:
+        return known[name]
+    if ":" not in name:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}" if near else f"known: {', '.join(sorted(known))}"
+        raise ValueError(f"there is no {kind} {name!r}; {hint}; your own is written {own}")
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"cannot find the {kind} {name!r}: {error}") from error

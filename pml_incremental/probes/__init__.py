@@ -1,0 +1,24 @@
+"""Images made from a batch, for student and teacher to be compared on."""
+
+from pml_incremental.probes.compose import in_turn, side_by_side
+from pml_incremental.probes.cut_and_mix import cut_and_mix
+from pml_incremental.probes.drawn import blobs, dead_leaves, strokes
+from pml_incremental.probes.mixup import mixup
+from pml_incremental.probes.probe import Probe, check_probe_images
+from pml_incremental.probes.registry import PROBES, build_probe
+from pml_incremental.probes.warp import warp
+
+__all__ = [
+    "PROBES",
+    "Probe",
+    "blobs",
+    "build_probe",
+    "check_probe_images",
+    "cut_and_mix",
+    "dead_leaves",
+    "in_turn",
+    "mixup",
+    "side_by_side",
+    "strokes",
+    "warp",
+]

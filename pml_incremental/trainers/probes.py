@@ -1,0 +1,152 @@
+"""The images on which student and teacher are compared beside those of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pml_incremental.probes import Probe, build_probe
+from pml_incremental.trainers.teacher_cache import TeacherCache
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Which images a distillation loss compares student and teacher on, instead of the batch's.
+
+    They are made from the images of the batch, by
+    :func:`~pml_incremental.probes.build_probe`, and have no labels. What is drawn for a batch
+    depends on the seed and on the batch's place in training alone.
+
+    Source: Beyer et al., "Knowledge distillation: A good teacher is patient and consistent",
+    CVPR 2022 (function matching), carried over from a classifier's outputs to similarities.
+
+    Args:
+        images: how they are made: a name (``"warp"``), ``{name: {options}}``, ``module:callable``,
+            a function of images and a generator, or a list of these, each for an equal share.
+        share: how many there are for each image of the batch, above 0.
+        pool: make so many once, before the first epoch, and take each batch's from these, so that
+            the teacher embeds each of them once; default: make them anew from each batch.
+        seed: of all that is drawn.
+
+    Raises:
+        ValueError: if share or pool is not positive, or there is no probe of that name.
+
+    Example:
+        >>> probes = Probes("warp", share=0.5)
+        >>> probes.make(torch.rand(8, 3, 16, 16), place=(1, 0)).shape
+        torch.Size([4, 3, 16, 16])
+    """
+
+    images: Any = "warp"
+    share: float = 0.5
+    pool: int | None = None
+    seed: int = 0
+    _probe: Probe = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < float("inf"):
+            raise ValueError(f"share must be above 0 (probes for each image), got {self.share}")
+        if self.pool is not None and self.pool < 1:
+            raise ValueError(
+                f"pool must be at least 1 image, or None to make probes anew, got {self.pool}"
+            )
+        object.__setattr__(self, "_probe", build_probe(self.images))
+
+    def make(self, batch: Tensor, place: Iterable[int]) -> Tensor:
+        """Probes for a batch.
+
+        Args:
+            batch: its images, shape (N, C, H, W).
+            place: where in training this is, as numbers that tell it from other batches.
+
+        Returns:
+            Shape (max(1, round(share N)), C, H, W).
+
+        Raises:
+            TypeError: if the batch is no tensor of that shape.
+        """
+        if not (isinstance(batch, Tensor) and batch.ndim == 4 and batch.is_floating_point()):
+            found = tuple(batch.shape) if isinstance(batch, Tensor) else type(batch).__name__
+            raise TypeError(
+                "probes are made from a batch of images, a floating-point tensor of shape "
+                f"(N, C, H, W), got {found}: leave out the losses on probes"
+            )
+        generator = self.generator(place)
+        chosen = self.choose(len(batch), len(batch), generator)
+        return self._probe(batch[chosen.to(batch.device)], generator)
+
+    def choose(self, batch_size: int, among: int, generator: torch.Generator) -> Tensor:
+        """Which images are taken for a batch: each once before any of them twice.
+
+        Args:
+            batch_size: N, of the batch.
+            among: how many images there are.
+            generator: of the draw.
+
+        Returns:
+            max(1, round(share N)) places, int64.
+        """
+        count = max(1, round(self.share * batch_size))
+        rounds = -(-count // among)
+        orders = [torch.randperm(among, generator=generator) for _ in range(rounds)]
+        return torch.cat(orders)[:count]
+
+    def generator(self, place: Iterable[int]) -> torch.Generator:
+        """A generator for one place in training."""
+        seed = hash((self.seed, *place)) & (2**63 - 1)
+        return torch.Generator().manual_seed(seed)
+
+
+@dataclass(frozen=True)
+class ProbePool:
+    """Probes that are made once, and what the teacher makes of them.
+
+    Attributes:
+        images: shape (P, C, H, W), on the CPU.
+        outputs: the teacher's embeddings and trunk outputs, P of each.
+    """
+
+    images: Tensor
+    outputs: TeacherCache
+
+    @classmethod
+    def of(
+        cls,
+        probes: Probes,
+        batches: Iterable[Tensor],
+        embed: Callable[[Tensor], tuple[Tensor, Tensor]],
+    ) -> ProbePool:
+        """Fill a pool.
+
+        Args:
+            probes: how many, and how they are made.
+            batches: of the task's images, shape (N, C, H, W) each, as many as are needed.
+            embed: gives the teacher's embeddings and trunk outputs of a batch.
+
+        Returns:
+            The pool, of ``probes.pool`` images.
+        """
+        assert probes.pool is not None
+        made: list[Tensor] = []
+        outputs: list[tuple[Tensor, Tensor]] = []
+        left = probes.pool
+        for number, batch in enumerate(batches):
+            images = probes.make(batch, (number,))[:left]
+            made.append(images.cpu())
+            outputs.append(embed(images))
+            left -= len(images)
+            if left == 0:
+                break
+        return cls(torch.cat(made), TeacherCache.of(outputs, probes.pool))
+
+    def take(
+        self, probes: Probes, batch_size: int, place: Iterable[int]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Probes for a batch, and the teacher's outputs for them, on the CPU."""
+        generator = probes.generator(place)
+        chosen = probes.choose(batch_size, len(self.images), generator)
+        return self.images[chosen], self.outputs.look_up(chosen.tolist())
