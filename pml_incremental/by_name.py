@@ -24,11 +24,11 @@ def find_by_name(kind: str, name: str, known: Mapping[str, Any], own: str) -> An
         ValueError: if there is none of that name, with the nearest.
 
     Example:
-        >>> find_by_name("colour", "math:pi", {}, own="module:value")
+        >>> find_by_name("hue", "math:pi", {}, own="module:value")
         3.141592653589793
-        >>> find_by_name("colour", "gren", {"green": 1, "red": 2}, own="module:value")
+        >>> find_by_name("hue", "gren", {"green": 1, "red": 2}, own="module:value")
         Traceback (most recent call last):
-        ValueError: there is no colour 'gren'; did you mean 'green'; your own is written module:value
+        ValueError: there is no hue 'gren'; did you mean 'green'; your own is written module:value
     """
     if name in known:
         return known[name]

@@ -14,8 +14,8 @@ def check_images(probe: str, images: Tensor) -> None:
         raise TypeError(f"images of {probe} must be a tensor, got {type(images).__name__}")
     if not images.is_floating_point():
         raise TypeError(
-            f"images of {probe} must be of a floating-point dtype, got {images.dtype}: put ToTensor "
-            "or ConvertImageDtype before"
+            f"images of {probe} must be of a floating-point dtype, got {images.dtype}: put "
+            "ToTensor among the transforms"
         )
     if images.ndim != 4 or images.numel() == 0:
         raise ValueError(

@@ -149,7 +149,8 @@ def _in_leaf(x: Tensor, y: Tensor, shape: Tensor) -> Tensor:
     radius = (smallest - size * (smallest - largest)).rsqrt()
     cos, sin = (math.pi * direction).cos(), (math.pi * direction).sin()
     along, aside = x * cos + y * sin, y * cos - x * sin
-    return along**2 + (2 * aside / (1 + proportion)) ** 2 < radius**2
+    covered: Tensor = along.square() + (2 * aside / (1 + proportion)).square() < radius.square()
+    return covered
 
 
 def _places(count: int, half: float, device: torch.device) -> Tensor:
@@ -169,13 +170,13 @@ def _smooth_noise(
     sizes = (count, channels, side, side)
     noise = torch.randn(sizes, generator=generator, dtype=torch.float32).to(images.device)
     shown = torch.randint(cells[0], cells[1] + 1, (count, 1, 1), generator=generator) / side
-    theta = shown.to(noise) * torch.eye(2, 3, device=noise.device)
+    theta = shown.to(noise) * torch.eye(2, 3).to(noise)
     grid = F.affine_grid(theta, [count, channels, height, width], align_corners=False)
     return F.grid_sample(noise, grid, mode="bicubic", align_corners=False)
 
 
 def _between_extremes(shares: Tensor, images: Tensor) -> Tensor:
-    """From the smallest value of each channel (share 0) to its largest (1), in the images' dtype."""
+    """From each channel's smallest value (share 0) to its largest (1), in the images' dtype."""
     low, high = _extremes(images)
     return torch.lerp(low, high, shares.to(low)).clamp(low, high).to(images.dtype)
 

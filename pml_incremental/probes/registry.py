@@ -51,9 +51,9 @@ def build_probe(spec: Any, allow: Collection[str] | None = None) -> Probe:
         >>> probe = build_probe(["warp", [{"warp": {"degrees": 90}}, "cut_and_mix"], "strokes"])
         >>> probe(torch.rand(8, 1, 16, 16), torch.Generator().manual_seed(0)).shape
         torch.Size([8, 1, 16, 16])
-        >>> build_probe("cut_and_mx")
+        >>> build_probe("wrap")
         Traceback (most recent call last):
-        ValueError: there is no probe 'cut_and_mx'; did you mean 'cut_and_mix'; your own is written \
+        ValueError: there is no probe 'wrap'; did you mean 'warp'; your own is written \
 module:callable
     """
     if isinstance(spec, (list, tuple)):
@@ -80,10 +80,10 @@ def _composed(
 def _single(spec: Any, allow: Collection[str] | None) -> Probe:
     """A function with its options, both checked."""
     if callable(spec):
-        name, options, function = probe_name(spec), {}, spec
-    else:
-        name, options = _name_and_options(spec)
-        function = _find(name, allow)
+        _check_options(probe_name(spec), spec, {})
+        return spec  # type: ignore[no-any-return]
+    name, options = _name_and_options(spec)
+    function = _find(name, allow)
     _check_options(name, function, options)
     return partial(function, **options) if options else function
 

@@ -63,7 +63,7 @@ def warp(
     shears = uniform(-shear, shear, (count,), generator)
     shifts = uniform(-shift, shift, (count, 2), generator)
     is_mirrored = uniform(0, 1, (count,), generator) < (0.5 if flip else 0.0)
-    matrices = _matrices(angles, zooms, shears, 1.0 - 2.0 * is_mirrored)
+    matrices = _matrices(angles, zooms, shears, 1 - 2 * is_mirrored.to(shears))
     return _look_up(images, matrices, shifts)
 
 
