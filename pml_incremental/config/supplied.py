@@ -54,6 +54,7 @@ SUPPLIED: dict[str, dict[str, str]] = {
         "cache_folder": "the task's folder",
         "compares": "set by the strategy",
         "probes": "set by the strategy",
+        "turned": "set by the strategy",
         "penalties": "set by the strategy",
         "observers": "set by the strategy",
         "processes": "set by torchrun",

@@ -43,7 +43,8 @@ def learn_task(
         components: what the strategy adds; without a teacher they only observe.
         watch: how the training is saved, shown and recorded.
     """
-    terms = loss_terms(config, task, student, components if teacher is not None else ())
+    acting = components if teacher is not None else ()
+    terms = loss_terms(config, task, student, acting)
     optimizers = build_optimizers(config.optimizers, student.modules())
     trainer = config.trainer.build(
         "trainer",
@@ -55,6 +56,7 @@ def learn_task(
         loss_weights=terms.weights,
         compares=terms.compares,
         probes=terms.probes,
+        turned=max((component.turned for component in acting), default=0.0),
         penalties=terms.penalties,
         observers=components,
         dataset=images,

@@ -53,4 +53,4 @@ def trained_model(config: ExperimentConfig, student: Student, images: TaskSubset
         checked: Tensor = total
         return checked
 
-    return TrainedModel(student.modules(), batches, embed, loss)
+    return TrainedModel(student.modules(), batches, embed, loss, images)

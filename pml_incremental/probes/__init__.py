@@ -6,6 +6,7 @@ from pml_incremental.probes.drawn import blobs, dead_leaves, strokes
 from pml_incremental.probes.mixup import mixup
 from pml_incremental.probes.probe import Probe, check_probe_images
 from pml_incremental.probes.registry import PROBES, build_probe
+from pml_incremental.probes.turned import turn_images, turn_of_classes, turned_labels
 from pml_incremental.probes.warp import warp
 
 __all__ = [
@@ -20,5 +21,8 @@ __all__ = [
     "mixup",
     "side_by_side",
     "strokes",
+    "turn_images",
+    "turn_of_classes",
+    "turned_labels",
     "warp",
 ]

@@ -5,6 +5,7 @@ from pml_incremental.strategies import (  # noqa: F401  # these register the nam
 )
 from pml_incremental.strategies import ema_teacher as _ema_teacher  # noqa: F401
 from pml_incremental.strategies import fecd as _fecd  # noqa: F401
+from pml_incremental.strategies import function_matching as _function_matching  # noqa: F401
 from pml_incremental.strategies import logits as _logits  # noqa: F401
 from pml_incremental.strategies import parameters as _parameters  # noqa: F401
 from pml_incremental.strategies import positions as _positions  # noqa: F401

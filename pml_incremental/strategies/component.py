@@ -75,6 +75,8 @@ class Component:
     moves_teacher: bool = False
     #: Whether it keeps what the teacher says, so that the teacher must not change.
     caches_teacher: bool = False
+    #: Share of each batch's images that join it turned, as classes of their own.
+    turned: float = 0.0
     #: Whether all that it does comes of what it kept of earlier tasks.
     acts_from_memory: bool = False
 

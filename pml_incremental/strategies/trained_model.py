@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
+from pml_incremental.scenarios import TaskSubset
+
 #: Images (N, C, H, W) and labels (N,).
 Batch: TypeAlias = tuple[Tensor, Tensor]
 
@@ -22,9 +24,11 @@ class TrainedModel:
         embed: embeddings of a batch, shape (N, d), before any normalisation by a loss.
         loss: the task's own loss on a batch (metric and classifier loss with their weights, no
             distillation and no penalty), a scalar.
+        images: the task's training images, each once, with training's random transforms.
     """
 
     modules: Mapping[str, nn.Module]
     batches: Callable[[], Iterable[Batch]]
     embed: Callable[[Batch], Tensor]
     loss: Callable[[Batch], Tensor]
+    images: TaskSubset

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import logging
+from bisect import bisect_left
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from torch.utils.data import DataLoader
 
 from pml_incremental.functional.precision import widen
+from pml_incremental.metrics.recall import lone_queries, recall_at_k
 from pml_incremental.models import move_towards
+from pml_incremental.search import ExactSearch
 from pml_incremental.strategies.component import Component
 from pml_incremental.strategies.strategy import Strategy, register_strategy
 from pml_incremental.strategies.trained_model import TrainedModel
 from pml_incremental.trainers import Teacher
+from pml_incremental.trainers.random_state import random_state, restore_random_state
+from pml_incremental.trainers.seeded_items import seed_generators
+
+logger = logging.getLogger(__name__)
+_BATCH_SIZE = 128
 
 
 class WeightMerging(Component):
@@ -28,34 +38,56 @@ class WeightMerging(Component):
             one pass of the task's training batches, so that a model that sees the new images quite
             differently than before moves less. Ours, after the idea of Xu et al. (LSTKC), AAAI
             2024, to weigh the models by how far their affinities on the new images are apart.
+        lose_at_most: percentage points of Recall@1 among the task's training images that this may
+            cost, at least 0. The smallest a of 0.1, 0.2, ... 1 that costs no more is taken instead
+            of new_share. Ours.
 
     Raises:
-        ValueError: if new_share is none of these.
+        ValueError: if new_share is none of these or lose_at_most is negative.
 
     Example:
         >>> WeightMerging(0.5).new_share
         0.5
     """
 
-    def __init__(self, new_share: float | Literal["affinity"]) -> None:
+    def __init__(
+        self, new_share: float | Literal["affinity"], lose_at_most: float | None = None
+    ) -> None:
         if new_share != "affinity" and not (
             isinstance(new_share, (int, float)) and 0 <= new_share <= 1
         ):
             raise ValueError(f'new_share must be from 0 to 1 or "affinity", got {new_share!r}')
+        if lose_at_most is not None and not lose_at_most >= 0:
+            raise ValueError(
+                f"lose_at_most must be at least 0 percentage points of Recall@1, got {lose_at_most}"
+            )
         self.new_share = new_share
+        self.lose_at_most = lose_at_most
+        self._report: dict[str, Any] = {}
 
     def after_training(self, trained: TrainedModel, teacher: Teacher | None) -> None:
         """Move the trained models back."""
         assert teacher is not None
         share = self.new_share
-        if isinstance(share, str):
+        if self.lose_at_most is not None:
+            share, recalls = smallest_share(trained, teacher, self.lose_at_most / 100)
+            self._report = {"recall_at_1_by_new_share": recalls}
+            logger.info("new weights count %.1f: %s", share, self._report)
+        elif isinstance(share, str):
             share = 1 - mean_affinity_change(trained, teacher)
+        self._report["new_share"] = share
         for name, old in teacher.models().items():
             move_towards(trained.modules[name], old, 1 - share)
 
+    def report(self) -> dict[str, Any]:
+        """The share of the new weights, and what it was chosen by."""
+        return self._report
+
 
 @register_strategy("merge")
-def merge(new_share: float | Literal["affinity"] = 0.5) -> Strategy:
+def merge(
+    new_share: float | Literal["affinity"] = 0.5, lose_at_most: float | None = None
+) -> Strategy:
     """Average the old and the new weights after each task.
 
     The idea is that of Xu et al. (LSTKC), AAAI 2024; as part of a sum, such as
@@ -64,12 +96,61 @@ def merge(new_share: float | Literal["affinity"] = 0.5) -> Strategy:
     Args:
         new_share: how much the new weights count, from 0 to 1 (a half is ours), or ``"affinity"``:
             less, the more the similarities between the new images have changed.
+        lose_at_most: instead of new_share: as little of the new weights as costs at most so many
+            percentage points of Recall@1 among the new training images.
 
     Example:
         >>> [component.new_share for component in merge().components]
         [0.5]
     """
-    return Strategy((WeightMerging(new_share),))
+    return Strategy((WeightMerging(new_share, lose_at_most),))
+
+
+def smallest_share(
+    trained: TrainedModel, old: Teacher, loss: float
+) -> tuple[float, dict[str, float]]:
+    """How little of the new weights is enough for the new classes.
+
+    Recall is taken to fall with the share, so that a few of the ten shares need to be looked at.
+
+    Args:
+        trained: the new model and its training images.
+        old: the model before.
+        loss: of Recall@1 among these images that is allowed, as a fraction.
+
+    Returns:
+        The smallest of 0.1, 0.2, ... 1 that loses no more; and Recall@1 by share, as far as it was
+        looked at.
+    """
+    recalls: dict[int, float] = {}
+
+    def is_enough(tenths: int) -> bool:
+        recalls[tenths] = _recall_at_1(trained, old, tenths / 10)
+        return recalls[tenths] >= recalls[10] - loss
+
+    is_enough(10)
+    chosen = bisect_left(range(1, 10), True, key=is_enough) + 1
+    return chosen / 10, {str(tenths / 10): found for tenths, found in sorted(recalls.items())}
+
+
+@torch.no_grad()
+def _recall_at_1(trained: TrainedModel, old: Teacher, share: float) -> float:
+    """Of the new training images among themselves, with so much of the new weights."""
+    merged = Teacher.snapshot({name: trained.modules[name] for name in old.models()})
+    for name, model in merged.models().items():
+        move_towards(model, old.models()[name], 1 - share)
+    device = next(merged.trunk.parameters()).device
+    before = random_state()
+    seed_generators(0)  # the same transforms for every share
+    loader = DataLoader(trained.images, _BATCH_SIZE)
+    embedded = [(merged.embed(images.to(device)), labels) for images, labels in loader]
+    restore_random_state(before)
+    embeddings, labels = map(torch.cat, zip(*embedded, strict=True))
+    labels = labels.to(device)
+    everyone = range(len(labels))
+    nearest = ExactSearch(normalize(widen(embeddings)), labels).nearest(everyone, everyone, 1)
+    hits = recall_at_k(labels[nearest], labels, 1)
+    return hits[~lone_queries(labels, labels, self_in_gallery=True)].mean().item()
 
 
 def affinity_change(old: Tensor, new: Tensor, temperature: float = 0.1) -> Tensor:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pml_incremental.models.evaluation_mode import evaluation_mode
+from pml_incremental.probes import turn_images, turn_of_classes, turned_labels
 from pml_incremental.trainers._terms import (
     check_compares,
     check_penalties,
@@ -65,6 +66,10 @@ class IncrementalMixin(ResumableMixin):
             instead of the batch itself, by name: how these are made. They leave BatchNorm's
             statistics alone. Losses with equal :class:`Probes` share the images; they are called
             with ``labels=None``. Each of several processes makes those of its own images.
+        turned: share of each batch's images, from 0 to 1, that join it turned by quarter turns,
+            mirrored or not; images of a class that are turned alike are a class of their own. The
+            distillation losses see them, and the metric loss if it compares embeddings alone: a
+            classifier, or a loss with weights for each class, sees the images as they are.
         penalties: by name, each added to the total with its entry of ``loss_weights``.
         observers: told of every optimizer step.
         freeze_trunk_batchnorm: as in PML, or ``"with_teacher"``: only when there is a teacher, for
@@ -75,9 +80,9 @@ class IncrementalMixin(ResumableMixin):
         TypeError: if teacher is no :class:`Teacher`.
         ValueError: if a loss compares logits and there is no classifier, a penalty is named as a
             loss, loss_weights are not those of the losses and penalties, probes are for no
-            distillation loss, or a subset_batch_miner would leave cached embeddings without their
-            images; while training, if the teacher is to be cached and the images are not always
-            the same.
+            distillation loss, turned is outside of its range, or a subset_batch_miner would leave
+            cached embeddings without their images; while training, if the teacher is to be cached
+            and the images are not always the same.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class IncrementalMixin(ResumableMixin):
         cache_folder: str | Path | None = None,
         compares: Mapping[str, Compared] | None = None,
         probes: Mapping[str, Probes] | None = None,
+        turned: float = 0.0,
         penalties: Mapping[str, Penalty] | None = None,
         observers: Sequence[StepObserver] = (),
         freeze_trunk_batchnorm: bool | Literal["with_teacher"] = False,
@@ -105,6 +111,11 @@ class IncrementalMixin(ResumableMixin):
         self.teacher_cache: TeacherCache | None = None
         self.compares = dict(compares or {})
         self.probes = dict(probes or {})
+        if not 0 <= turned <= 1:
+            raise ValueError(f"turned must be from 0 to 1 (a share of the batch), got {turned}")
+        self.turned = turned
+        #: Rows of the batch that are no turned copies; None if all are.
+        self.upright: Tensor | None = None
         self.probe_pools: list[tuple[Probes, ProbePool]] = []
         self.penalties = dict(penalties or {})
         self.observers = tuple(observers)
@@ -167,6 +178,14 @@ class IncrementalMixin(ResumableMixin):
         # The teacher comes first: beside the student's activations it would need memory anew.
         targets = self.teacher_outputs(data) if wanted else None
         on_probes = [(kinds, *self.make_probes(p, data)) for p, kinds in self.wanted_on_probes()]
+        if self.turned:
+            copies, labels = self.turned_copies(data, labels)
+            data = torch.cat([data, copies])
+            if targets is not None:
+                added, features = self.ask_teacher(copies)
+                if features.shape[1] != targets[1].shape[1]:  # not wanted, so not cached
+                    features = features[:, :0]
+                targets = torch.cat([targets[0], added]), torch.cat([targets[1], features])
         super().calculate_loss((data, labels))  # type: ignore[call-arg]
         embeddings, self.last_embeddings = self.last_embeddings, None
         if targets is not None:
@@ -227,6 +246,39 @@ class IncrementalMixin(ResumableMixin):
                 return to_device(images, device), outputs
         images = probes.make(data, place)
         return images, self.ask_teacher(images)
+
+    def turned_copies(self, data: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Turned copies of some of this process's images, and the labels of all with all copies."""
+        place = (torch.initial_seed(), self.epoch, self.iteration, self.batch_order.taken)
+        # The same in all processes, of whose images those at the same places are turned.
+        generator = torch.Generator().manual_seed(hash(place) & (2**63 - 1))
+        count = len(data)
+        chosen = torch.randperm(count, generator=generator)[: round(self.turned * count)]
+        chosen = to_device(chosen, torch.device(self.data_device))
+        by_process = labels.view(-1, count)
+        is_square = data.shape[-1] == data.shape[-2]
+        turns = turn_of_classes(by_process[:, chosen], generator, is_square)
+        copies = turn_images(data[chosen], turns[self.processes.rank])
+        new = turned_labels(by_process[:, chosen], turns)
+        places = torch.arange(len(by_process) * (count + len(chosen)), device=labels.device)
+        self.upright = places.view(len(by_process), -1)[:, :count].flatten()
+        return copies, torch.cat([by_process, new], dim=1).flatten()
+
+    def maybe_mine_embeddings(self, embeddings: Tensor, labels: Tensor) -> Any:
+        """As PML's, among what the metric loss learns from."""
+        return super().maybe_mine_embeddings(*self.rows_to_learn(embeddings, labels))
+
+    def maybe_get_metric_loss(self, embeddings: Tensor, labels: Tensor, indices_tuple: Any) -> Any:
+        """As PML's, of what the metric loss learns from."""
+        rows = self.rows_to_learn(embeddings, labels)
+        return super().maybe_get_metric_loss(*rows, indices_tuple)  # type: ignore[misc]
+
+    def rows_to_learn(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Without turned copies if the metric loss has weights for each class."""
+        knows_classes = next(self.loss_funcs["metric_loss"].parameters(), None) is not None
+        if self.upright is None or not knows_classes:
+            return embeddings, labels
+        return embeddings[self.upright], labels[self.upright]
 
     def wanted_losses(self) -> dict[str, Compared]:
         """The distillation losses of the batch that count, and what they compare, by name.

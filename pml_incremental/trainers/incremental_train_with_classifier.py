@@ -42,4 +42,6 @@ class IncrementalTrainWithClassifier(IncrementalMixin, TrainWithClassifier):
                 f"{self.largest_label}: call classifier.grow(num_classes) with the number of all "
                 "classes seen so far before building its optimizer"
             )
+        if logits is not None and self.upright is not None:
+            logits, labels = logits[self.upright], labels[self.upright]
         return super().maybe_get_classifier_loss(logits, labels)

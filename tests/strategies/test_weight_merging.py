@@ -1,10 +1,14 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from pml_incremental.strategies import STRATEGIES
-from pml_incremental.strategies.weight_merging import affinity_change
+from pml_incremental.scenarios import TaskSubset
+from pml_incremental.strategies import STRATEGIES, TrainedModel
+from pml_incremental.strategies.weight_merging import affinity_change, smallest_share
+from pml_incremental.trainers import Teacher
 
 
 def test_affinity_change_is_that_of_a_naive_loop():
@@ -42,3 +46,71 @@ def test_share_is_checked(share):
 def test_momentum_is_checked():
     with pytest.raises(ValueError, match="momentum must be from 0 to 1, got 2"):
         STRATEGIES["ema-teacher"](momentum=2)
+
+
+class Pairs(list):
+    """Two images of each of eight classes, which the first feature alone tells apart."""
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(0)
+        labels = np.arange(8).repeat(2)
+        noise = torch.randn(16, 2, 1, 1, generator=generator)
+        noise[:, 0, 0, 0] = torch.tensor(labels) + 0.01 * noise[:, 0, 0, 0]
+        super().__init__(zip(noise, labels.tolist(), strict=True))
+        self.labels = labels
+
+
+def rotation(degrees):
+    """A model that sees as much of the second feature as the angle says."""
+    angle = math.radians(degrees)
+    layer = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[math.cos(angle), math.sin(angle)], [1e-6, 1e-6]]))
+    return nn.Sequential(nn.Flatten(), layer, Curve())
+
+
+class Curve(nn.Module):
+    """Lays a line on a circle, so that unit vectors keep distances."""
+
+    def forward(self, x):
+        angle = x[:, :1] / 10
+        return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+def trained(model):
+    pairs = Pairs()
+    subset = TaskSubset(pairs, np.arange(16), pairs.labels, pairs.labels)
+    modules = {"trunk": model, "embedder": nn.Identity()}
+    return TrainedModel(modules, list, lambda b: b[0], lambda b: b[0].sum(), subset)
+
+
+def test_a_dial_of_zero_keeps_all_that_the_new_model_finds():
+    new, old = rotation(0), Teacher(rotation(89))
+    share, recalls = smallest_share(trained(new), old, loss=0.0)
+    assert recalls["1.0"] == 1.0
+    assert 0.1 < share < 1
+    assert recalls[str(share)] == 1.0
+    assert recalls[str(round(share - 0.1, 1))] < 1.0
+
+
+def test_a_wider_dial_takes_less_of_the_new_weights():
+    new, old = rotation(0), Teacher(rotation(89))
+    shares = [smallest_share(trained(new), old, loss)[0] for loss in (0.0, 0.3, 1.0)]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] > shares[-1] == 0.1
+
+
+def test_the_dial_moves_the_weights_by_its_share_and_reports_it():
+    new, old = rotation(0), Teacher(rotation(89))
+    (component,) = STRATEGIES["merge"](lose_at_most=5).components
+    before = new[1].weight.detach().clone()
+    component.after_training(trained(new), old)
+    share = component.report()["new_share"]
+    expected = (1 - share) * old.trunk[1].weight + share * before
+    torch.testing.assert_close(new[1].weight, expected)
+    assert component.report()["recall_at_1_by_new_share"][str(share)] >= 0.95
+
+
+def test_a_negative_dial_is_refused():
+    with pytest.raises(ValueError, match="lose_at_most must be at least 0 percentage points"):
+        STRATEGIES["merge"](lose_at_most=-1)
