@@ -3,6 +3,7 @@
 from pml_incremental.models.bn_inception import BNInception
 from pml_incremental.models.compilation import check_compiler, compiled
 from pml_incremental.models.efficientnet_lite import efficientnet_lite0
+from pml_incremental.models.feature_maps import pooled_maps, watched_maps
 from pml_incremental.models.flat_tensors import tensors_under
 from pml_incremental.models.growing_classifier import GrowingClassifier
 from pml_incremental.models.interpolation import move_towards
@@ -25,8 +26,10 @@ __all__ = [
     "load_weights",
     "move_towards",
     "output_width",
+    "pooled_maps",
     "read_weights",
     "remove_classification_head",
     "tensors_under",
     "timm_trunk",
+    "watched_maps",
 ]

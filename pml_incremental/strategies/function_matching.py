@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from pml_incremental.losses import CorrelationDistillationLoss, RectifiedCorrelationLoss
+from pml_incremental.losses import (
+    CorrelationDistillationLoss,
+    EmbeddingDistillationLoss,
+    RectifiedCorrelationLoss,
+)
 from pml_incremental.strategies.component import Component
-from pml_incremental.strategies.distillation import ProbeOptions, distil
+from pml_incremental.strategies.distillation import Distillation, ProbeOptions, distil
 from pml_incremental.strategies.strategy import Strategy, register_strategy
 
 
@@ -49,27 +53,31 @@ def turned_classes(share: float = 0.5) -> Strategy:
 
 @register_strategy("function-matching")
 def function_matching(
-    weight: float = 20.0,
+    weight: float = 10.0,
     temperature: float = 4.0,
+    map_weight: float = 0.5,
     turned: float = 0.5,
     probes: ProbeOptions = None,
 ) -> Strategy:
-    """Distil the previous similarity matrix on more than the new images.
+    """Distil similarities and feature maps on more than the new images.
 
-    ``rectified-correlation`` of each batch and of turned copies of its images, which are learned as
+    ``rectified-correlation`` and the distance between the models' pooled feature maps (Douillard et
+    al. (PODNet), ECCV 2020), of each batch and of turned copies of its images, which are learned as
     classes of their own (``turned-classes``). Comparing teacher and student on inputs beyond the
-    training images is the idea of Beyer et al., CVPR 2022; weight and share are ours.
+    training images is the idea of Beyer et al., CVPR 2022; weights and share are ours.
 
     Args:
-        weight: of the loss.
-        temperature: of the loss.
+        weight: of the correlation loss.
+        temperature: of the correlation loss.
+        map_weight: of the distance between feature maps; 0 for trunks that have none.
         turned: share of each batch's images that join it turned, from 0 to 1.
-        probes: images to compare the models on besides, see :data:`ProbeOptions`; default: none.
+        probes: images to compare similarities on besides, see :data:`ProbeOptions`; default: none.
 
     Example:
         >>> [type(component).__name__ for component in function_matching().components]
-        ['Distillation', 'TurnedClasses']
+        ['Distillation', 'Distillation', 'TurnedClasses']
     """
     loss, plain = RectifiedCorrelationLoss(temperature), CorrelationDistillationLoss(temperature)
     held = distil("rectified_correlation_loss", loss, weight, probes, loss_on_probes=plain)
-    return held + turned_classes(turned)
+    maps = Distillation("map_loss", EmbeddingDistillationLoss("l2"), map_weight, "maps")
+    return held + Strategy((maps,)) + turned_classes(turned)

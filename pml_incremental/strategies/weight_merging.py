@@ -70,7 +70,8 @@ class WeightMerging(Component):
         assert teacher is not None
         share = self.new_share
         if self.lose_at_most is not None:
-            share, recalls = smallest_share(trained, teacher, self.lose_at_most / 100)
+            found = smallest_share(trained, teacher, self.lose_at_most / 100)
+            share, recalls = self.processes.broadcast(found)
             self._report = {"recall_at_1_by_new_share": recalls}
             logger.info("new weights count %.1f: %s", share, self._report)
         elif isinstance(share, str):

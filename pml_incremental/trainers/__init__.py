@@ -18,7 +18,7 @@ from pml_incremental.trainers.probes import Probes
 from pml_incremental.trainers.resumable_mixin import ResumableMixin
 from pml_incremental.trainers.step_mixin import StepMixin
 from pml_incremental.trainers.step_observer import StepObserver
-from pml_incremental.trainers.teacher import Teacher
+from pml_incremental.trainers.teacher import Teacher, TeacherOutputs
 from pml_incremental.trainers.teacher_cache import TeacherCache
 from pml_incremental.trainers.unchanging_images import check_unchanging
 
@@ -39,5 +39,6 @@ __all__ = [
     "StepObserver",
     "Teacher",
     "TeacherCache",
+    "TeacherOutputs",
     "check_unchanging",
 ]

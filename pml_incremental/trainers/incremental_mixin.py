@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -15,6 +17,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pml_incremental.models.evaluation_mode import evaluation_mode
+from pml_incremental.models.feature_maps import pooled_maps, watched_maps
 from pml_incremental.probes import turn_images, turn_of_classes, turned_labels
 from pml_incremental.trainers._terms import (
     check_compares,
@@ -29,7 +32,7 @@ from pml_incremental.trainers.random_state import random_state, restore_random_s
 from pml_incremental.trainers.resumable_mixin import ResumableMixin
 from pml_incremental.trainers.seeded_items import seed_generators
 from pml_incremental.trainers.step_observer import StepObserver
-from pml_incremental.trainers.teacher import Teacher
+from pml_incremental.trainers.teacher import Teacher, TeacherOutputs
 from pml_incremental.trainers.teacher_cache import TeacherCache
 from pml_incremental.trainers.unchanging_images import check_unchanging
 
@@ -37,7 +40,7 @@ from pml_incremental.trainers.unchanging_images import check_unchanging
 Penalty: TypeAlias = Callable[[Mapping[str, nn.Module]], Tensor]
 
 #: What a distillation loss is given of student and teacher.
-Compared: TypeAlias = Literal["embeddings", "logits", "features"]
+Compared: TypeAlias = Literal["embeddings", "logits", "features", "maps"]
 
 
 class IncrementalMixin(ResumableMixin):
@@ -60,8 +63,9 @@ class IncrementalMixin(ResumableMixin):
             same: a random transform is refused.
         cache_folder: where the cached embeddings lie, in a mapped file; default: in memory.
         compares: distillation losses that compare something other than embeddings, by name:
-            ``"logits"`` of both, or the student's embeddings with the teacher's ``"features"``,
-            which are its embeddings followed by the output of its trunk.
+            ``"logits"`` of both; the pooled feature ``"maps"`` of both trunks
+            (:func:`~pml_incremental.models.pooled_maps`); or the student's embeddings with the
+            teacher's ``"features"``, which are its embeddings followed by the output of its trunk.
         probes: distillation losses that compare student and teacher on images made from the batch
             instead of the batch itself, by name: how these are made. They leave BatchNorm's
             statistics alone. Losses with equal :class:`Probes` share the images; they are called
@@ -120,6 +124,7 @@ class IncrementalMixin(ResumableMixin):
         self.penalties = dict(penalties or {})
         self.observers = tuple(observers)
         self.last_embeddings: Tensor | None = None
+        self.last_maps: Tensor | None = None
         if freeze_trunk_batchnorm == "with_teacher":
             freeze_trunk_batchnorm = teacher is not None
         kwargs["freeze_trunk_batchnorm"] = freeze_trunk_batchnorm
@@ -147,8 +152,8 @@ class IncrementalMixin(ResumableMixin):
             self.teacher_cache = self.fill_cache()
         if not self.probe_pools:
             self.probe_pools = [
-                (probes, self.fill_pool(probes))
-                for probes, _ in self.wanted_on_probes()
+                (probes, self.fill_pool(probes, kinds))
+                for probes, kinds in self.wanted_on_probes()
                 if probes.pool is not None
             ]
         super().initialize_dataloader()
@@ -176,26 +181,22 @@ class IncrementalMixin(ResumableMixin):
         data, labels = (to_device(part, device) for part in curr_batch)
         wanted = self.wanted_losses()
         # The teacher comes first: beside the student's activations it would need memory anew.
-        targets = self.teacher_outputs(data) if wanted else None
+        targets = self.teacher_outputs(data, wanted) if wanted else None
         on_probes = [(kinds, *self.make_probes(p, data)) for p, kinds in self.wanted_on_probes()]
         if self.turned:
             copies, labels = self.turned_copies(data, labels)
             data = torch.cat([data, copies])
             if targets is not None:
-                added, features = self.ask_teacher(copies)
-                if features.shape[1] != targets[1].shape[1]:  # not wanted, so not cached
-                    features = features[:, :0]
-                targets = torch.cat([targets[0], added]), torch.cat([targets[1], features])
+                both = zip(targets, self.ask_teacher(copies, wanted), strict=True)
+                targets = TeacherOutputs(*map(torch.cat, both))
         super().calculate_loss((data, labels))  # type: ignore[call-arg]
-        embeddings, self.last_embeddings = self.last_embeddings, None
         if targets is not None:
-            assert embeddings is not None
-            self.losses.update(self.compute_distillation(wanted, embeddings, targets, labels))
-        for kinds, images, outputs in on_probes:
+            self.losses.update(self.compute_distillation(wanted, targets, labels))
+        for kinds, images, targets in on_probes:
             with evaluation_mode(*self.models.values(), layers=_NormBase):
-                embeddings = self.compute_embeddings(images)
-            self.last_embeddings = None
-            self.losses.update(self.compute_distillation(kinds, embeddings, outputs, None))
+                self.compute_embeddings(images)
+            self.losses.update(self.compute_distillation(kinds, targets, None))
+        self.last_embeddings = self.last_maps = None
         for name, penalty in self.penalties.items():
             if self.loss_weights[name] != 0:
                 self.losses[name] = penalty(self.trained_modules())
@@ -203,7 +204,7 @@ class IncrementalMixin(ResumableMixin):
     def fill_cache(self) -> TeacherCache:
         """The teacher's outputs for all images, without a change to the random streams."""
         check_unchanging(self.dataset)
-        kinds = self.wanted_losses().values()
+        wanted = self.wanted_losses()
         before = random_state()
         batches = DataLoader(
             self.dataset,
@@ -213,14 +214,13 @@ class IncrementalMixin(ResumableMixin):
         )
         title = f"{self.description} · teacher"
         shown = tqdm(batches, desc=title, disable=not self.progress, leave=False)
-        outputs = (self.teacher_outputs(self.data_and_label_getter(batch)[0]) for batch in shown)
-        if "features" not in kinds:
-            outputs = ((embeddings, embeddings[:, :0]) for embeddings, _ in outputs)
+        images = (self.data_and_label_getter(batch)[0] for batch in shown)
+        outputs = (self.ask_teacher(part, wanted) for part in images)
         cache = TeacherCache.of(outputs, len(self.dataset), self.cache_folder)
         restore_random_state(before)
         return cache
 
-    def fill_pool(self, probes: Probes) -> ProbePool:
+    def fill_pool(self, probes: Probes, wanted: Mapping[str, Compared]) -> ProbePool:
         """Probes to take from in each batch, without a change to the random streams."""
         before = random_state()
         seed_generators(probes.seed)
@@ -231,21 +231,21 @@ class IncrementalMixin(ResumableMixin):
             for _ in itertools.count()
             for batch in loader
         )
-        pool = ProbePool.of(probes, batches, self.ask_teacher)
+        pool = ProbePool.of(probes, batches, partial(self.ask_teacher, wanted=wanted))
         restore_random_state(before)
         return pool
 
-    def make_probes(self, probes: Probes, data: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def make_probes(self, probes: Probes, data: Tensor) -> tuple[Tensor, TeacherOutputs]:
         """Probes for a batch, of this process's images, and the teacher's outputs for them."""
         place = (self.epoch, self.iteration, self.batch_order.taken, self.processes.rank)
         device = torch.device(self.data_device)
         for filled, pool in self.probe_pools:
             if filled == probes:
-                images, (embeddings, features) = pool.take(probes, len(data), place)
-                outputs = to_device(embeddings, device), to_device(features, device)
-                return to_device(images, device), outputs
+                images, outputs = pool.take(probes, len(data), place)
+                on_device = (to_device(output, device) for output in outputs)
+                return to_device(images, device), TeacherOutputs(*on_device)
         images = probes.make(data, place)
-        return images, self.ask_teacher(images)
+        return images, self.ask_teacher(images, self._wanted_on(probes))
 
     def turned_copies(self, data: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Turned copies of some of this process's images, and the labels of all with all copies."""
@@ -253,11 +253,11 @@ class IncrementalMixin(ResumableMixin):
         # The same in all processes, of whose images those at the same places are turned.
         generator = torch.Generator().manual_seed(hash(place) & (2**63 - 1))
         count = len(data)
+        by_process = labels.view(-1, count)
+        turns = turn_of_classes(by_process, generator, square=data.shape[-1] == data.shape[-2])
         chosen = torch.randperm(count, generator=generator)[: round(self.turned * count)]
         chosen = to_device(chosen, torch.device(self.data_device))
-        by_process = labels.view(-1, count)
-        is_square = data.shape[-1] == data.shape[-2]
-        turns = turn_of_classes(by_process[:, chosen], generator, is_square)
+        turns = turns[:, chosen]
         copies = turn_images(data[chosen], turns[self.processes.rank])
         new = turned_labels(by_process[:, chosen], turns)
         places = torch.arange(len(by_process) * (count + len(chosen)), device=labels.device)
@@ -305,41 +305,56 @@ class IncrementalMixin(ResumableMixin):
             if self.loss_weights[name] != 0 and self.probes.get(name) == probes
         }
 
-    def teacher_outputs(self, data: Tensor) -> tuple[Tensor, Tensor]:
-        """The teacher's embeddings of a batch and its trunk's output, computed or looked up."""
+    def teacher_outputs(self, data: Tensor, wanted: Mapping[str, Compared]) -> TeacherOutputs:
+        """What the teacher makes of a batch, as far as losses want it, computed or looked up."""
         if self.teacher_cache is not None:
             device = torch.device(self.data_device)
             found = self.teacher_cache.look_up(self.batch_order.last_taken)
-            return to_device(found[0], device), to_device(found[1], device)
-        return self.ask_teacher(data)
+            return TeacherOutputs(*(to_device(output, device) for output in found))
+        return self.ask_teacher(data, wanted)
 
-    def ask_teacher(self, data: Tensor) -> tuple[Tensor, Tensor]:
-        """The teacher's embeddings of images and its trunk's output, in its precision."""
+    def ask_teacher(self, data: Tensor, wanted: Mapping[str, Compared]) -> TeacherOutputs:
+        """What the teacher makes of images, in its precision, as far as losses want it."""
         assert self.teacher is not None
         images = c_f.to_device(data, device=self.data_device, dtype=self.dtype)
-        computed: tuple[Tensor, Tensor] = self.teacher_autocast(
-            self.teacher.embed_with_features, images
-        )
-        return computed
+        kinds = wanted.values()
+        with _watched(self.teacher.trunk, "maps" in kinds) as maps:
+            embeddings, features = self.teacher_autocast(self.teacher.embed_with_features, images)
+        nothing = embeddings[:, :0]
+        with torch.no_grad():
+            pooled = pooled_maps(maps) if "maps" in kinds else nothing
+        return TeacherOutputs(embeddings, features if "features" in kinds else nothing, pooled)
 
     def compute_distillation(
         self,
         wanted: Mapping[str, Compared],
-        embeddings: Tensor,
-        teacher_outputs: tuple[Tensor, Tensor],
+        targets: TeacherOutputs,
         labels: Tensor | None,
     ) -> dict[str, Tensor]:
-        """Every wanted distillation loss, by name; probes have no labels."""
+        """Every wanted distillation loss of what was embedded last, by name.
+
+        Args:
+            wanted: what each loss compares, by name.
+            targets: the teacher's outputs for the same images, of this process.
+            labels: of all images; None for probes.
+        """
         assert self.teacher is not None
-        targets, features = teacher_outputs
-        targets = self.processes.gather(targets)
-        pairs = {"embeddings": (embeddings, targets)}
+        embeddings = self.last_embeddings
+        assert embeddings is not None
+        goal = self.processes.gather(targets.embeddings)
+        pairs = {"embeddings": (embeddings, goal)}
         if "features" in wanted.values():
-            features = self.processes.gather(features)
-            pairs["features"] = embeddings, torch.cat([targets, features], dim=1)
+            features = self.processes.gather(targets.features)
+            pairs["features"] = embeddings, torch.cat([goal, features], dim=1)
+        if "maps" in wanted.values():
+            assert self.last_maps is not None
+            pairs["maps"] = (
+                self.processes.gather(self.last_maps),
+                self.processes.gather(targets.maps),
+            )
         if "logits" in wanted.values():
             logits = self.autocast(self.models["classifier"], embeddings)
-            pairs["logits"] = logits, self.teacher_autocast(self.teacher.classify, targets)
+            pairs["logits"] = logits, self.teacher_autocast(self.teacher.classify, goal)
         losses = {}
         for name, kind in wanted.items():
             student, target = pairs[kind]
@@ -348,8 +363,11 @@ class IncrementalMixin(ResumableMixin):
 
     def compute_embeddings(self, data: Tensor) -> Tensor:
         """The student's embeddings, kept until the distillation losses have seen them."""
-        embeddings: Tensor = super().compute_embeddings(data)
+        watches = self.teacher is not None and "maps" in self.compares.values()
+        with _watched(self.models["trunk"], watches) as maps:
+            embeddings: Tensor = super().compute_embeddings(data)
         self.last_embeddings = embeddings
+        self.last_maps = pooled_maps(maps) if watches else None
         return embeddings
 
     def backward(self) -> None:
@@ -367,3 +385,7 @@ class IncrementalMixin(ResumableMixin):
             return
         for observer in self.observers:
             observer.after_step(self.trained_modules(), self.teacher)
+
+
+def _watched(trunk: nn.Module, wanted: bool) -> AbstractContextManager[list[Tensor]]:
+    return watched_maps(trunk) if wanted else nullcontext([])

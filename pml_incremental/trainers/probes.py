@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pml_incremental.probes import Probe, build_probe
+from pml_incremental.trainers.teacher import TeacherOutputs
 from pml_incremental.trainers.teacher_cache import TeacherCache
 
 
@@ -107,7 +108,7 @@ class ProbePool:
 
     Attributes:
         images: shape (P, C, H, W), on the CPU.
-        outputs: the teacher's embeddings and trunk outputs, P of each.
+        outputs: what the teacher makes of them.
     """
 
     images: Tensor
@@ -118,21 +119,21 @@ class ProbePool:
         cls,
         probes: Probes,
         batches: Iterable[Tensor],
-        embed: Callable[[Tensor], tuple[Tensor, Tensor]],
+        embed: Callable[[Tensor], TeacherOutputs],
     ) -> ProbePool:
         """Fill a pool.
 
         Args:
             probes: how many, and how they are made.
             batches: of the task's images, shape (N, C, H, W) each, as many as are needed.
-            embed: gives the teacher's embeddings and trunk outputs of a batch.
+            embed: gives the teacher's outputs for a batch.
 
         Returns:
             The pool, of ``probes.pool`` images.
         """
         assert probes.pool is not None
         made: list[Tensor] = []
-        outputs: list[tuple[Tensor, Tensor]] = []
+        outputs: list[TeacherOutputs] = []
         left = probes.pool
         for number, batch in enumerate(batches):
             images = probes.make(batch, (number,))[:left]
@@ -145,7 +146,7 @@ class ProbePool:
 
     def take(
         self, probes: Probes, batch_size: int, place: Iterable[int]
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    ) -> tuple[Tensor, TeacherOutputs]:
         """Probes for a batch, and the teacher's outputs for them, on the CPU."""
         generator = probes.generator(place)
         chosen = probes.choose(batch_size, len(self.images), generator)

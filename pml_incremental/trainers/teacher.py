@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+
+class TeacherOutputs(NamedTuple):
+    """What a teacher makes of N images; of width 0 what is not wanted.
+
+    Attributes:
+        embeddings: shape (N, d_T).
+        features: the output of its trunk, shape (N, D_T).
+        maps: its trunk's pooled feature maps, shape (N, M_T).
+    """
+
+    embeddings: Tensor
+    features: Tensor
+    maps: Tensor
 
 
 class Teacher:

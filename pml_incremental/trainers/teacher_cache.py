@@ -10,36 +10,36 @@ import torch
 from torch import Tensor
 
 from pml_incremental.search.mapped import mapped_tensor
+from pml_incremental.trainers.teacher import TeacherOutputs
 
 
 @dataclass(frozen=True)
 class TeacherCache:
-    """Embeddings of all images of a dataset, and the features they come from if these are wanted.
+    """What a teacher makes of all images of a dataset.
 
     Attributes:
-        embeddings: shape (images, d_T), on the CPU.
-        features: shape (images, D_T); (images, 0) if they are not wanted.
+        outputs: of all images, on the CPU.
 
     Example:
-        >>> batches = [(torch.eye(2), torch.zeros(2, 0)), (torch.ones(1, 2), torch.zeros(1, 0))]
-        >>> TeacherCache.of(batches, images=3).look_up([2, 0])[0].tolist()
-        [[1.0, 1.0], [1.0, 0.0]]
+        >>> nothing = torch.zeros(3, 0)
+        >>> outputs = TeacherOutputs(torch.tensor([[1.0], [2.0], [3.0]]), nothing, nothing)
+        >>> TeacherCache.of([outputs], images=3).look_up([2, 0]).embeddings.tolist()
+        [[3.0], [1.0]]
     """
 
-    embeddings: Tensor
-    features: Tensor
+    outputs: TeacherOutputs
 
     @classmethod
     def of(
         cls,
-        batches: Iterable[tuple[Tensor, Tensor]],
+        batches: Iterable[TeacherOutputs],
         images: int,
         folder: str | Path | None = None,
     ) -> TeacherCache:
         """Keep the outputs for batch after batch.
 
         Args:
-            batches: embeddings and features of the images, in the order of the dataset.
+            batches: outputs for the images, in the order of the dataset.
             images: how many there are in all.
             folder: where they lie, in mapped files; default: in memory.
 
@@ -63,19 +63,16 @@ class TeacherCache:
                 f"a pass over the dataset gave {done} images where it has {images}: cache_teacher "
                 "needs a collate_fn that keeps each image once"
             )
-        return cls(*kept)
+        return cls(TeacherOutputs(*kept))
 
-    def look_up(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Embeddings and features of some images.
+    def look_up(self, indices: Sequence[int]) -> TeacherOutputs:
+        """The outputs for some images, on the CPU.
 
         Args:
             indices: into the dataset, N of them.
-
-        Returns:
-            Shapes (N, d_T) and (N, D_T), on the CPU.
         """
         rows = torch.as_tensor(indices, dtype=torch.int64)
-        return self.embeddings[rows], self.features[rows]
+        return TeacherOutputs(*(output[rows] for output in self.outputs))
 
 
 def _room(images: int, like: Tensor, folder: str | Path | None) -> Tensor:

@@ -51,8 +51,8 @@ def test_training_is_the_same_and_each_image_embedded_once(
     assert teacher.images == 40
     for key, value in weights_of(trainer).items():
         torch.testing.assert_close(value, computed[key])
-    assert trainer.teacher_cache.embeddings.shape == (40, 6)
-    assert trainer.teacher_cache.features.shape == (40, 0)
+    assert trainer.teacher_cache.outputs.embeddings.shape == (40, 6)
+    assert trainer.teacher_cache.outputs.features.shape == (40, 0)
     assert not list(tmp_path.iterdir())  # the mapped file has no name
 
 
@@ -60,7 +60,7 @@ def test_rows_are_those_of_the_images(build):
     trainer = build(cache_teacher=True)
     trainer.train()
     images = trainer.dataset.tensors[0]
-    found, _ = trainer.teacher_cache.look_up([7, 0, 7])
+    found = trainer.teacher_cache.look_up([7, 0, 7]).embeddings
     torch.testing.assert_close(found, trainer.teacher.embed(images[[7, 0, 7]]))
 
 
@@ -101,7 +101,7 @@ def test_loading_processes_fill_it_too(build):
     trainer = build(cache_teacher=True, dataloader_num_workers=1)
     trainer.initialize_dataloader()
     exact = trainer.teacher.embed(trainer.dataset.tensors[0])
-    torch.testing.assert_close(trainer.teacher_cache.embeddings, exact)
+    torch.testing.assert_close(trainer.teacher_cache.outputs.embeddings, exact)
 
 
 def test_without_teacher_or_loss_nothing_is_computed(build, models):
