@@ -1,6 +1,6 @@
 """Speed as ratios within one run: ``python runners/benchmark.py [PART ...] [--json FILE]``.
 
-Parts: ``losses``, ``step``, ``evaluation``, ``large-batches``, ``fecd-steps``,
+Parts: ``losses``, ``step``, ``matching``, ``evaluation``, ``large-batches``, ``fecd-steps``,
 ``processes``, ``scaling``; without one, the first two.
 """
 
@@ -27,6 +27,7 @@ TEMPERATURE = 4.0
 PRIOR_MODELS = 10
 SECTIONS = {
     "step": "benchmark_steps:benchmark_steps",
+    "matching": "benchmark_matching:benchmark_matching",
     "evaluation": "benchmark_evaluation:benchmark_evaluation",
     "large-batches": "benchmark_large_batches:benchmark_large_batches",
     "fecd-steps": "benchmark_fecd_steps:benchmark_fecd_steps",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pml_incremental.config.layout import KeyPath, find_objects
+from pml_incremental.config.layout import KeyPath, children, find_objects
 from pml_incremental.config.registry import offers
 from pml_incremental.config.strategy_sums import is_sum
 
@@ -52,18 +52,29 @@ def _class_paths(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str, str]]:
             if ":" in part:
                 yield path, category, part.strip()
         if category == "strategy":
-            for estimator in _estimators(kwargs):
-                yield (*path, name), "estimator", estimator
+            for part, own in _own_parts(kwargs):
+                yield (*path, name), part, own
 
 
-def _estimators(options: Any) -> Iterator[str]:
-    """Class paths of estimators among a strategy's options, or those of a part of a sum."""
-    for key, value in options.items() if isinstance(options, dict) else ():
+def _own_parts(options: Any) -> Iterator[tuple[str, str]]:
+    """Class paths of estimators and probes in the options of a strategy or of a part of a sum."""
+    for key, value in children(options):
         if key == "estimator":
-            names = [value] if isinstance(value, str) else value if isinstance(value, dict) else ()
-            yield from (name for name in names if ":" in name)
+            yield from (("estimator", name) for name in _paths([value]))
+        elif key == "probes":
+            images = value.get("images", ()) if isinstance(value, dict) else value
+            yield from (("probe", name) for name in _paths([images]))
         else:
-            yield from _estimators(value)
+            yield from _own_parts(value)
+
+
+def _paths(values: Iterable[Any]) -> Iterator[str]:
+    """What is written ``module:name`` in a list, in lists in it, or as the key of a mapping."""
+    for value in values:
+        if isinstance(value, str) and ":" in value:
+            yield value
+        elif isinstance(value, (list, tuple, dict)):
+            yield from _paths(value)
 
 
 def _is_allowed(module: str, allowed: Sequence[str]) -> bool:
@@ -79,6 +90,7 @@ def _is_offered(category: str, name: str) -> bool:
         member = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError):
         return True  # said where the class is looked up
-    if category == "estimator":
-        return str(getattr(member, "__module__", "")).startswith("pml_incremental.estimators.")
+    if category in ("estimator", "probe"):
+        package = f"pml_incremental.{category}s."
+        return str(getattr(member, "__module__", "")).startswith(package)
     return offers(category, attribute, member)

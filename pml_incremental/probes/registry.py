@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -29,22 +29,20 @@ PROBES: dict[str, Callable[..., Tensor]] = {
 _Composition: TypeAlias = Callable[[Sequence[Probe]], Probe]
 
 
-def build_probe(spec: Any, allow: Collection[str] | None = None) -> Probe:
+def build_probe(spec: Any) -> Probe:
     """Build a probe from the form it has in configs.
 
     Args:
         spec: a name of ``PROBES``; ``module:callable``; ``{name: {options}}``; a function of images
             and a generator; or a list of these, which each make an equal share of the images. In a
             list, a list stands for probes that act one after another; in that, again for shares.
-        allow: modules that ``module:callable`` may be imported from, those within them included;
-            default: any.
 
     Returns:
         A probe. What each of its parts makes is checked when it is called.
 
     Raises:
-        ValueError: if there is none of that name, with the nearest; if its module is not allowed;
-            if a list is empty; or if an option of one of ``PROBES`` is outside of its range.
+        ValueError: if there is none of that name, with the nearest; if a list is empty; or if an
+            option of one of ``PROBES`` is outside of its range.
         TypeError: if a spec has none of these forms, or the function does not take the options.
 
     Example:
@@ -57,33 +55,28 @@ def build_probe(spec: Any, allow: Collection[str] | None = None) -> Probe:
 module:callable
     """
     if isinstance(spec, (list, tuple)):
-        return _composed(spec, allow, side_by_side, in_turn)
-    return in_turn([_single(spec, allow)])
+        return _composed(spec, side_by_side, in_turn)
+    return in_turn([_single(spec)])
 
 
-def _composed(
-    spec: Sequence[Any],
-    allow: Collection[str] | None,
-    compose: _Composition,
-    compose_within: _Composition,
-) -> Probe:
+def _composed(spec: Sequence[Any], compose: _Composition, compose_within: _Composition) -> Probe:
     return compose(
         [
-            _composed(part, allow, compose_within, compose)
+            _composed(part, compose_within, compose)
             if isinstance(part, (list, tuple))
-            else _single(part, allow)
+            else _single(part)
             for part in spec
         ]
     )
 
 
-def _single(spec: Any, allow: Collection[str] | None) -> Probe:
+def _single(spec: Any) -> Probe:
     """A function with its options, both checked."""
     if callable(spec):
         _check_options(probe_name(spec), spec, {})
         return spec  # type: ignore[no-any-return]
     name, options = _name_and_options(spec)
-    function = _find(name, allow)
+    function = _find(name)
     _check_options(name, function, options)
     return partial(function, **options) if options else function
 
@@ -100,21 +93,11 @@ def _name_and_options(spec: Any) -> tuple[str, Mapping[str, Any]]:
     )
 
 
-def _find(name: str, allow: Collection[str] | None) -> Callable[..., Any]:
-    module, colon, _ = name.partition(":")
-    if colon and allow is not None and not _is_within(module, allow):
-        raise ValueError(
-            f"the probe {name!r} imports {module}, which is not allowed; allowed: "
-            f"{', '.join(sorted(allow)) or 'none'}"
-        )
+def _find(name: str) -> Callable[..., Any]:
     found = find_by_name("probe", name, PROBES, own="module:callable")
     if not callable(found):
         raise TypeError(f"the probe {name!r} must be a function, got {found!r}")
     return found  # type: ignore[no-any-return]
-
-
-def _is_within(module: str, packages: Collection[str]) -> bool:
-    return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 def _check_options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:

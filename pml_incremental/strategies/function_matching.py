@@ -10,6 +10,7 @@ from pml_incremental.losses import (
 from pml_incremental.strategies.component import Component
 from pml_incremental.strategies.distillation import Distillation, ProbeOptions, distil
 from pml_incremental.strategies.strategy import Strategy, register_strategy
+from pml_incremental.strategies.weight_merging import merge
 
 
 class TurnedClasses(Component):
@@ -56,28 +57,33 @@ def function_matching(
     weight: float = 10.0,
     temperature: float = 4.0,
     map_weight: float = 0.5,
-    turned: float = 0.5,
+    turned: float = 0.35,
+    lose_at_most: float | None = 2.0,
     probes: ProbeOptions = None,
 ) -> Strategy:
-    """Distil similarities and feature maps on more than the new images.
+    """Hold the model on more than the new images, then go back as far as the new classes allow.
 
-    ``rectified-correlation`` and the distance between the models' pooled feature maps (Douillard et
-    al. (PODNet), ECCV 2020), of each batch and of turned copies of its images, which are learned as
-    classes of their own (``turned-classes``). Comparing teacher and student on inputs beyond the
-    training images is the idea of Beyer et al., CVPR 2022; weights and share are ours.
+    ``rectified-correlation``, and the distance between the models' pooled feature maps (Douillard
+    et al. (PODNet), ECCV 2020), of each batch and of turned copies of its images, which are learned
+    as classes of their own (``turned-classes``); after the task, ``merge``. Comparing teacher and
+    student on inputs beyond the training images is the idea of Beyer et al., CVPR 2022; weights and
+    share are ours.
 
     Args:
         weight: of the correlation loss.
         temperature: of the correlation loss.
         map_weight: of the distance between feature maps; 0 for trunks that have none.
         turned: share of each batch's images that join it turned, from 0 to 1.
+        lose_at_most: percentage points of Recall@1 among the new training images that going back
+            towards the old weights may cost: more keeps more of the old classes; None to stay.
         probes: images to compare similarities on besides, see :data:`ProbeOptions`; default: none.
 
     Example:
         >>> [type(component).__name__ for component in function_matching().components]
-        ['Distillation', 'Distillation', 'TurnedClasses']
+        ['Distillation', 'Distillation', 'TurnedClasses', 'WeightMerging']
     """
     loss, plain = RectifiedCorrelationLoss(temperature), CorrelationDistillationLoss(temperature)
     held = distil("rectified_correlation_loss", loss, weight, probes, loss_on_probes=plain)
     maps = Distillation("map_loss", EmbeddingDistillationLoss("l2"), map_weight, "maps")
-    return held + Strategy((maps,)) + turned_classes(turned)
+    strategy = held + Strategy((maps,)) + turned_classes(turned)
+    return strategy if lose_at_most is None else strategy + merge(lose_at_most=lose_at_most)

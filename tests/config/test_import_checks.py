@@ -16,6 +16,9 @@ PLACES = [
     "strategies=[{fecd: {estimator: %s:Estimator}}]",
     "strategies=[{fecd: {estimator: {%s:Estimator: {rank: 2}}}}]",
     "strategies=[{correlation+fecd: {fecd: {estimator: %s:Estimator}}}]",
+    "strategies=[{correlation: {probes: %s:probe}}]",
+    "strategies=[{cosine: {probes: [warp, [{%s:probe: {times: 2}}, mixup]]}}]",
+    "strategies=[{correlation+merge: {correlation: {probes: {images: [%s:probe], share: 1}}}}]",
 ]
 
 

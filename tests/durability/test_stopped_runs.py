@@ -54,7 +54,7 @@ CASES = {
         "strategies": [{"correlation+ema-teacher": {"ema-teacher": {"momentum": 0.5}}}]
     },
     "replay": {"strategies": ["replay+merge"]},
-    "turned copies": {"strategies": [{"function-matching+merge": {"merge": {"lose_at_most": 5}}}]},
+    "function matching": {"strategies": ["function-matching"]},
     "probes": {"strategies": [{"correlation": {"probes": ["warp", "strokes"]}}]},
     "pool of probes": {"strategies": [{"cosine": {"probes": {"images": "warp", "pool": 30}}}]},
     "all images in random order": {"sampler": None, "strategies": ["finetune"]},

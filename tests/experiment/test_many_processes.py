@@ -17,13 +17,12 @@ from pml_incremental.experiment.run_records import RunRecords
 pytestmark = pytest.mark.slow  # whole runs
 
 ROOT = Path(__file__).parents[2]
-MATCHING = {"function-matching": {"turned": 1.0}, "merge": {"lose_at_most": 5}}
 STRATEGIES = [
     "correlation+si",
     "fecd",
     {"merge": {"new_share": "affinity"}},
     # With fewer than all images turned, each process would choose among its own.
-    {"function-matching+merge": MATCHING},
+    {"function-matching": {"turned": 1.0}},
 ]
 SGD = {"SGD": {"lr": 0.01, "momentum": 0.9}}
 SETTING = {

@@ -100,20 +100,6 @@ def test_what_ones_own_makes_is_checked_when_it_is_called(own):
             made(probe)
 
 
-def test_modules_must_be_allowed_where_that_is_asked(own):
-    build_probe("warp", allow=[])
-    build_probe("own_probes:times", allow=["own_probes"])
-    build_probe("pml_incremental.probes:warp", allow=["pml_incremental"])
-    for allow in ([], ["own"], ["own_probes.inner"]):
-        with pytest.raises(ValueError, match="'own_probes:times' imports own_probes, which is not"):
-            build_probe(["warp", ["own_probes:times"]], allow=allow)
-
-
-def test_nothing_that_is_not_allowed_is_imported():
-    with pytest.raises(ValueError, match="not allowed; allowed: none"):
-        build_probe("this.module:fails", allow=[])
-
-
 @pytest.mark.parametrize(
     ("spec", "error", "message"),
     [
