@@ -41,7 +41,9 @@ def update(
         list[Path] | None,
         typer.Option(help="Images to measure both models with; as often as you like."),
     ] = None,
-    strategy: Annotated[str, typer.Option(help="What holds the old classes.")] = "correlation",
+    strategy: Annotated[
+        str, typer.Option(help="What holds the old classes.")
+    ] = "function-matching",
     config: ModelConfig = None,
     embedder: EmbedderWeights = None,
     skip_bad_images: SkipBadImages = False,
@@ -66,4 +68,6 @@ def update(
             progress=not quiet,
         )
         print_update(done)
+        if done.new_share is not None:
+            typer.echo(f"the new weights count {done.new_share:.0%}, the old ones the rest")
         typer.echo(f"written: {done.file}; how it was learned: {done.folder}")

@@ -100,8 +100,30 @@ def distil(
     on_batch = Strategy((Distillation(name, loss, weight),))
     if probes is None:
         return on_batch
-    options: dict[str, Any] = dict(probes) if isinstance(probes, Mapping) else {"images": probes}
-    probe_weight = options.pop("weight", weight)
+    made, probe_weight = probes_of(probes, weight)
     other = copy.deepcopy(loss) if loss_on_probes is None else loss_on_probes
-    on_probes = Distillation(f"probe_{name}", other, probe_weight, probes=Probes(**options))
+    on_probes = Distillation(f"probe_{name}", other, probe_weight, probes=made)
     return on_batch + Strategy((on_probes,))
+
+
+def probes_of(
+    options: str | Sequence[Any] | Mapping[str, Any], weight: float = 0.0
+) -> tuple[Probes, float]:
+    """Probes and the weight of the loss on them, of :data:`ProbeOptions`.
+
+    Args:
+        options: as in a config.
+        weight: where the options have none.
+
+    Raises:
+        ValueError: if the probes cannot be made.
+        TypeError: if an option is not known.
+
+    Example:
+        >>> probes, weight = probes_of({"images": "warp", "share": 1.0}, weight=10)
+        >>> probes.share, weight
+        (1.0, 10)
+    """
+    known: dict[str, Any] = dict(options) if isinstance(options, Mapping) else {"images": options}
+    weight = known.pop("weight", weight)
+    return Probes(**known), weight

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
@@ -17,7 +19,7 @@ from pml_incremental.strategies.accuracy_ranges import Range, accuracy_ranges
 from pml_incremental.strategies.bank_tensors import load_bank, pack_bank
 from pml_incremental.strategies.component import Component, FinishedTask, WeightedLoss
 from pml_incremental.strategies.shared_batches import embed_in_shares
-from pml_incremental.trainers import Compared, Teacher
+from pml_incremental.trainers import Compared, Probes, Teacher
 
 _BATCH_SIZE = 128
 
@@ -44,6 +46,8 @@ class Estimation(Component):
         observed_on: ``"finished"`` or ``"new"``.
         passes: how often the images are gone through, each time with new random transforms.
         fixed_range: (low, high) for estimators that draw from a range; None to measure it.
+        probes: images made from the new ones, which the bank then learns from too and on which the
+            student is compared with the estimates too; default: none.
 
     Raises:
         ValueError: if the weight is negative, passes is not positive, or sees or observed_on is
@@ -61,6 +65,7 @@ class Estimation(Component):
         observed_on: ObservedOn = "finished",
         passes: int = 1,
         fixed_range: Range | None = None,
+        probes: Probes | None = None,
     ) -> None:
         check_weight("estimation_loss", weight)
         if passes < 1:
@@ -76,18 +81,26 @@ class Estimation(Component):
         self.observed_on = observed_on
         self.passes = passes
         self.fixed_range = fixed_range
+        self.probes = probes
         self.ranges: dict[int, Range] = {}
 
     def begin_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:
         """Observe both models on the new images, if that is what the bank learns from."""
+        if self.probes is not None:
+            self.probes = replace(self.probes, seed=torch.initial_seed())
         if previous is not None and self.observed_on == "new":
             self.update_bank(task.train, previous, teacher)
         return teacher
 
     def losses(self, task: Task) -> Mapping[str, WeightedLoss]:  # noqa: ARG002
-        """The one loss; it is inactive while there is no prior model but the teacher."""
+        """The loss on the batch, and that on probes; inactive while the bank is empty."""
         kind: Compared = "features" if self.sees == "trunk" else "embeddings"
-        return {"estimation_loss": WeightedLoss(self.loss, self.weight, kind)}
+        losses = {"estimation_loss": WeightedLoss(self.loss, self.weight, kind)}
+        if self.probes is not None:
+            losses["probe_estimation_loss"] = WeightedLoss(
+                self.loss, self.weight, kind, self.probes
+            )
+        return losses
 
     def end_task(self, finished: FinishedTask) -> None:
         """Observe both models on the finished task's images, and measure the ranges."""
@@ -113,6 +126,15 @@ class Estimation(Component):
         models = [partial(self.observe, model) for model in (leaving, coming)]
         for _ in range(self.passes):
             yield from embed_in_shares(images, models, _BATCH_SIZE, self.processes, device)  # type: ignore[misc]
+            if self.probes is not None:
+                probed = [self.before_probes(model) for model in models]
+                yield from embed_in_shares(images, probed, _BATCH_SIZE, self.processes, device)  # type: ignore[misc]
+
+    def before_probes(self, observe: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """What is observed of probes of each batch, the same for every model."""
+        assert self.probes is not None
+        probes, batches = replace(self.probes, share=1.0), itertools.count()
+        return lambda images: observe(probes.make(images, (next(batches), self.processes.rank, 1)))
 
     def observe(self, model: Teacher, images: Tensor) -> Tensor:
         """A model's embeddings, with its trunk's output behind them if the bank takes that."""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
+from pml_incremental.strategies.distillation import ProbeOptions, probes_of
 from pml_incremental.strategies.estimation import Estimation, ObservedOn, Sees
 from pml_incremental.strategies.oracle import Oracle
 from pml_incremental.strategies.similarities import correlation
@@ -26,6 +27,7 @@ def fecd(
     low: float | None = None,
     high: float | None = None,
     seed: int = 0,
+    probes: ProbeOptions = None,
 ) -> Strategy:
     """Distil the previous model's similarities and those estimated for every model before it.
 
@@ -48,6 +50,8 @@ def fecd(
         low: smallest relative change, for estimators that draw from a range; default: measured.
         high: largest relative change; give both or none.
         seed: of the estimator's random draws.
+        probes: images to compare the models on too, and for the estimators to learn from too, see
+            :data:`ProbeOptions`; their ``weight`` is that of the correlation loss; default: none.
 
     Raises:
         ValueError: if only one of low and high is given.
@@ -67,13 +71,17 @@ def fecd(
         observed_on,
         passes,
         None if low is None or high is None else (low, high),
+        None if probes is None else probes_of(probes)[0],
     )
-    return correlation(weight, temperature) + Strategy((component,))
+    return correlation(weight, temperature, probes) + Strategy((component,))
 
 
 @register_strategy("fecd-oracle")
 def fecd_oracle(
-    weight: float = 10.0, estimation_weight: float = 10.0, temperature: float = 4.0
+    weight: float = 10.0,
+    estimation_weight: float = 10.0,
+    temperature: float = 4.0,
+    probes: ProbeOptions = None,
 ) -> Strategy:
     """As fecd, with the real prior models kept and run. For analysis: it stores them all.
 
@@ -81,10 +89,12 @@ def fecd_oracle(
         weight: of the correlation loss.
         estimation_weight: of the mean over prior models.
         temperature: of both.
+        probes: images to compare the models on too, as for ``fecd``; default: none.
 
     Example:
         >>> [type(component).__name__ for component in fecd_oracle().components]
         ['Distillation', 'Oracle']
     """
-    oracle = Strategy((Oracle(estimation_weight, temperature),))
-    return correlation(weight, temperature) + oracle
+    made = None if probes is None else probes_of(probes)[0]
+    oracle = Strategy((Oracle(estimation_weight, temperature, made),))
+    return correlation(weight, temperature, probes) + oracle

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import Task
 from pml_incremental.strategies._checks import check_weight
 from pml_incremental.strategies.component import Component, WeightedLoss
-from pml_incremental.trainers import Teacher
+from pml_incremental.trainers import Probes, Teacher
 
 
 class OracleTeacher(Teacher):
@@ -63,6 +64,7 @@ class Oracle(Component):
     Args:
         weight: of the loss, at least 0.
         temperature: of the loss.
+        probes: images to compare the models on too; default: none.
 
     Raises:
         ValueError: if the weight is negative.
@@ -70,23 +72,31 @@ class Oracle(Component):
 
     acts_from_memory = True
 
-    def __init__(self, weight: float, temperature: float) -> None:
+    def __init__(self, weight: float, temperature: float, probes: Probes | None = None) -> None:
         check_weight("estimation_loss", weight)
         self.priors: list[Teacher] = []
         self.loss = FeatureEstimationLoss(OracleBank(self.priors), temperature)
         self.weight = weight
+        self.probes = probes
         self.stored: Mapping[str, Tensor] = {}
 
     def begin_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:  # noqa: ARG002
         """Add the model before the teacher to the prior ones."""
         self._restore(teacher)
+        if self.probes is not None:
+            self.probes = replace(self.probes, seed=torch.initial_seed())
         if previous is not None:
             self.priors.append(previous)
         return OracleTeacher(teacher, self.priors)
 
     def losses(self, task: Task) -> Mapping[str, WeightedLoss]:  # noqa: ARG002
-        """The loss of estimation, with the real embeddings as estimates."""
-        return {"estimation_loss": WeightedLoss(self.loss, self.weight, "features")}
+        """The loss of estimation, with the real embeddings as estimates, on batch and probes."""
+        losses = {"estimation_loss": WeightedLoss(self.loss, self.weight, "features")}
+        if self.probes is not None:
+            losses["probe_estimation_loss"] = WeightedLoss(
+                self.loss, self.weight, "features", self.probes
+            )
+        return losses
 
     def state_dict(self) -> dict[str, Tensor]:
         """All weights of all prior models."""

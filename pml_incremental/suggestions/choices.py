@@ -37,9 +37,9 @@ def suggest_tasks(survey: Survey, one_task: bool = False) -> list[list[str]]:
     return cut(survey, sizes)
 
 
-def suggest_strategies(tasks: int) -> list[str]:
-    """The lower bound and the paper's methods; fecd estimates models from the third task on."""
-    return ["finetune", "correlation", *(["fecd"] if tasks > 2 else [])]
+def suggest_strategies() -> list[str]:
+    """The lower bound, the paper's distillation and what keeps most."""
+    return ["finetune", "correlation", "function-matching"]
 
 
 def suggest_data(survey: Survey, name: str, tasks: Sequence[Sequence[str]]) -> dict[str, Any]:

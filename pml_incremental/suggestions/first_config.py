@@ -33,6 +33,6 @@ def first_config(survey: Survey, name: str, heading: str) -> str:
     values = {
         **suggest_data(survey, name, tasks),
         **suggest_recipe(survey, tasks, trunk),
-        "strategies": suggest_strategies(len(tasks)),
+        "strategies": suggest_strategies(),
     }
     return commented_yaml(values, explain(survey, tasks, trunk.note), heading)

@@ -94,7 +94,7 @@ def test_a_config_from_weights_continues_them(capsys: Capture) -> None:
     assert main(["run", "grown.yaml", *QUICK]) == 0
     assert main([*STEP, "new.safetensors", *QUICK]) == 0
     # The same step, whichever way it is taken.
-    first = load_file("runs/grown/correlation/task_1/model.safetensors")
+    first = load_file("runs/grown/function-matching/task_1/model.safetensors")
     second = load_file("new.safetensors")
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -103,7 +103,7 @@ def test_an_update_that_is_killed_goes_on(folders: Path) -> None:
     trained("--data", "my_folder")
     many = ["num_epochs=60", "threads=1", "--quiet", "checkpoint.iterations=1"]
     command = [sys.executable, "-c", "import sys; from pml_incremental.cli import main; main()"]
-    checkpoint = folders / "new_update/correlation/task_1/checkpoint.safetensors"
+    checkpoint = folders / "new_update/function-matching/task_1/checkpoint.safetensors"
     with subprocess.Popen([*command, *STEP, "new.safetensors", *many], cwd=folders) as process:
         while not checkpoint.exists():
             assert process.poll() is None

@@ -68,6 +68,8 @@ def test_estimation_changes_what_is_learned_from_the_third_task_on(estimator, fo
         {"fecd": {"sees": "embeddings", "observed_on": "finished", "passes": 1}},
         {"fecd": {"estimator": {"MLPEstimator": {}}}},
         "fecd-oracle",
+        {"fecd": {"probes": "warp"}},
+        {"fecd-oracle": {"probes": "warp"}},
     ],
     ids=str,
 )

@@ -76,7 +76,7 @@ def same(first, second):
 
 def test_the_new_weights_are_those_of_a_run_of_one_task(world, weights, updated):
     assert updated.file == world / "new.safetensors"
-    learned = FinishedRun(updated.folder).weights("correlation", 1)
+    learned = FinishedRun(updated.folder).weights("function-matching", 1)
     assert same(models(updated.file), models(learned))
     assert not same(models(updated.file), models(weights))
     config = load_config([updated.folder / "config.yaml"])
@@ -100,7 +100,7 @@ def test_figures_are_those_of_each_model_on_each_folder(world, weights, updated)
         # More images can only hide those of the class, unless classes meet in several folders.
         assert figures.together[names[0]] <= figures.own[names[0]]
     finished = FinishedRun(updated.folder)
-    rows = [finished.folder / name for name in ("before", "correlation/task_1")]
+    rows = [finished.folder / name for name in ("before", "function-matching/task_1")]
     held_out = [
         json.loads((row / "evaluation.json").read_text())["values"]["own/recall_at_1"]["task_1"]
         for row in rows
@@ -130,7 +130,7 @@ def test_an_update_goes_on_where_it_was_killed(world, weights, updated, tmp_path
         step(world, weights, out)
     assert not out.exists()
     monkeypatch.setattr(module, "measure", before)
-    stage = tmp_path / "new_update/correlation/task_1"
+    stage = tmp_path / "new_update/function-matching/task_1"
     (stage / "evaluation.json").unlink()
     step(world, weights, out)
     assert same(models(out), models(updated.file))

@@ -1,9 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from pml_incremental.scenarios import TaskSubset
 from pml_incremental.strategies import STRATEGIES
 from pml_incremental.strategies.accuracy_ranges import accuracy_ranges
 from pml_incremental.strategies.oracle import OracleBank, OracleTeacher
@@ -89,3 +91,36 @@ def test_half_a_range_is_refused(low, high):
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         STRATEGIES["fecd"](**options)
+
+
+class Noted(Teacher):
+    """Notes the images it embeds."""
+
+    def embed_with_features(self, images):
+        self.seen = [*getattr(self, "seen", []), images]
+        return super().embed_with_features(images)
+
+
+def test_the_bank_learns_from_the_same_probes_of_both_models_too():
+    images, labels = torch.randn(12, 1, 8, 8), np.arange(12) % 3
+    dataset = list(zip(images, labels.tolist(), strict=True))
+    subset = TaskSubset(dataset, np.arange(12), labels, labels)
+    models = [
+        Noted(nn.Sequential(nn.Flatten(), nn.Linear(64, 6)), nn.Linear(6, 3)) for _ in range(2)
+    ]
+    estimation = STRATEGIES["fecd"](passes=1, probes="warp").components[-1]
+    estimation.update_bank(subset, *models)
+    leaving, coming = (torch.cat(model.seen) for model in models)
+    assert len(leaving) == 24
+    assert torch.equal(leaving, coming)
+    rows = {tuple(image.flatten().tolist()) for image in images}
+    assert sum(tuple(image.flatten().tolist()) in rows for image in leaving) == 12
+
+
+def test_estimates_are_compared_on_probes_too():
+    losses = STRATEGIES["fecd"](probes={"images": "strokes", "weight": 3}).components
+    found = {name: part for component in losses for name, part in component.losses(None).items()}
+    on_probes = {name for name, part in found.items() if part.probes is not None}
+    assert on_probes == {"probe_correlation_loss", "probe_estimation_loss"}
+    assert found["probe_correlation_loss"].weight == 3
+    assert found["probe_estimation_loss"].weight == found["estimation_loss"].weight

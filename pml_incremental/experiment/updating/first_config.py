@@ -30,7 +30,7 @@ def trained_first_config(
         FewClassesError: if the folder has no two classes that can be learned and tested.
     """
     values = update_values(weights, survey, name)
-    values["strategies"] = suggest_strategies(tasks=1)
+    values["strategies"] = suggest_strategies()
     whole = str(weights.described_by)
     plain = weights.filled_in(config_from([(whole, values)], (), whole)).to_yaml_dict()
     keys = {*values, "trained_start"}

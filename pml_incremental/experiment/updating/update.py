@@ -40,12 +40,14 @@ class Update:
         folder: of the run of one task that made them.
         before: what the old model finds.
         after: what the new model finds.
+        new_share: how much the new weights count beside the old ones, if the strategy merges them.
     """
 
     file: Path
     folder: Path
     before: Figures
     after: Figures
+    new_share: float | None = None
 
 
 def update(
@@ -54,7 +56,7 @@ def update(
     out: Path,
     *,
     tests: Sequence[Path] = (),
-    strategy: str = "correlation",
+    strategy: str = "function-matching",
     embedder: Path | None = None,
     config: Path | None = None,
     overrides: Sequence[str] = (),
@@ -107,7 +109,7 @@ def update(
     _write_figures(finished.folder / "update.json", before, after)
     learned = read_tensor_file(finished.weights(label, 1), f"delete {finished.folder}")
     write_tensor_file(out, learned.tensors, learned.state)
-    return Update(out, finished.folder, before, after)
+    return Update(out, finished.folder, before, after, _new_share(finished.folder / label))
 
 
 def _check_places(weights: Path, data: Path, out: Path, tests: Sequence[Path]) -> None:
@@ -136,16 +138,23 @@ def _check_strategy(config: ExperimentConfig) -> str:
     strategy = build_strategy(config, spec)
     if strategy.later_images != "new":
         what = "trains on old images too" if strategy.later_images == "seen" else "does not train"
-        raise ConfigError([f"strategies: {spec.class_name} {what}; use correlation"])
+        raise ConfigError([f"strategies: {spec.class_name} {what}; use function-matching"])
     components = strategy.components
     if components and all(component.acts_from_memory for component in components):
         raise ConfigError(
             [
                 f"strategies: {spec.class_name} acts from what it kept of earlier tasks, which a "
-                "weights file does not hold; use correlation"
+                "weights file does not hold; use function-matching"
             ]
         )
     return spec_label(spec)
+
+
+def _new_share(folder: Path) -> float | None:
+    """What a component that merges weights wrote of it."""
+    file = folder / "task_1" / "memory.json"
+    found: float | None = json.loads(file.read_text()).get("new_share") if file.exists() else None
+    return found
 
 
 def _write_figures(path: Path, before: Figures, after: Figures) -> None:

@@ -32,7 +32,7 @@ def update_config(
     weights: TrainedWeights,
     data: Path,
     name: str,
-    strategy: str = "correlation",
+    strategy: str = "function-matching",
     overrides: Sequence[str] = (),
     output: Path = Path("runs"),
     on_bad_image: OnBadImage = "raise",
