@@ -50,10 +50,10 @@ def _steps(models: Models, images: Tensor) -> dict[str, Callable[[], object]]:
     )
     return {
         "correlation": correlation(),
-        "function-matching": matching(turned=0.5),
-        "function-matching, a quarter turned": matching(turned=0.25),
+        "function-matching": matching(turned=0.35),
+        "function-matching, half turned": matching(turned=0.5),
         "function-matching, none turned": matching(),
-        "function-matching without maps": _trainer(models, images, rectified, turned=0.5),
+        "function-matching without maps": _trainer(models, images, rectified, turned=0.35),
         "correlation with N/4 probes": on_probes(probes={"probe_loss": Probes(share=0.25)}),
         "correlation with N/2 probes": on_probes(probes={"probe_loss": Probes(share=0.5)}),
         "correlation with N probes": on_probes(probes={"probe_loss": Probes(share=1.0)}),
