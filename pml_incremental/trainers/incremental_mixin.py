@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from pml_incremental.models.evaluation_mode import evaluation_mode
 from pml_incremental.models.feature_maps import pooled_maps, watched_maps
-from pml_incremental.probes import turn_images, turn_of_classes, turned_labels
 from pml_incremental.trainers._terms import (
     check_compares,
     check_penalties,
@@ -34,6 +33,7 @@ from pml_incremental.trainers.seeded_items import seed_generators
 from pml_incremental.trainers.step_observer import StepObserver
 from pml_incremental.trainers.teacher import Teacher, TeacherOutputs
 from pml_incremental.trainers.teacher_cache import TeacherCache
+from pml_incremental.trainers.turned import TurnedCopies
 from pml_incremental.trainers.unchanging_images import check_unchanging
 
 #: A scalar that depends on the parameters of models and loss functions, given by name.
@@ -184,10 +184,12 @@ class IncrementalMixin(ResumableMixin):
         targets = self.teacher_outputs(data, wanted) if wanted else None
         on_probes = [(kinds, *self.make_probes(p, data)) for p, kinds in self.wanted_on_probes()]
         if self.turned:
-            copies, labels = self.turned_copies(data, labels)
-            data = torch.cat([data, copies])
+            place = (torch.initial_seed(), self.epoch, self.iteration, self.batch_order.taken)
+            copies = TurnedCopies.of(data, labels, self.turned, place, self.processes)
+            data, labels = torch.cat([data, copies.images]), copies.labels
+            self.upright = copies.upright
             if targets is not None:
-                both = zip(targets, self.ask_teacher(copies, wanted), strict=True)
+                both = zip(targets, self.ask_teacher(copies.images, wanted), strict=True)
                 targets = TeacherOutputs(*map(torch.cat, both))
         super().calculate_loss((data, labels))  # type: ignore[call-arg]
         if targets is not None:
@@ -246,23 +248,6 @@ class IncrementalMixin(ResumableMixin):
                 return to_device(images, device), TeacherOutputs(*on_device)
         images = probes.make(data, place)
         return images, self.ask_teacher(images, self._wanted_on(probes))
-
-    def turned_copies(self, data: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Turned copies of some of this process's images, and the labels of all with all copies."""
-        place = (torch.initial_seed(), self.epoch, self.iteration, self.batch_order.taken)
-        # The same in all processes, of whose images those at the same places are turned.
-        generator = torch.Generator().manual_seed(hash(place) & (2**63 - 1))
-        count = len(data)
-        by_process = labels.view(-1, count)
-        turns = turn_of_classes(by_process, generator, square=data.shape[-1] == data.shape[-2])
-        chosen = torch.randperm(count, generator=generator)[: round(self.turned * count)]
-        chosen = to_device(chosen, torch.device(self.data_device))
-        turns = turns[:, chosen]
-        copies = turn_images(data[chosen], turns[self.processes.rank])
-        new = turned_labels(by_process[:, chosen], turns)
-        places = torch.arange(len(by_process) * (count + len(chosen)), device=labels.device)
-        self.upright = places.view(len(by_process), -1)[:, :count].flatten()
-        return copies, torch.cat([by_process, new], dim=1).flatten()
 
     def maybe_mine_embeddings(self, embeddings: Tensor, labels: Tensor) -> Any:
         """As PML's, among what the metric loss learns from."""
