@@ -348,7 +348,9 @@ class IncrementalMixin(ResumableMixin):
 
     def compute_embeddings(self, data: Tensor) -> Tensor:
         """The student's embeddings, kept until the distillation losses have seen them."""
-        watches = self.teacher is not None and "maps" in self.compares.values()
+        watches = self.teacher is not None and any(
+            kind == "maps" and self.loss_weights[name] != 0 for name, kind in self.compares.items()
+        )
         with _watched(self.models["trunk"], watches) as maps:
             embeddings: Tensor = super().compute_embeddings(data)
         self.last_embeddings = embeddings

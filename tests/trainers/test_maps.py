@@ -80,3 +80,11 @@ def test_maps_of_copies_and_probes_are_compared(with_maps, options):
 
 def test_maps_of_a_cached_teacher_are_the_same(with_maps):
     torch.testing.assert_close(trained(with_maps(cache_teacher=True)), trained(with_maps()))
+
+
+def test_a_trunk_without_maps_learns_where_their_loss_has_no_weight(build):
+    losses = {"metric_loss": TripletMarginLoss(), "map_loss": EmbeddingDistillationLoss("l2")}
+    options = {"loss_funcs": losses, "compares": {"map_loss": "maps"}}
+    trained(build(**options, loss_weights={"metric_loss": 1, "map_loss": 0}))
+    with pytest.raises(ValueError, match=r"makes no feature maps.*map_weight: 0"):
+        trained(build(**options, loss_weights={"metric_loss": 1, "map_loss": 1}))
