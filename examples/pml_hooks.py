@@ -17,7 +17,7 @@ from torchvision.transforms import ToTensor
 from pml_incremental.datasets import Glyphs
 from pml_incremental.experiment import seed_everything
 from pml_incremental.experiment.tuning.validation_scenario import validation_scenario
-from pml_incremental.hooks import TaskHooks, end_of_task
+from pml_incremental.hooks import TaskHooks
 from pml_incremental.losses import CorrelationDistillationLoss
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.models import SmallConvNet
@@ -94,7 +94,7 @@ def main(folder: Path) -> None:
         trainer = build_trainer(models, tasks[:number], teacher, hooks, tester)
         trainer.train(hooks.resume(trainer), num_epochs=6)
         best = hooks.load_best(trainer)
-        teacher = end_of_task(trainer)
+        teacher = Teacher.snapshot(trainer.models)
 
         images = {task.name: task.test for task in scenario}
         recall = test.evaluate(images, **trainer.models).own["recall_at_1"]

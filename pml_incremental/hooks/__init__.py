@@ -1,11 +1,11 @@
 """Hooks for PML's trainers and testers, ours or its own."""
 
-from pml_incremental.hooks.end_of_task import end_of_task
 from pml_incremental.hooks.in_order import InOrder
 from pml_incremental.hooks.mean_over_tasks import MEAN, MEAN_JOINT, MeanOverTasks
 from pml_incremental.hooks.random_state import RandomState
 from pml_incremental.hooks.record_accuracies import RecordAccuracies
 from pml_incremental.hooks.record_losses import RecordLosses
+from pml_incremental.hooks.start_of_task import start_of_task
 from pml_incremental.hooks.task_hooks import TaskHooks
 
 __all__ = [
@@ -17,5 +17,5 @@ __all__ = [
     "RecordAccuracies",
     "RecordLosses",
     "TaskHooks",
-    "end_of_task",
+    "start_of_task",
 ]

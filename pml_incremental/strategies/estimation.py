@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -17,16 +15,12 @@ from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies._checks import check_weight
 from pml_incremental.strategies.accuracy_ranges import Range, accuracy_ranges
 from pml_incremental.strategies.bank_tensors import load_bank, pack_bank
+from pml_incremental.strategies.bank_update import PASSES, Sees, check_observation, update_bank
 from pml_incremental.strategies.component import Component, FinishedTask, WeightedLoss
-from pml_incremental.strategies.shared_batches import embed_in_shares
 from pml_incremental.trainers import Compared, Probes, Teacher
-
-_BATCH_SIZE = 128
 
 #: Which images the old and the new model are observed on.
 ObservedOn: TypeAlias = Literal["finished", "new"]
-#: What the estimators see of the teacher: its embeddings, or the output of its trunk too.
-Sees: TypeAlias = Literal["embeddings", "trunk"]
 
 
 class Estimation(Component):
@@ -63,17 +57,14 @@ class Estimation(Component):
         weight: float,
         sees: Sees = "embeddings",
         observed_on: ObservedOn = "finished",
-        passes: int = 1,
+        passes: int = PASSES,
         fixed_range: Range | None = None,
         probes: Probes | None = None,
     ) -> None:
         check_weight("estimation_loss", weight)
-        if passes < 1:
-            raise ValueError(f"passes must be at least 1, got {passes}")
+        check_observation(passes, sees)
         if observed_on not in ("finished", "new"):
             raise ValueError(f'observed_on must be "finished" or "new", got {observed_on!r}')
-        if sees not in ("embeddings", "trunk"):
-            raise ValueError(f'sees must be "embeddings" or "trunk", got {sees!r}')
         self.bank = bank
         self.sees = sees
         self.loss = loss
@@ -113,36 +104,11 @@ class Estimation(Component):
 
     def update_bank(self, images: TaskSubset, leaving: Teacher, coming: Teacher) -> None:
         """Carry the bank over from one teacher to the next."""
-        self.bank.update(self.feature_pairs(images, leaving, coming))
+        update_bank(
+            self.bank, images, leaving, coming, self.sees, self.passes, self.probes, self.processes
+        )
         if self.bank.needs_ranges:
             self.bank.set_ranges(self.ranges)
-
-    @torch.no_grad()
-    def feature_pairs(
-        self, images: TaskSubset, leaving: Teacher, coming: Teacher
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """What both models make of the same images, batch by batch."""
-        device = next(coming.trunk.parameters()).device
-        models = [partial(self.observe, model) for model in (leaving, coming)]
-        for _ in range(self.passes):
-            yield from embed_in_shares(images, models, _BATCH_SIZE, self.processes, device)  # type: ignore[misc]
-            if self.probes is not None:
-                probed = [self.before_probes(model) for model in models]
-                yield from embed_in_shares(images, probed, _BATCH_SIZE, self.processes, device)  # type: ignore[misc]
-
-    def before_probes(self, observe: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """What is observed of probes of each batch, the same for every model."""
-        assert self.probes is not None
-        probes, batches = replace(self.probes, share=1.0), itertools.count()
-        return lambda images: observe(probes.make(images, (next(batches), self.processes.rank, 1)))
-
-    def observe(self, model: Teacher, images: Tensor) -> Tensor:
-        """A model's embeddings, with its trunk's output behind them if the bank takes that."""
-        embeddings, features = model.embed_with_features(images)
-        if self.sees == "embeddings":
-            return embeddings
-        self.bank.embedding_width = embeddings.shape[1]
-        return torch.cat([embeddings, features], dim=1)
 
     def report(self) -> dict[str, Any]:
         """The measured ranges and what the bank costs."""

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
+from pml_incremental.strategies.bank_update import PASSES, Sees
 from pml_incremental.strategies.distillation import ProbeOptions, probes_of
-from pml_incremental.strategies.estimation import Estimation, ObservedOn, Sees
+from pml_incremental.strategies.estimation import Estimation, ObservedOn
 from pml_incremental.strategies.oracle import Oracle
 from pml_incremental.strategies.similarities import correlation
 from pml_incremental.strategies.strategy import Strategy, register_strategy
@@ -22,7 +23,7 @@ def fecd(
     estimator: str | Mapping[str, Mapping[str, Any] | None] = "LinearEstimator",
     sees: Sees = "trunk",
     observed_on: ObservedOn = "new",
-    passes: int = 4,
+    passes: int = PASSES,
     model_weights: Literal["uniform", "recency"] | Sequence[float] = "uniform",
     low: float | None = None,
     high: float | None = None,

@@ -7,8 +7,9 @@ from typing import Any
 
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
-from pml_incremental.strategies.estimation import Estimation
+from pml_incremental.strategies.bank_update import PASSES, Sees, update_bank
 from pml_incremental.trainers import Teacher
+from pml_incremental.trainers.random_state import random_state, restore_random_state
 
 
 def connect_bank(parser: Any, name: str, loss: FeatureEstimationLoss) -> None:
@@ -34,13 +35,11 @@ def connect_bank(parser: Any, name: str, loss: FeatureEstimationLoss) -> None:
     prior_models = parser.task_number - 2
     if prior_models < 1:
         return
-    sees = "trunk" if parser.trainer.compares.get(name) == "features" else "embeddings"
-    passes = getattr(arguments, "estimator_passes", 1)
-    estimation = Estimation(bank, loss, 0.0, sees, "new", passes)
-    estimation.ranges = _ranges(bank, getattr(arguments, "estimator_range", None), prior_models)
+    sees: Sees = "trunk" if parser.trainer.compares.get(name) == "features" else "embeddings"
+    ranges = _ranges(bank, getattr(arguments, "estimator_range", None), prior_models)
     new_images, teacher = parser.split_manager.stage.train, parser.previous.teacher
     if sees == "trunk":
-        bank.embedding_width = _embedding_width(teacher, new_images[0][0], parser.device)
+        bank.embedding_width = _embedding_width(teacher, new_images, parser.device)
     file = Path(parser.model_folder, f"{name}_bank.safetensors")
     if file.exists():
         bank.load(file, prior_models=prior_models)
@@ -49,7 +48,10 @@ def connect_bank(parser: Any, name: str, loss: FeatureEstimationLoss) -> None:
         before = Path(parser.folder_of(parser.task_number - 1), file.name)
         bank.load(before, prior_models=prior_models - 1)
     leaving = parser.load_learned(parser.task_number - 2).teacher
-    estimation.update_bank(new_images, leaving, teacher)
+    passes = getattr(arguments, "estimator_passes", PASSES)
+    update_bank(bank, new_images, leaving, teacher, sees, passes)
+    if bank.needs_ranges:
+        bank.set_ranges(ranges)
     bank.save(file)
 
 
@@ -65,5 +67,8 @@ def _ranges(bank: EstimatorBank, given: Any, prior_models: int) -> dict[int, tup
     return dict.fromkeys(range(1, prior_models + 1), (low, high))
 
 
-def _embedding_width(teacher: Teacher, image: Any, device: Any) -> int:
-    return teacher.embed(image.unsqueeze(0).to(device)).shape[1]
+def _embedding_width(teacher: Teacher, images: Any, device: Any) -> int:
+    before = random_state()  # a random transform must not change what the bank sees
+    width = teacher.embed(images[0][0].unsqueeze(0).to(device)).shape[1]
+    restore_random_state(before)
+    return width

@@ -10,7 +10,7 @@ from pml_incremental.distributed import FirstProcessError, Processes, RankBatche
 from pml_incremental.distributed.replicas import copy_from_first
 from pml_incremental.losses import CorrelationDistillationLoss
 from pml_incremental.regularizers import MAS
-from pml_incremental.strategies.shared_batches import embed_in_shares
+from pml_incremental.strategies.bank_update import embed_in_shares
 from pml_incremental.testers import IncrementalTester
 from pml_incremental.trainers import IncrementalTrainWithClassifier, Teacher
 

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 from pytorch_metric_learning.losses import TripletMarginLoss
@@ -6,11 +5,9 @@ from pytorch_metric_learning.trainers import MetricLossOnly
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from pml_incremental.estimators import EstimatorBank
-from pml_incremental.hooks import InOrder, RecordAccuracies, RecordLosses, end_of_task
+from pml_incremental.hooks import InOrder, RecordAccuracies, RecordLosses
 from pml_incremental.records.writers import RecordKeeperWriter
 from pml_incremental.testers import IncrementalTester
-from pml_incremental.trainers import Teacher
 
 CPU = torch.device("cpu")
 
@@ -63,33 +60,3 @@ def test_accuracies_of_every_split_by_epoch(tmp_path):
     query = "SELECT [~iteration~], joint_recall_at_1_level0 FROM test_task_1"
     rows = [tuple(row) for row in writer.keeper.query(query)]
     assert rows == [(epoch, found["task_1"]["joint_recall_at_1_level0"]) for epoch in (1, 2)]
-
-
-@pytest.mark.parametrize("sees_trunk", [False, True])
-def test_end_of_task_teaches_the_bank_what_the_leaving_model_saw(sees_trunk):
-    trainer = build()
-    images = trainer.dataset.tensors[0]
-    bank = EstimatorBank("LinearEstimator", embedding_width=3 if sees_trunk else None)
-    first = end_of_task(trainer, bank=bank)
-    assert len(bank) == 0  # there was no teacher that could leave
-    before = first.embed(images)
-    trainer.train(num_epochs=1)
-    second = end_of_task(trainer, first, bank, passes=2)
-    assert len(bank) == 1
-    assert torch.equal(first.embed(images), before)
-    embeddings, features = second.embed_with_features(images)
-    assert not torch.equal(embeddings, before)
-    seen = torch.cat([embeddings, features], dim=1) if sees_trunk else embeddings
-    error = (bank.estimate(seen)[0] - before).norm() / (embeddings - before).norm()
-    assert error < 0.3  # of how far the model moved
-    with pytest.raises(ValueError, match="passes"):
-        end_of_task(trainer, first, bank, passes=0)
-
-
-def test_end_of_task_takes_the_trainers_own_teacher_and_draws_nothing():
-    trainer = build()
-    trainer.teacher = Teacher.snapshot(trainer.models)
-    bank, state = EstimatorBank("DriftEstimator"), (torch.get_rng_state(), np.random.get_state())
-    end_of_task(trainer, bank=bank)
-    assert len(bank) == 1
-    assert (np.random.get_state()[1] == state[1][1]).all()

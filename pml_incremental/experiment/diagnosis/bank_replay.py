@@ -10,10 +10,10 @@ from pml_incremental.estimators import EstimatorBank
 from pml_incremental.experiment.diagnosis.candidates import Candidate
 from pml_incremental.experiment.diagnosis.stored_run import StoredRun, StoredStrategy
 from pml_incremental.experiment.seeding import seed_everything
-from pml_incremental.losses import FeatureEstimationLoss
 from pml_incremental.scenarios import Task
 from pml_incremental.strategies.accuracy_ranges import accuracy_ranges
-from pml_incremental.strategies.estimation import Estimation, ObservedOn, Sees
+from pml_incremental.strategies.bank_update import Sees, feature_pairs
+from pml_incremental.strategies.estimation import Estimation, ObservedOn
 from pml_incremental.strategies.fecd import fecd
 
 #: Estimators and what they see; the first two learn nothing from more than the embeddings.
@@ -74,11 +74,10 @@ def update_banks(
     observed_on, passes = replayed[0].observed_on, replayed[0].passes
     number, scope = (task.number, 2) if observed_on == "new" else (task.number - 1, 1)
     seed_everything(run.config.seed, number, scope)
-    observer = Estimation(
-        EstimatorBank(), FeatureEstimationLoss(), weight=0, sees="trunk", passes=passes
-    )
-    pairs = list(observer.feature_pairs(run.scenario[number - 1].train, leaving, coming))
-    width = observer.bank.embedding_width
+    observer = EstimatorBank()
+    images = run.scenario[number - 1].train
+    pairs = list(feature_pairs(observer, images, leaving, coming, "trunk", passes))
+    width = observer.embedding_width
     ranges = accuracy_ranges(stored.measurements[: task.number])
     for part in replayed:
         if part.sees == "trunk":

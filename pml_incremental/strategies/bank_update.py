@@ -1,0 +1,184 @@
+"""Bringing a bank of estimators up to date when the teacher changes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from operator import itemgetter
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, Dataset, RandomSampler
+
+from pml_incremental.distributed import Processes
+from pml_incremental.estimators import EstimatorBank
+from pml_incremental.trainers import Probes, Teacher
+from pml_incremental.trainers.batch_order import BatchOrder
+from pml_incremental.trainers.loading import to_device, training_loader
+
+#: What the estimators see of the teacher: its embeddings, or the output of its trunk too.
+Sees: TypeAlias = Literal["embeddings", "trunk"]
+#: How often the images are gone through, each time with new random transforms.
+PASSES = 4
+_BATCH_SIZE = 128
+
+
+def update_bank(
+    bank: EstimatorBank,
+    images: Dataset[Any],
+    leaving: Teacher,
+    coming: Teacher,
+    sees: Sees | None = None,
+    passes: int = PASSES,
+    probes: Probes | None = None,
+    processes: Processes | None = None,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+    images_of: Callable[[Any], Tensor] = itemgetter(0),
+) -> None:
+    """Let a bank stand for the teacher that leaves too.
+
+    The estimators learn from what both models make of the same images. Best are the images of the
+    task about to be learned, as the estimates will be used on these.
+
+    Args:
+        bank: of the models before the leaving one; changed in place.
+        images: items (image, label).
+        leaving: M_{t-1}.
+        coming: M_t, that is learned from M_{t-1}.
+        sees: ``"embeddings"``, or ``"trunk"`` for its output too, which still holds what the
+            embedder has thrown away. Default: ``"trunk"`` if the bank has an ``embedding_width``.
+        passes: how often the images are gone through.
+        probes: images made from them, to learn from too; default: none.
+        processes: that share the batches; default: this one.
+        collate_fn: makes a batch of items; default: torch's.
+        images_of: takes the images out of a batch; default: the first part.
+
+    Raises:
+        ValueError: if passes is below 1, sees is neither, or there are no images.
+
+    Example:
+        >>> from torch import nn
+        >>> from torch.utils.data import TensorDataset
+        >>> images = TensorDataset(torch.randn(40, 6), torch.arange(40) % 4)
+        >>> leaving, coming = (Teacher(nn.Linear(6, 5), nn.Linear(5, 3)) for _ in range(2))
+        >>> bank = EstimatorBank()
+        >>> update_bank(bank, images, leaving, coming, "trunk")
+        >>> len(bank), bank.embedding_width
+        (1, 3)
+    """
+    if sees is None:
+        sees = "embeddings" if bank.embedding_width is None else "trunk"
+    bank.update(
+        feature_pairs(
+            bank, images, leaving, coming, sees, passes, probes, processes, collate_fn, images_of
+        )
+    )
+
+
+@torch.no_grad()
+def feature_pairs(
+    bank: EstimatorBank,
+    images: Dataset[Any],
+    leaving: Teacher,
+    coming: Teacher,
+    sees: Sees,
+    passes: int = PASSES,
+    probes: Probes | None = None,
+    processes: Processes | None = None,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+    images_of: Callable[[Any], Tensor] = itemgetter(0),
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What both models make of the same images, batch by batch; see :func:`update_bank`.
+
+    Yields:
+        What a bank learns from. If it sees the trunk, its ``embedding_width`` is set before.
+    """
+    check_observation(passes, sees)
+    if len(images) == 0:  # type: ignore[arg-type]
+        raise ValueError(f"there is no image to learn M_{len(bank) + 1} from")
+    processes = Processes() if processes is None else processes
+    device = next(coming.trunk.parameters()).device
+    models = [partial(_observe, model, bank, sees) for model in (leaving, coming)]
+    batches = partial(
+        embed_in_shares,
+        images,
+        batch_size=_BATCH_SIZE,
+        processes=processes,
+        device=device,
+        collate_fn=collate_fn,
+        images_of=images_of,
+    )
+    for _ in range(passes):
+        yield from batches(models)  # type: ignore[misc]
+        if probes is not None:
+            yield from batches([_before_probes(m, probes, processes.rank) for m in models])  # type: ignore[misc]
+
+
+def check_observation(passes: int, sees: str) -> None:
+    """Raise a ValueError if a bank cannot observe models like this."""
+    if passes < 1:
+        raise ValueError(f"passes must be at least 1, got {passes}")
+    if sees not in get_args(Sees):
+        raise ValueError(f'sees must be "embeddings" or "trunk", got {sees!r}')
+
+
+def _observe(model: Teacher, bank: EstimatorBank, sees: Sees, images: Tensor) -> Tensor:
+    embeddings, features = model.embed_with_features(images)
+    if sees == "embeddings":
+        return embeddings
+    bank.embedding_width = embeddings.shape[1]
+    return torch.cat([embeddings, features], dim=1)
+
+
+def _before_probes(
+    observe: Callable[[Tensor], Tensor], probes: Probes, rank: int
+) -> Callable[[Tensor], Tensor]:
+    """What is observed of probes of each batch, the same for every model."""
+    probes, batches = replace(probes, share=1.0), itertools.count()
+    return lambda images: observe(probes.make(images, (next(batches), rank, 1)))
+
+
+def embed_in_shares(
+    images: Dataset[Any],
+    models: Sequence[Callable[[Tensor], Tensor]],
+    batch_size: int,
+    processes: Processes,
+    device: torch.device,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+    images_of: Callable[[Any], Tensor] = itemgetter(0),
+) -> Iterator[tuple[Tensor, ...]]:
+    """What each model makes of the same images, batch by batch, in random order.
+
+    Each process loads and embeds its share of a batch; all of them get the whole batch's rows.
+
+    Args:
+        images: each of which is seen once.
+        models: map images, shape (B, C, H, W), to rows, shape (B, d).
+        batch_size: of the whole batch; the last one may be smaller.
+        processes: that share the batches.
+        device: of the models.
+        collate_fn: makes a batch of items; default: torch's.
+        images_of: takes the images out of a batch.
+    """
+    left = len(images)  # type: ignore[arg-type]
+    order = BatchOrder(_EvenBatches(left, batch_size, processes.size), processes=processes)
+    for batch in training_loader(images, order, 0, None, collate_fn, device):
+        own = to_device(images_of(batch), device)
+        rows = tuple(processes.gather(model(own))[:left] for model in models)
+        left -= len(rows[0])
+        yield rows
+
+
+class _EvenBatches(BatchSampler):
+    """All images in random order; each batch ends in repeats until it can be shared evenly."""
+
+    def __init__(self, images: int, batch_size: int, processes: int) -> None:
+        super().__init__(RandomSampler(range(images)), batch_size, drop_last=False)
+        self.processes = processes
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in super().__iter__():
+            yield batch + batch[-1:] * (-len(batch) % self.processes)
