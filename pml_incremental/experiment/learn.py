@@ -1,23 +1,26 @@
-"""Learning one task."""
+"""Learning one task, and the model as that leaves it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.distributed.replicas import copy_from_first
 from pml_incremental.experiment.assembly import batch_size, build_optimizers, build_sampler
-from pml_incremental.experiment.loss_terms import loss_terms
+from pml_incremental.experiment.loss_terms import LossTerms, loss_terms, own_terms
 from pml_incremental.experiment.student import Student
 from pml_incremental.experiment.training_watch import TrainingWatch
 from pml_incremental.models import compiled
 from pml_incremental.scenarios import Task, TaskSubset
-from pml_incremental.strategies import Component
+from pml_incremental.strategies import Component, TrainedModel
+from pml_incremental.strategies.trained_model import Batch
 from pml_incremental.trainers import Teacher
 
 logger = logging.getLogger(__name__)
@@ -45,29 +48,13 @@ def learn_task(
     """
     acting = components if teacher is not None else ()
     terms = loss_terms(config, task, student, acting)
-    optimizers = build_optimizers(config.optimizers, student.modules())
-    trainer = config.trainer.build(
-        "trainer",
-        batch_size=batch_size(config),
-        dataloader_num_workers=0,
-        models=dict(student.models),
-        optimizers=optimizers,
-        loss_funcs=terms.loss_funcs,
-        loss_weights=terms.weights,
-        compares=terms.compares,
-        probes=terms.probes,
+    trainer = build_trainer(
+        config,
+        images,
+        student,
+        terms,
         turned=max((component.turned for component in acting), default=0.0),
-        penalties=terms.penalties,
         observers=components,
-        dataset=images,
-        sampler=build_sampler(config, images),
-        mining_funcs={name: spec.build("miner") for name, spec in config.mining_funcs.items()},
-        lr_schedulers={
-            name: spec.build("lr_scheduler", optimizer=optimizers[_optimizer_of(name)])
-            for name, spec in config.lr_schedulers.items()
-        },
-        gradient_clippers=_gradient_clippers(config, student),
-        data_device=student.device,
         teacher=teacher,
         cache_folder=watch.checkpoint.file.parent,
         processes=student.processes,
@@ -87,6 +74,78 @@ def learn_task(
         copy_from_first(student.modules().values(), student.processes)
     if trainer.skipped_batches:
         logger.warning("%s: %d batches skipped in all", watch.description, trainer.skipped_batches)
+
+
+def build_trainer(
+    config: ExperimentConfig, images: TaskSubset, student: Student, terms: LossTerms, **more: Any
+) -> Any:
+    """The config's trainer of a student.
+
+    Args:
+        config: optimizers, sampler, miners and trainer.
+        images: what it trains on.
+        student: is trained in place.
+        terms: of the total loss.
+        **more: arguments of the trainer.
+    """
+    optimizers = build_optimizers(config.optimizers, student.modules())
+    return config.trainer.build(
+        "trainer",
+        batch_size=batch_size(config),
+        dataloader_num_workers=0,
+        models=dict(student.models),
+        optimizers=optimizers,
+        loss_funcs=terms.loss_funcs,
+        loss_weights=terms.weights,
+        compares=terms.compares,
+        probes=terms.probes,
+        penalties=terms.penalties,
+        dataset=images,
+        sampler=build_sampler(config, images),
+        mining_funcs={name: spec.build("miner") for name, spec in config.mining_funcs.items()},
+        lr_schedulers={
+            name: spec.build("lr_scheduler", optimizer=optimizers[_optimizer_of(name)])
+            for name, spec in config.lr_schedulers.items()
+        },
+        gradient_clippers=_gradient_clippers(config, student),
+        data_device=student.device,
+        **more,
+    )
+
+
+def trained_model(config: ExperimentConfig, student: Student, images: TaskSubset) -> TrainedModel:
+    """The student at the end of a task, ready to be measured.
+
+    Args:
+        config: as it was trained.
+        student: as training left it.
+        images: what it was trained on.
+
+    Returns:
+        Functions that run on the student itself, with gradients, in the trainer's precision.
+    """
+    trainer = build_trainer(config, images, student, own_terms(config, student), progress=False)
+
+    def batches() -> Iterator[Batch]:
+        sampler = build_sampler(config, images)
+        loader = DataLoader(
+            images, batch_size(config), shuffle=sampler is None, sampler=sampler, drop_last=True
+        )
+        for data, labels in loader:
+            yield data.to(student.device), labels.to(student.device)
+
+    def embed(batch: Batch) -> Tensor:
+        embeddings: Tensor = trainer.compute_embeddings(batch[0])
+        return embeddings
+
+    def loss(batch: Batch) -> Tensor:
+        trainer.zero_losses()
+        trainer.calculate_loss(batch)
+        trainer.loss_tracker.update(trainer.loss_weights)
+        total: Tensor = trainer.losses["total_loss"]
+        return total
+
+    return TrainedModel(student.modules(), batches, embed, loss, images)
 
 
 def epochs_of(config: ExperimentConfig, task_number: int) -> int:

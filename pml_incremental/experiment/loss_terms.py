@@ -51,8 +51,7 @@ def loss_terms(
     Raises:
         ValueError: if two terms have one name.
     """
-    own = {name: config.loss_weights.get(name, 1.0) for name in student.losses}
-    terms = LossTerms(dict(student.losses), own)
+    terms = own_terms(config, student)
     for component in components:
         for name, weighted in component.losses(task).items():
             terms.claim(name, weighted.weight)
@@ -64,3 +63,9 @@ def loss_terms(
             terms.claim(name, held.weight)
             terms.penalties[name] = held.penalty
     return terms
+
+
+def own_terms(config: ExperimentConfig, student: Student) -> LossTerms:
+    """The config's losses alone."""
+    weights = {name: config.loss_weights.get(name, 1.0) for name in student.losses}
+    return LossTerms(dict(student.losses), weights)

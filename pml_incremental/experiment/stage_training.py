@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pml_incremental.config import ExperimentConfig
-from pml_incremental.experiment.learn import learn_task
+from pml_incremental.experiment.learn import learn_task, trained_model
 from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.experiment.stage import Stage
 from pml_incremental.experiment.strategy_memory import share_training_states
 from pml_incremental.experiment.student import Student
-from pml_incremental.experiment.trained import trained_model
 from pml_incremental.experiment.training_images import training_images
 from pml_incremental.experiment.training_watch import TrainingWatch
 from pml_incremental.scenarios import Task

@@ -15,6 +15,7 @@ from pml_incremental.distributed import Processes, own_device
 from pml_incremental.distributed.processes import check_even
 from pml_incremental.experiment.assembly import batch_size, choose_device
 from pml_incremental.experiment.environment import describe_environment
+from pml_incremental.experiment.learn import trained_model
 from pml_incremental.experiment.measurements import Measurements, measure, task_matrices
 from pml_incremental.experiment.outputs import draw_matrices
 from pml_incremental.experiment.recipe import describe_model
@@ -37,7 +38,6 @@ from pml_incremental.experiment.strategy_records import record_finished_task, re
 from pml_incremental.experiment.strategy_specs import build_strategy
 from pml_incremental.experiment.student import Student
 from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
-from pml_incremental.experiment.trained import trained_model
 from pml_incremental.experiment.training_checks import checked_scenario
 from pml_incremental.experiment.training_images import training_images
 from pml_incremental.experiment.training_watch import TrainingWatch
