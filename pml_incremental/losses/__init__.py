@@ -8,6 +8,7 @@ from pml_incremental.losses.mmd_loss import MMDLoss
 from pml_incremental.losses.rectified_correlation_loss import RectifiedCorrelationLoss
 from pml_incremental.losses.relational_distillation_loss import RelationalDistillationLoss
 from pml_incremental.losses.similarity_preserving_loss import SimilarityPreservingLoss
+from pml_incremental.losses.teacher_loss import TeacherLoss
 
 __all__ = [
     "CorrelationDistillationLoss",
@@ -18,4 +19,5 @@ __all__ = [
     "RectifiedCorrelationLoss",
     "RelationalDistillationLoss",
     "SimilarityPreservingLoss",
+    "TeacherLoss",
 ]

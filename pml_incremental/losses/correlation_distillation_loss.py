@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import torch
 from pytorch_metric_learning.distances.base_distance import BaseDistance
-from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 
 from pml_incremental.functional import similarity_divergence
@@ -19,10 +18,10 @@ from pml_incremental.functional.chunks import (
 from pml_incremental.functional.precision import widen
 from pml_incremental.losses._batch_similarity import BatchSimilarity
 from pml_incremental.losses._chunked_similarity import chunked_similarity_divergence
-from pml_incremental.losses._teacher_embeddings import check_teacher_embeddings, element_losses
+from pml_incremental.losses.teacher_loss import TeacherLoss
 
 
-class CorrelationDistillationLoss(BaseMetricLossFunction):
+class CorrelationDistillationLoss(TeacherLoss):
     r"""Match the student's similarity matrix on a batch to the teacher's.
 
     .. math:: l_i = \tau^2 \, KL(softmax(S^T / \tau)_i \,\|\, softmax(S^Z / \tau)_i)
@@ -84,28 +83,18 @@ class CorrelationDistillationLoss(BaseMetricLossFunction):
         self.max_bytes = max_bytes
         self.add_to_recordable_attributes(name="temperature", is_stat=False)
 
-    def compute_loss(
-        self,
-        embeddings: Tensor,
-        labels: Tensor | None,  # noqa: ARG002
-        indices_tuple: Any = None,  # noqa: ARG002
-        ref_emb: Tensor | None = None,
-        ref_labels: Tensor | None = None,  # noqa: ARG002
-    ) -> dict[str, dict[str, Any]]:
-        """One loss per anchor, in the form that PML's reducers take."""
-        teacher = check_teacher_embeddings(type(self).__name__, embeddings, ref_emb)
-        with torch.autocast(embeddings.device.type, enabled=False):
-            rows = self.rows_at_a_time(embeddings, models=1)
+    def losses_per_image(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
+        """One loss per anchor, shape (N,)."""
+        with torch.autocast(student.device.type, enabled=False):
+            rows = self.rows_at_a_time(student, models=1)
             prepare = self.similarities if rows is None else self.normalized
-            pair = (prepare(embeddings), prepare(teacher.detach()))
+            pair = (prepare(student), prepare(teacher))
             logits, target = pair if self.target == "teacher" else pair[::-1]
             if rows is None:
-                losses = similarity_divergence(logits, target, self.temperature)
-            else:
-                losses = chunked_similarity_divergence(
-                    self.distance, logits, target.unsqueeze(0), self.temperature, rows
-                ).squeeze(0)
-        return element_losses(losses)
+                return similarity_divergence(logits, target, self.temperature)
+            return chunked_similarity_divergence(
+                self.distance, logits, target.unsqueeze(0), self.temperature, rows
+            ).squeeze(0)
 
     def similarities(self, embeddings: Tensor) -> Tensor:
         """All pairwise similarities, shape (N, N); larger means nearer."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 
 from pml_incremental.functional import cosine_distillation, l2_distillation
-from pml_incremental.losses._teacher_embeddings import check_teacher_embeddings, element_losses
+from pml_incremental.losses.teacher_loss import TeacherLoss
 
 _KINDS = {"l2": l2_distillation, "cosine": cosine_distillation}
 
 
-class EmbeddingDistillationLoss(BaseMetricLossFunction):
+class EmbeddingDistillationLoss(TeacherLoss):
     r"""Keep each embedding where the teacher has it.
 
     .. math:: l_i = \lVert z_i - t_i \rVert_2 \quad \text{or} \quad l_i = 1 - \cos(z_i, t_i)
@@ -54,14 +53,6 @@ class EmbeddingDistillationLoss(BaseMetricLossFunction):
         super().__init__(**kwargs)
         self.kind = kind
 
-    def compute_loss(
-        self,
-        embeddings: Tensor,
-        labels: Tensor | None,  # noqa: ARG002
-        indices_tuple: Any = None,  # noqa: ARG002
-        ref_emb: Tensor | None = None,
-        ref_labels: Tensor | None = None,  # noqa: ARG002
-    ) -> dict[str, dict[str, Any]]:
-        """One loss per image, in the form that PML's reducers take."""
-        teacher = check_teacher_embeddings(type(self).__name__, embeddings, ref_emb)
-        return element_losses(_KINDS[self.kind](embeddings, teacher.detach()))
+    def losses_per_image(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
+        """One loss per image, shape (N,)."""
+        return _KINDS[self.kind](student, teacher)

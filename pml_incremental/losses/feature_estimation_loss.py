@@ -16,7 +16,6 @@ from pml_incremental.functional.chunks import DEFAULT_MAX_BYTES
 from pml_incremental.functional.precision import widen
 from pml_incremental.losses._batch_similarity import similarities_to
 from pml_incremental.losses._chunked_similarity import chunked_similarity_divergence
-from pml_incremental.losses._teacher_embeddings import check_teacher_embeddings, element_losses
 from pml_incremental.losses.correlation_distillation_loss import CorrelationDistillationLoss
 
 
@@ -90,24 +89,16 @@ class FeatureEstimationLoss(CorrelationDistillationLoss):
         self.bank = EstimatorBank() if bank is None else bank
         self.model_weights = model_weights
 
-    def compute_loss(
-        self,
-        embeddings: Tensor,
-        labels: Tensor | None,  # noqa: ARG002
-        indices_tuple: Any = None,  # noqa: ARG002
-        ref_emb: Tensor | None = None,
-        ref_labels: Tensor | None = None,  # noqa: ARG002
-    ) -> dict[str, dict[str, Any]]:
-        """One loss per anchor, in the form that PML's reducers take."""
-        teacher = check_teacher_embeddings(type(self).__name__, embeddings, ref_emb)
-        with torch.autocast(embeddings.device.type, enabled=False):
+    def losses_per_image(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
+        """One loss per anchor, shape (N,)."""
+        with torch.autocast(student.device.type, enabled=False):
             if len(self.bank) == 0:
-                return element_losses(0 * widen(embeddings).sum(dim=1))
-            divergences = self.divergences(embeddings, self.prior_embeddings(teacher))
+                return 0 * widen(student).sum(dim=1)
+            divergences = self.divergences(student, self.prior_embeddings(teacher))
             # A tensor made of a list is copied to a GPU, which the host has to wait for.
             weights = _oldest_first(self.model_weights, len(self.bank))
             on_device = torch.stack([divergences.new_full((), weight) for weight in weights])
-            return element_losses(on_device @ divergences)
+            return on_device @ divergences
 
     def divergences(self, embeddings: Tensor, targets: Tensor) -> Tensor:
         """The student's from each prior model with embeddings ``targets``, shape (K, N)."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 
 from pml_incremental.functional import logit_distillation
 from pml_incremental.functional.checks import check_temperature
-from pml_incremental.losses._teacher_embeddings import check_teacher_embeddings, element_losses
+from pml_incremental.losses.teacher_loss import TeacherLoss
 
 
-class LogitDistillationLoss(BaseMetricLossFunction):
+class LogitDistillationLoss(TeacherLoss):
     r"""Keep what the old classifier says about new images.
 
     .. math:: l_i = \tau^2 \, KL(softmax(T_i / \tau) \,\|\, softmax(Z_{i, 1..C} / \tau))
@@ -52,14 +51,6 @@ class LogitDistillationLoss(BaseMetricLossFunction):
         self.temperature = temperature
         self.add_to_recordable_attributes(name="temperature", is_stat=False)
 
-    def compute_loss(
-        self,
-        embeddings: Tensor,
-        labels: Tensor | None,  # noqa: ARG002
-        indices_tuple: Any = None,  # noqa: ARG002
-        ref_emb: Tensor | None = None,
-        ref_labels: Tensor | None = None,  # noqa: ARG002
-    ) -> dict[str, dict[str, Any]]:
-        """One loss per image, in the form that PML's reducers take."""
-        teacher = check_teacher_embeddings(type(self).__name__, embeddings, ref_emb)
-        return element_losses(logit_distillation(embeddings, teacher.detach(), self.temperature))
+    def losses_per_image(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
+        """One loss per image, shape (N,)."""
+        return logit_distillation(student, teacher, self.temperature)

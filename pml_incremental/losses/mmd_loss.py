@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 
 from pml_incremental.functional import maximum_mean_discrepancy
 from pml_incremental.functional.mmd import check_bandwidths
-from pml_incremental.losses._teacher_embeddings import check_teacher_embeddings, element_losses
+from pml_incremental.losses.teacher_loss import TeacherLoss
 
 
-class MMDLoss(BaseMetricLossFunction):
+class MMDLoss(TeacherLoss):
     r"""Keep the distribution of the embeddings of a batch near the teacher's.
 
     .. math:: l_i = \frac{1}{N} \sum_j [k(z_i, z_j) + k(t_i, t_j) - k(z_i, t_j) - k(t_i, z_j)]
@@ -57,15 +56,6 @@ class MMDLoss(BaseMetricLossFunction):
         super().__init__(**kwargs)
         self.bandwidths = tuple(bandwidths)
 
-    def compute_loss(
-        self,
-        embeddings: Tensor,
-        labels: Tensor | None,  # noqa: ARG002
-        indices_tuple: Any = None,  # noqa: ARG002
-        ref_emb: Tensor | None = None,
-        ref_labels: Tensor | None = None,  # noqa: ARG002
-    ) -> dict[str, dict[str, Any]]:
-        """One loss per image, in the form that PML's reducers take."""
-        teacher = check_teacher_embeddings(type(self).__name__, embeddings, ref_emb)
-        losses = maximum_mean_discrepancy(embeddings, teacher.detach(), self.bandwidths)
-        return element_losses(losses)
+    def losses_per_image(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
+        """One loss per image, shape (N,)."""
+        return maximum_mean_discrepancy(student, teacher, self.bandwidths)

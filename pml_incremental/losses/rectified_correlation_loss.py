@@ -9,7 +9,6 @@ from pytorch_metric_learning.distances.base_distance import BaseDistance
 from torch import Tensor
 
 from pml_incremental.functional import rectify_similarities, similarity_divergence
-from pml_incremental.losses._teacher_embeddings import check_teacher_embeddings, element_losses
 from pml_incremental.losses.correlation_distillation_loss import CorrelationDistillationLoss
 
 
@@ -56,25 +55,17 @@ class RectifiedCorrelationLoss(CorrelationDistillationLoss):
         super().__init__(temperature, target="teacher", distance=distance, max_bytes=None, **kwargs)
         self.add_to_recordable_attributes(name="corrected_share", is_stat=True)
 
-    def compute_loss(
-        self,
-        embeddings: Tensor,
-        labels: Tensor | None,
-        indices_tuple: Any = None,  # noqa: ARG002
-        ref_emb: Tensor | None = None,
-        ref_labels: Tensor | None = None,  # noqa: ARG002
-    ) -> dict[str, dict[str, Any]]:
-        """One loss per anchor, in the form that PML's reducers take."""
-        teacher = check_teacher_embeddings(type(self).__name__, embeddings, ref_emb)
+    def losses_per_image(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
+        """One loss per anchor, shape (N,)."""
         if labels is None:
             raise ValueError(
                 f"{type(self).__name__} needs labels to tell which of the teacher's similarities "
                 "are wrong: call it as loss(embeddings, labels, ref_emb=teacher_embeddings)"
             )
-        with torch.autocast(embeddings.device.type, enabled=False):
-            student_similarities = self.similarities(embeddings)
-            teacher_similarities = self.similarities(teacher.detach())
+        with torch.autocast(student.device.type, enabled=False):
+            student_similarities = self.similarities(student)
+            teacher_similarities = self.similarities(teacher)
         target = rectify_similarities(student_similarities, teacher_similarities, labels)
         if self.collect_stats:
             self.corrected_share = (target != teacher_similarities).float().mean().item()
-        return element_losses(similarity_divergence(student_similarities, target, self.temperature))
+        return similarity_divergence(student_similarities, target, self.temperature)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 
 from pml_incremental.functional import angle_distillation, distance_distillation
-from pml_incremental.losses._teacher_embeddings import check_teacher_embeddings, element_losses
+from pml_incremental.losses.teacher_loss import TeacherLoss
 
 
-class RelationalDistillationLoss(BaseMetricLossFunction):
+class RelationalDistillationLoss(TeacherLoss):
     r"""Keep the distances between images and the angles within triplets of them.
 
     .. math:: l_i = \lambda_D \, l^D_i + \lambda_A \, l^A_i
@@ -62,19 +61,11 @@ class RelationalDistillationLoss(BaseMetricLossFunction):
         self.angle_weight = angle_weight
         self.add_to_recordable_attributes(list_of_names=["distance_weight", "angle_weight"])
 
-    def compute_loss(
-        self,
-        embeddings: Tensor,
-        labels: Tensor | None,  # noqa: ARG002
-        indices_tuple: Any = None,  # noqa: ARG002
-        ref_emb: Tensor | None = None,
-        ref_labels: Tensor | None = None,  # noqa: ARG002
-    ) -> dict[str, dict[str, Any]]:
-        """One loss per image, in the form that PML's reducers take."""
-        teacher = check_teacher_embeddings(type(self).__name__, embeddings, ref_emb).detach()
+    def losses_per_image(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
+        """One loss per image, shape (N,)."""
         terms = (
             (self.distance_weight, distance_distillation),
             (self.angle_weight, angle_distillation),
         )
-        weighted = [weight * term(embeddings, teacher) for weight, term in terms if weight > 0]
-        return element_losses(torch.stack(weighted).sum(dim=0))
+        weighted = [weight * term(student, teacher) for weight, term in terms if weight > 0]
+        return torch.stack(weighted).sum(dim=0)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor
 
 from pml_incremental.functional import similarity_preserving
-from pml_incremental.losses._teacher_embeddings import check_teacher_embeddings, element_losses
+from pml_incremental.losses.teacher_loss import TeacherLoss
 
 
-class SimilarityPreservingLoss(BaseMetricLossFunction):
+class SimilarityPreservingLoss(TeacherLoss):
     r"""Match the rows of the student's Gram matrix on a batch, normalised, to the teacher's.
 
     .. math:: l_i = \frac{1}{N} \lVert g^Z_i - g^T_i \rVert_2^2, \quad
@@ -44,14 +41,6 @@ class SimilarityPreservingLoss(BaseMetricLossFunction):
         torch.Size([8, 16])
     """
 
-    def compute_loss(
-        self,
-        embeddings: Tensor,
-        labels: Tensor | None,  # noqa: ARG002
-        indices_tuple: Any = None,  # noqa: ARG002
-        ref_emb: Tensor | None = None,
-        ref_labels: Tensor | None = None,  # noqa: ARG002
-    ) -> dict[str, dict[str, Any]]:
-        """One loss per image, in the form that PML's reducers take."""
-        teacher = check_teacher_embeddings(type(self).__name__, embeddings, ref_emb)
-        return element_losses(similarity_preserving(embeddings, teacher.detach()))
+    def losses_per_image(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
+        """One loss per image, shape (N,)."""
+        return similarity_preserving(student, teacher)
