@@ -12,6 +12,7 @@ from pml_incremental.models.mlp import MLP
 from pml_incremental.models.small_conv_net import SmallConvNet
 from pml_incremental.models.timm_trunk import timm_trunk
 from pml_incremental.models.trunk import output_width, remove_classification_head
+from pml_incremental.models.weight_change import weight_change
 from pml_incremental.models.weights import load_weights, read_weights
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "tensors_under",
     "timm_trunk",
     "watched_maps",
+    "weight_change",
 ]

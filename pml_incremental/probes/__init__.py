@@ -6,7 +6,12 @@ from pml_incremental.probes.drawn import blobs, dead_leaves, strokes
 from pml_incremental.probes.mixup import mixup
 from pml_incremental.probes.probe import Probe, check_probe_images
 from pml_incremental.probes.registry import PROBES, build_probe
-from pml_incremental.probes.turned import turn_images, turn_of_classes, turned_labels
+from pml_incremental.probes.turned import (
+    images_of_some_classes,
+    turn_images,
+    turn_of_classes,
+    turned_labels,
+)
 from pml_incremental.probes.warp import warp
 
 __all__ = [
@@ -17,6 +22,7 @@ __all__ = [
     "check_probe_images",
     "cut_and_mix",
     "dead_leaves",
+    "images_of_some_classes",
     "in_turn",
     "mixup",
     "side_by_side",

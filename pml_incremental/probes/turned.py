@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: Quarter turns and whether the image is mirrored first; all but the image as it is.
-_TURNS = ((1, False), (2, False), (3, False), (0, True), (1, True), (2, True), (3, True))
-#: Of these, those that leave height and width as they are.
-_HALF_TURNS = tuple(turn for turn in _TURNS if turn[0] % 2 == 0)
+#: Quarter turns of a square image. A mirrored one is often still the same class.
+_TURNS = (1, 2, 3)
+#: Of these, the one that leaves height and width as they are.
+_HALF_TURNS = (2,)
 _PRIME = 2**31 - 1
 
 
@@ -16,28 +16,52 @@ def turn_of_classes(labels: Tensor, generator: torch.Generator, square: bool = T
     """Draw how each class is turned: all images of a class alike.
 
     Args:
-        labels: shape (N,), integers.
+        labels: integers, any shape.
         generator: of the draw, on the CPU.
-        square: whether images are as high as wide; others keep height and width, so that three
-            turns are left of seven.
+        square: whether images are as high as wide; others are turned upside down, to keep height
+            and width.
 
     Returns:
-        The number of each image's turn, from 0, shape (N,).
+        The number of each image's turn, from 0, of the labels' shape.
 
     Example:
         >>> turns = turn_of_classes(torch.tensor([5, 2, 5]), torch.Generator().manual_seed(0))
         >>> bool(turns[0] == turns[2])
         True
     """
-    # A hash of the label, so that a GPU need not be asked which classes there are.
-    factor, shift = torch.randint(1, _PRIME, (2,), generator=generator).tolist()
-    hashed = (labels.long() % _PRIME * factor + shift) % _PRIME
-    turns: Tensor = hashed % len(_TURNS if square else _HALF_TURNS)
+    turns: Tensor = _hashed(labels, generator) % len(_TURNS if square else _HALF_TURNS)
     return turns
 
 
+def images_of_some_classes(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Choose images so that classes are chosen whole, but for the last.
+
+    Args:
+        labels: integers, shape (..., N).
+        count: how many of the N images.
+        generator: of the draw, on the CPU.
+
+    Returns:
+        Indices of images, shape (..., count).
+
+    Example:
+        >>> labels = torch.tensor([7, 3, 7, 3])
+        >>> chosen = images_of_some_classes(labels, 2, torch.Generator().manual_seed(0))
+        >>> bool(labels[chosen[0]] == labels[chosen[1]])
+        True
+    """
+    return _hashed(labels, generator).argsort(dim=-1, stable=True)[..., :count]
+
+
+def _hashed(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """A random number for each class, without asking a GPU which classes there are."""
+    factor, shift = torch.randint(1, _PRIME, (2,), generator=generator).tolist()
+    hashed: Tensor = (labels.long() % _PRIME * factor + shift) % _PRIME
+    return hashed
+
+
 def turn_images(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn each image by a multiple of 90 degrees, mirrored or not.
+    """Turn each image by 90, 180 or 270 degrees.
 
     Args:
         images: shape (N, C, H, W).
@@ -54,8 +78,8 @@ def turn_images(images: Tensor, turns: Tensor) -> Tensor:
     """
     kinds = _TURNS if images.shape[-1] == images.shape[-2] else _HALF_TURNS
     turned = images
-    for number, (quarters, mirrored) in enumerate(kinds):
-        candidate = torch.rot90(images.flip(-1) if mirrored else images, quarters, (-2, -1))
+    for number, quarters in enumerate(kinds):
+        candidate = torch.rot90(images, quarters, (-2, -1))
         turned = torch.where((turns == number).view(-1, 1, 1, 1), candidate, turned)
     return turned
 
@@ -71,7 +95,7 @@ def turned_labels(labels: Tensor, turns: Tensor) -> Tensor:
         Negative numbers, which no class of the dataset has, shape (N,).
 
     Example:
-        >>> turned_labels(torch.tensor([0, 0, 1]), torch.tensor([0, 6, 0])).tolist()
-        [-1, -7, -8]
+        >>> turned_labels(torch.tensor([0, 0, 1]), torch.tensor([0, 2, 0])).tolist()
+        [-1, -3, -4]
     """
     return -1 - (labels * len(_TURNS) + turns)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
 from pml_incremental.functional.precision import widen
 from pml_incremental.metrics.recall import lone_queries, recall_at_k
-from pml_incremental.models import move_towards
+from pml_incremental.models import move_towards, weight_change
 from pml_incremental.search import ExactSearch
 from pml_incremental.strategies.component import Component
 from pml_incremental.strategies.strategy import Strategy, register_strategy
@@ -39,8 +40,9 @@ class WeightMerging(Component):
             differently than before moves less. Ours, after the idea of Xu et al. (LSTKC), AAAI
             2024, to weigh the models by how far their affinities on the new images are apart.
         lose_at_most: percentage points of Recall@1 among the task's training images that this may
-            cost, at least 0. The smallest a of 0.1, 0.2, ... 1 that costs no more is taken instead
-            of new_share. Ours.
+            cost, at least 0. Instead of new_share the smallest a of 0.1, 0.2, ... 1 that costs no
+            more is taken where the weights have moved far, and less far back where they have not,
+            see :func:`held_share`. Ours.
 
     Raises:
         ValueError: if new_share is none of these or lose_at_most is negative.
@@ -71,9 +73,11 @@ class WeightMerging(Component):
         share = self.new_share
         if self.lose_at_most is not None:
             found = smallest_share(trained, teacher, self.lose_at_most / 100)
-            share, recalls = self.processes.broadcast(found)
-            self._report = {"recall_at_1_by_new_share": recalls}
-            logger.info("new weights count %.1f: %s", share, self._report)
+            smallest, recalls = self.processes.broadcast(found)
+            held = held_share(trained.modules, teacher).item()
+            share = 1 - held * (1 - smallest)
+            self._report = {"recall_at_1_by_new_share": recalls, "held_share": held}
+            logger.info("new weights count %.2f: %s", share, self._report)
         elif isinstance(share, str):
             share = 1 - mean_affinity_change(trained, teacher)
         self._report["new_share"] = share
@@ -105,6 +109,28 @@ def merge(
         [0.5]
     """
     return Strategy((WeightMerging(new_share, lose_at_most),))
+
+
+#: Mean change of the weights (:func:`~pml_incremental.models.weight_change`) that calls for all.
+FULL_CHANGE = 0.1
+
+
+def held_share(models: Mapping[str, nn.Module], teacher: Teacher) -> Tensor:
+    """How much of a hold a model needs, by how far its weights have moved: from 0 to 1.
+
+    A network trained from scratch overwrites what it knew. A pretrained one that is fine-tuned with
+    small steps hardly moves, gains on old classes by learning new ones, and holding its maps or
+    going back would take that away. The measure is ours.
+
+    Args:
+        models: by name, ``trunk`` and ``embedder`` among them.
+        teacher: the model before the task.
+
+    Returns:
+        1 from :data:`FULL_CHANGE` on, less in proportion below it; a scalar.
+    """
+    embedding = {name: models[name] for name in ("trunk", "embedder")}
+    return (weight_change(embedding, teacher.models()) / FULL_CHANGE).clamp(max=1)
 
 
 def smallest_share(

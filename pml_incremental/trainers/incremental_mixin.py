@@ -71,7 +71,7 @@ class IncrementalMixin(ResumableMixin):
             statistics alone. Losses with equal :class:`Probes` share the images; they are called
             with ``labels=None``. Each of several processes makes those of its own images.
         turned: share of each batch's images, from 0 to 1, that join it turned by quarter turns,
-            mirrored or not; images of a class that are turned alike are a class of their own. The
+            whole classes at a time; a class that is turned is a class of its own. The
             distillation losses see them, and the metric loss if it compares embeddings alone: a
             classifier, or a loss with weights for each class, sees the images as they are.
         penalties: by name, each added to the total with its entry of ``loss_weights``.

@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from pml_incremental.distributed import Processes
-from pml_incremental.probes import turn_images, turn_of_classes, turned_labels
+from pml_incremental.probes import (
+    images_of_some_classes,
+    turn_images,
+    turn_of_classes,
+    turned_labels,
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class TurnedCopies:
         place: Iterable[int],
         processes: Processes,
     ) -> TurnedCopies:
-        """Turn some images of a batch, those at the same places in all processes.
+        """Turn the images of some classes of a batch.
 
         Args:
             images: of this process, shape (N, C, H, W).
@@ -55,13 +60,13 @@ class TurnedCopies:
         by_process = labels.view(-1, count)
         is_square = images.shape[-1] == images.shape[-2]
         turns = turn_of_classes(by_process, generator, is_square)
-        chosen = torch.randperm(count, generator=generator)[: round(share * count)]
-        chosen = chosen.to(labels.device, non_blocking=True)
-        new = turned_labels(by_process[:, chosen], turns[:, chosen])
+        chosen = images_of_some_classes(by_process, round(share * count), generator)
+        its_turns = turns.gather(1, chosen)
+        new = turned_labels(by_process.gather(1, chosen), its_turns)
         joined = torch.cat([by_process, new], dim=1)
         places = torch.arange(joined.numel(), device=labels.device).view_as(joined)
         return cls(
-            turn_images(images[chosen], turns[processes.rank, chosen]),
+            turn_images(images[chosen[processes.rank]], its_turns[processes.rank]),
             joined.flatten(),
             places[:, :count].flatten(),
         )

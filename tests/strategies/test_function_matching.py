@@ -1,8 +1,14 @@
 """Probes and turned copies as options of strategies."""
 
+import copy
+
 import pytest
+import torch
+from torch import nn
 
 from pml_incremental.strategies import STRATEGIES
+from pml_incremental.strategies.function_matching import MapMatching
+from pml_incremental.trainers import Teacher
 
 HAVE_PROBES = (
     "correlation",
@@ -54,7 +60,7 @@ def test_the_dial_can_be_left_out():
     kinds = [
         type(c).__name__ for c in STRATEGIES["function-matching"](lose_at_most=None).components
     ]
-    assert kinds == ["Distillation", "Distillation", "TurnedClasses"]
+    assert kinds == ["Distillation", "MapMatching", "TurnedClasses"]
 
 
 @pytest.mark.parametrize(
@@ -70,3 +76,39 @@ def test_the_dial_can_be_left_out():
 def test_what_cannot_be_is_refused(options, error, message):
     with pytest.raises(error, match=message):
         STRATEGIES["function-matching"](**options)
+
+
+def models():
+    torch.manual_seed(0)
+    return {"trunk": nn.Linear(4, 4, bias=False), "embedder": nn.Identity()}
+
+
+def moved_by(share):
+    """A map loss of 2 after a step that changed the weights by so much, for a weight of 1."""
+    before = models()
+    after = copy.deepcopy(before)
+    with torch.no_grad():
+        after["trunk"].weight *= 1 + share
+    matching = MapMatching(1.0)
+    matching.begin_task(None, None, Teacher(**before))
+    loss = matching.losses(None)["map_loss"].loss
+    student, target = torch.zeros(3, 4, requires_grad=True), torch.ones(3, 4)
+    assert loss(student, ref_emb=target) == 0
+    matching.after_step({**after, "map_loss": loss}, Teacher(**before))
+    return matching, loss(student, ref_emb=target).item()
+
+
+@pytest.mark.parametrize(("change", "held"), [(0.0, 0.0), (0.05, 0.5), (0.1, 1.0), (0.4, 1.0)])
+def test_maps_are_held_as_far_as_the_weights_have_moved(change, held):
+    _, loss = moved_by(change)
+    assert loss == pytest.approx(2 * held, rel=1e-4)
+
+
+def test_how_much_is_held_is_part_of_the_training_state_and_starts_anew():
+    matching, loss = moved_by(0.03)
+    other = MapMatching(1.0)
+    other.load_training_state(matching.training_state())
+    student, target = torch.zeros(3, 4), torch.ones(3, 4)
+    assert other.losses(None)["map_loss"].loss(student, ref_emb=target).item() == loss
+    other.begin_task(None, None, Teacher(**models()))
+    assert other.losses(None)["map_loss"].loss(student, ref_emb=target) == 0

@@ -106,9 +106,20 @@ def test_the_dial_moves_the_weights_by_its_share_and_reports_it():
     before = new[1].weight.detach().clone()
     component.after_training(trained(new), old)
     share = component.report()["new_share"]
+    assert component.report()["held_share"] == 1  # turned by 89 degrees
     expected = (1 - share) * old.trunk[1].weight + share * before
     torch.testing.assert_close(new[1].weight, expected)
     assert component.report()["recall_at_1_by_new_share"][str(share)] >= 0.95
+
+
+def test_weights_that_hardly_moved_hardly_go_back():
+    new, old = rotation(0), Teacher(rotation(2))
+    (component,) = STRATEGIES["merge"](lose_at_most=100).components
+    component.after_training(trained(new), old)
+    report = component.report()
+    moved = 2 * math.sin(math.radians(1))  # of a unit vector turned by 2 degrees
+    assert report["held_share"] == pytest.approx(moved / 0.1, rel=1e-3)
+    assert report["new_share"] == pytest.approx(1 - 0.9 * moved / 0.1, rel=1e-3)
 
 
 def test_a_negative_dial_is_refused():

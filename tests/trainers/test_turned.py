@@ -40,7 +40,10 @@ def test_metric_and_distillation_losses_see_the_copies(build):
     assert int((labels < 0).sum()) == 4
     assert (labels[8:] < 0).all()
     originals = labels[:8].tolist()
-    assert {(-1 - label) // 7 for label in labels[8:].tolist()} <= set(originals)
+    classes = [(-1 - label) // 3 for label in labels[8:].tolist()]
+    in_part = [c for c in set(classes) if classes.count(c) < originals.count(c)]
+    assert set(classes) <= set(originals)
+    assert len(in_part) <= 1
 
 
 def test_the_distillation_losses_compare_copies_with_the_teacher(build, models):
