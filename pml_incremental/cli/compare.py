@@ -90,7 +90,7 @@ def tune(
     download: Download = False,
     quiet: Quiet = False,
 ) -> None:
-    """Search a strategy's weights and temperatures on the first two tasks' training images.
+    """Search a strategy's weights, temperatures and dial on the first two tasks' training images.
 
     Test images and later tasks are not looked at. Needs the extra 'tune'.
     """

@@ -51,6 +51,7 @@ def test_validation_needs_two_tasks(tiny_config):
         ("mas", {"weight": Range(0.1, 10)}),
         ({"correlation": {"weight": 2}}, {"weight": Range(0.2, 20), "temperature": Range(1, 16)}),
         ("l2+mas", {"l2.weight": Range(0.1, 10), "mas.weight": Range(0.1, 10)}),
+        ({"merge": {"lose_at_most": 2}}, {"lose_at_most": Range(0.5, 8.0)}),
     ],
 )
 def test_space_is_around_what_the_config_says(spec, space):
@@ -60,7 +61,7 @@ def test_space_is_around_what_the_config_says(spec, space):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("finetune", "finetune has no weight and no temperature"),
+        ("finetune", "finetune has no weight, temperature or lose_at_most"),
         ({"l2": {"weight": 0}}, "l2: weight is 0: nothing can be searched"),
     ],
 )

@@ -11,7 +11,7 @@ from pml_incremental.config.signatures import signature_of
 from pml_incremental.config.strategy_sums import is_sum, split_sum
 
 # How far from its centre a number is searched, as a factor.
-_WEIGHT_REACH, _TEMPERATURE_REACH = 10.0, 4.0
+_WEIGHT_REACH, _OTHER_REACH = 10.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Range:
 
 
 def search_space(spec: ObjectSpec) -> dict[str, Range]:
-    """The weights and temperatures of a strategy and where to look for them.
+    """The numbers of a strategy that say how hard it holds, and where to look for them.
 
-    Weights are searched from a tenth to ten times, temperatures from a quarter to four times of
-    what the config says or, where it says nothing, of the default.
+    Weights are searched from a tenth to ten times, temperatures and ``lose_at_most`` from a quarter
+    to four times of what the config says or, where it says nothing, of the default.
 
     Args:
         spec: a strategy or a sum of them.
@@ -45,15 +45,15 @@ def search_space(spec: ObjectSpec) -> dict[str, Range]:
     for prefix, name, options in _parts(spec):
         for key, parameter in signature_of(resolve("strategy", name)).parameters.items():
             reach = _reach(key)
-            if reach is not None:
-                centre = options.get(key, parameter.default)
+            centre = options.get(key, parameter.default)
+            if reach is not None and centre is not None:
                 if not centre > 0:
                     raise ConfigError(
                         [f"{spec.class_name}: {key} is {centre}: nothing can be searched around it"]
                     )
                 space[prefix + key] = Range(centre / reach, centre * reach)
     if not space:
-        raise ConfigError([f"{spec.class_name} has no weight and no temperature to search"])
+        raise ConfigError([f"{spec.class_name} has no weight, temperature or lose_at_most to search"])
     return space
 
 
@@ -93,4 +93,4 @@ def _parts(spec: ObjectSpec) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
 def _reach(key: str) -> float | None:
     if key == "weight" or key.endswith("_weight"):
         return _WEIGHT_REACH
-    return _TEMPERATURE_REACH if key == "temperature" else None
+    return _OTHER_REACH if key in ("temperature", "lose_at_most") else None

@@ -53,7 +53,7 @@ def tune(
     validation_fraction: float = 0.3,
     progress: bool = True,
 ) -> Tuned:
-    """Search a strategy's weights and temperatures on the first two tasks.
+    """Search a strategy's weights, temperatures and dial on the first two tasks.
 
     Only training images of these two tasks are used: a part of each class is held out, and the
     mean Recall@1 over both tasks on it, after the second one, is what is sought to be high. Neither
