@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pml_incremental.datasets._images_in_memory import ImagesInMemory
-from pml_incremental.datasets._npz_arrays import (
-    check_images,
-    check_labels,
-    read_arrays,
-    read_names,
-    select_test,
-)
+
+# What NumPy and zipfile raise on damaged files; MemoryError for sizes that no file has.
+UNREADABLE = (ValueError, BadZipFile, EOFError, MemoryError, NotImplementedError, zlib.error)
 
 DEFAULT_CLASSES = "classes"
 
@@ -83,3 +84,96 @@ class NpzImages(ImagesInMemory):
     def image_name(self, index: int) -> str:
         """The position of an image in the file."""
         return f"image {index} of {self.path}"
+
+
+def read_arrays(path: Path, needed: Sequence[str], optional: str | None) -> dict[str, NDArray[Any]]:
+    """The named arrays of a file; the optional one only if it is there."""
+    try:
+        file = np.load(path, allow_pickle=False)
+    except UNREADABLE as error:
+        raise ValueError(f"{path} is not a whole npz file: {error}") from error
+    if isinstance(file, np.ndarray):
+        raise ValueError(
+            f"{path} holds a single array: write it with numpy.savez(path, x=..., y=...)"
+        )
+    with file:
+        for name in needed:
+            if name not in file.files:
+                raise ValueError(f"{path} has no array {name!r}, only {', '.join(file.files)}")
+        wanted = [name for name in file.files if name in needed or name == optional]
+        return {name: _read_array(file, name) for name in wanted}
+
+
+def check_images(name: str, images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Raise unless these are grey or RGB images."""
+    if images.dtype != np.uint8:
+        raise ValueError(f"the images {name!r} must be uint8, got {images.dtype}")
+    is_grey, is_rgb = images.ndim == 3, images.ndim == 4 and images.shape[-1] == 3
+    if not (is_grey or is_rgb) or images.size == 0:
+        raise ValueError(
+            f"the images {name!r} must have shape (N, H, W) or (N, H, W, 3) and not be empty, got "
+            f"{images.shape}"
+        )
+    return images
+
+
+def check_labels(name: str, labels: NDArray[Any], n_images: int) -> NDArray[np.int64]:
+    """Raise unless there is one integer for each image."""
+    if labels.dtype.kind not in "iu":
+        raise ValueError(f"the labels {name!r} must be integers, got {labels.dtype}")
+    _check_one_per_image(f"the labels {name!r}", labels, n_images)
+    return labels.astype(np.int64)
+
+
+def read_names(
+    name: str, names: NDArray[Any] | None, labels: NDArray[np.int64]
+) -> list[str] | None:
+    """The class names; raise unless there is one for every label."""
+    if names is None:
+        return None
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise ValueError(
+            f"the class names {name!r} must be strings of shape (C,), got {names.dtype} of shape "
+            f"{names.shape}"
+        )
+    if labels.min() < 0 or labels.max() >= len(names):
+        raise ValueError(
+            f"the labels go from {labels.min()} to {labels.max()}, but {name!r} names "
+            f"{len(names)} classes, 0 to {len(names) - 1}"
+        )
+    listed: list[str] = names.tolist()
+    return listed
+
+
+def select_test(
+    key: str, values: NDArray[Any], test_values: Sequence[Any], n_images: int
+) -> NDArray[np.bool_]:
+    """True where ``values`` is one of ``test_values``, each of which must occur."""
+    if isinstance(test_values, str):
+        raise TypeError(f"test_values must be a list of values, got the string {test_values!r}")
+    _check_one_per_image(f"the array {key!r}", values, n_images)
+    occurring = np.unique(values).tolist()
+    absent = [value for value in test_values if value not in occurring]
+    if absent or not len(test_values):
+        raise ValueError(
+            f"test_values must name values of the array {key!r}, got "
+            f"{', '.join(map(repr, absent)) or 'none'}; it holds "
+            f"{', '.join(map(repr, occurring))}"
+        )
+    mask = np.isin(values, list(test_values))
+    if mask.all():
+        raise ValueError(f"test_values covers every value of {key!r}: no image is left to train on")
+    return mask
+
+
+def _read_array(file: Any, name: str) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = file[name]
+    except UNREADABLE as error:
+        raise ValueError(f"the array {name!r} cannot be read: {error}") from error
+    return array
+
+
+def _check_one_per_image(what: str, values: NDArray[Any], n_images: int) -> None:
+    if values.shape != (n_images,):
+        raise ValueError(f"{what} must have shape ({n_images},), one per image, got {values.shape}")

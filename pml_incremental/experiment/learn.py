@@ -5,23 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.distributed.replicas import copy_from_first
 from pml_incremental.experiment.assembly import batch_size, build_optimizers, build_sampler
-from pml_incremental.experiment.loss_terms import LossTerms, loss_terms, own_terms
 from pml_incremental.experiment.student import Student
 from pml_incremental.experiment.training_watch import TrainingWatch
 from pml_incremental.models import compiled
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies import Component, TrainedModel
 from pml_incremental.strategies.trained_model import Batch
-from pml_incremental.trainers import Teacher
+from pml_incremental.trainers import Compared, Penalty, Probes, Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -170,3 +170,60 @@ def _gradient_clippers(
         return lambda: torch.nn.utils.clip_grad_norm_(models[name].parameters(), norm)
 
     return {f"{name}_grad_clipper": clip(name) for name in models}
+
+
+@dataclass
+class LossTerms:
+    """The terms of the total loss, by name, as an incremental trainer takes them."""
+
+    loss_funcs: dict[str, nn.Module]
+    weights: dict[str, float]
+    compares: dict[str, Compared] = field(default_factory=dict)
+    probes: dict[str, Probes] = field(default_factory=dict)
+    penalties: dict[str, Penalty] = field(default_factory=dict)
+
+    def claim(self, name: str, weight: float) -> None:
+        """Note a term's weight; ValueError if there is a term of that name."""
+        if name in self.weights:
+            raise ValueError(
+                f"two parts of the strategy, or the strategy and loss_funcs, bring {name}: leave "
+                "one out"
+            )
+        self.weights[name] = weight
+
+
+def loss_terms(
+    config: ExperimentConfig, task: Task, student: Student, components: Sequence[Component]
+) -> LossTerms:
+    """The config's losses and those of a strategy's components.
+
+    Args:
+        config: gives the weights of the student's own losses; 1 where it has none.
+        task: about to be learned.
+        student: whose losses are trained.
+        components: what the strategy adds.
+
+    Returns:
+        All terms.
+
+    Raises:
+        ValueError: if two terms have one name.
+    """
+    terms = own_terms(config, student)
+    for component in components:
+        for name, weighted in component.losses(task).items():
+            terms.claim(name, weighted.weight)
+            terms.loss_funcs[name] = weighted.loss.to(student.device)
+            terms.compares[name] = weighted.compares
+            if weighted.probes is not None:
+                terms.probes[name] = weighted.probes
+        for name, held in component.penalties(task).items():
+            terms.claim(name, held.weight)
+            terms.penalties[name] = held.penalty
+    return terms
+
+
+def own_terms(config: ExperimentConfig, student: Student) -> LossTerms:
+    """The config's losses alone."""
+    weights = {name: config.loss_weights.get(name, 1.0) for name in student.losses}
+    return LossTerms(dict(student.losses), weights)

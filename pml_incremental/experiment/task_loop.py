@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ from pml_incremental.experiment.strategy_memory import (
     report_of_memory,
     share_memory,
 )
-from pml_incremental.experiment.strategy_records import record_finished_task, record_pictures
 from pml_incremental.experiment.strategy_specs import build_strategy
 from pml_incremental.experiment.student import Student
 from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
@@ -42,7 +41,7 @@ from pml_incremental.experiment.training_checks import checked_scenario
 from pml_incremental.experiment.training_images import training_images
 from pml_incremental.experiment.training_watch import TrainingWatch
 from pml_incremental.metrics import TaskMatrix
-from pml_incremental.records import RecordWriter
+from pml_incremental.records import RecordWriter, record_name, record_task_summary
 from pml_incremental.report.page.run_record import RETRIEVALS
 from pml_incremental.scenarios import ClassIncrementalScenario
 from pml_incremental.storage import remove_generations
@@ -240,3 +239,34 @@ class TaskLoop:
     def evaluate(self, student: Student, seen: int, whose: str) -> Measurements:
         """What the student can do on every task."""
         return measure(self.tester, list(self.scenario), student.models, seen, whose)
+
+
+def record_finished_task(
+    writer: RecordWriter,
+    task_number: int,
+    matrices: Mapping[str, TaskMatrix],
+    memory: Mapping[str, Any] | None,
+) -> None:
+    """Write the summary after a task, and what the strategy's memory holds.
+
+    Args:
+        writer: of the strategy's summary.
+        task_number: the step.
+        matrices: what was measured so far.
+        memory: what :meth:`~pml_incremental.strategies.Component.report` said, if anything. Its
+            numbers become the group ``memory``; each of its ``ranges`` a group ``range_M_k`` with
+            ``low`` and ``high``.
+    """
+    record_task_summary(writer, matrices, task_number)
+    if memory is None:
+        return
+    numbers = {name: value for name, value in memory.items() if isinstance(value, int | float)}
+    writer.scalars("memory", numbers, task_number)
+    for model, (low, high) in memory.get("ranges", {}).items():
+        writer.scalars(f"range_{model}", {"low": low, "high": high}, task_number)
+
+
+def record_pictures(writer: RecordWriter, pictures: Mapping[str, Path], step: int) -> None:
+    """Write pictures by name, such as ``own/recall_at_1_matrix``."""
+    for name, file in pictures.items():
+        writer.image(record_name(name), file, step)

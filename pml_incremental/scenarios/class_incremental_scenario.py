@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any, Literal, overload
+from typing import Any, Literal, NamedTuple, overload
 
-from pml_incremental.scenarios._batches import check_batches
-from pml_incremental.scenarios._build_tasks import build_tasks
-from pml_incremental.scenarios._class_images import read_class_images
+import numpy as np
+
+from pml_incremental.scenarios._class_images import ClassImages, read_class_images
+from pml_incremental.scenarios._class_names import ClassNames
 from pml_incremental.scenarios._map_dataset import Label, MapDataset
-from pml_incremental.scenarios._small_classes import (
-    find_small_classes,
-    raise_small_classes,
-    without_classes,
-)
 from pml_incremental.scenarios._task_classes import task_classes
 from pml_incremental.scenarios.split import SplitNeeds
 from pml_incremental.scenarios.task import Task
+from pml_incremental.scenarios.task_subset import TaskSubset
 
 
 class ClassIncrementalScenario(Sequence[Task]):
@@ -135,3 +132,118 @@ class ClassIncrementalScenario(Sequence[Task]):
         message names each task with fewer classes or training images than that.
         """
         check_batches(self, batch_size, per_class)
+
+
+def check_batches(tasks: Iterable[Task], batch_size: int, per_class: int) -> None:
+    """Raise unless each task has the classes and training images that a batch takes."""
+    if per_class < 1 or batch_size < per_class or batch_size % per_class:
+        raise ValueError(
+            "batch_size must be a positive multiple of per_class, the images of each class in a "
+            f"batch, got batch_size {batch_size} and per_class {per_class}"
+        )
+    n_classes = batch_size // per_class
+    short = [
+        f"\n  {task.name}: {len(task.classes)} classes, {len(task.train)} training images"
+        for task in tasks
+        if len(task.classes) < n_classes or len(task.train) < batch_size
+    ]
+    if short:
+        raise ValueError(
+            f"a batch of {batch_size} takes {n_classes} classes with {per_class} images each, "
+            f"which these tasks do not have:{''.join(short)}\nmake the batch smaller, take more "
+            "images per class, or give the tasks more classes"
+        )
+
+
+def build_tasks(
+    dataset: MapDataset,
+    images: ClassImages,
+    groups: list[list[Label]],
+    train_transform: Any,
+    test_transform: Any,
+) -> list[Task]:
+    """One task for each group of classes."""
+    tasks: list[Task] = []
+    for number, group in enumerate(groups, start=1):
+        first = tasks[-1].labels.stop if tasks else 0
+        tasks.append(
+            Task(
+                number=number,
+                classes=tuple(group),
+                class_names=tuple(map(images.names.name, group)),
+                labels=range(first, first + len(group)),
+                train=_subset(dataset, images, group, first, False, train_transform),
+                test=_subset(dataset, images, group, first, True, test_transform),
+            )
+        )
+    return tasks
+
+
+def _subset(
+    dataset: MapDataset,
+    images: ClassImages,
+    group: list[Label],
+    first_label: int,
+    is_test: bool,
+    transform: Any,
+) -> TaskSubset:
+    parts = [images.indices(label, is_test) for label in group]
+    indices = np.concatenate(parts)
+    new_labels = np.arange(first_label, first_label + len(group), dtype=np.int64)
+    return TaskSubset(
+        dataset=dataset,
+        indices=indices,
+        labels=np.repeat(new_labels, [len(part) for part in parts]),
+        original_labels=images.labels[indices],
+        transform=transform,
+    )
+
+
+class ClassCounts(NamedTuple):
+    """How many images of a class are for training and for testing."""
+
+    train: int
+    test: int
+
+
+def find_small_classes(
+    classes: Iterable[Label], images: ClassImages, needs: SplitNeeds
+) -> dict[Label, ClassCounts]:
+    """The classes with fewer training or test images than needed."""
+    small = {}
+    for label in classes:
+        counts = ClassCounts(
+            train=len(images.indices(label, False)), test=len(images.indices(label, True))
+        )
+        if counts.train < needs.min_train or counts.test < needs.min_test:
+            small[label] = counts
+    return small
+
+
+def raise_small_classes(
+    small: dict[Label, ClassCounts], names: ClassNames, needs: SplitNeeds
+) -> None:
+    """Raise if there is a class that is too small, naming all of them."""
+    if small:
+        listed = "".join(
+            f"\n  {names.name(label)}: {counts.train} training, {counts.test} test"
+            for label, counts in small.items()
+        )
+        raise ValueError(
+            f"classes with fewer than {needs.min_train} training or {needs.min_test} test images: "
+            f"{len(small)}; add images, or leave them out with on_small_class: drop{listed}"
+        )
+
+
+def without_classes(
+    groups: list[list[Label]], small: dict[Label, ClassCounts], names: ClassNames
+) -> list[list[Label]]:
+    """The groups without the small classes; none may become empty."""
+    kept = [[label for label in group if label not in small] for group in groups]
+    for number, (group, rest) in enumerate(zip(groups, kept, strict=True), start=1):
+        if not rest:
+            raise ValueError(
+                f"task {number} has no class left, for all of its classes are too small: "
+                f"{', '.join(names.name(label) for label in group)}"
+            )
+    return kept

@@ -11,13 +11,15 @@ from torch import Tensor
 
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
+from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies._checks import check_weight
 from pml_incremental.strategies.accuracy_ranges import Range, accuracy_ranges
-from pml_incremental.strategies.bank_tensors import load_bank, pack_bank
 from pml_incremental.strategies.bank_update import PASSES, Sees, check_observation, update_bank
 from pml_incremental.strategies.component import Component, FinishedTask, WeightedLoss
 from pml_incremental.trainers import Compared, Probes, Teacher
+
+_PREFIX = "bank."
 
 #: Which images the old and the new model are observed on.
 ObservedOn: TypeAlias = Literal["finished", "new"]
@@ -125,3 +127,39 @@ class Estimation(Component):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take back what :meth:`state_dict` gave."""
         self.ranges = load_bank(self.bank, state)
+
+
+def pack_bank(bank: EstimatorBank, ranges: Mapping[int, Range]) -> dict[str, Tensor]:
+    """The bank's tensors, its counters, and the ranges measured last.
+
+    Args:
+        bank: to be stored.
+        ranges: (low, high) by number of the prior model, from 1 without gaps.
+
+    Returns:
+        Tensors by name.
+    """
+    state = bank.state_dict()
+    width = state["embedding_width"] or 0
+    counters = torch.tensor([state["prior_models"], state["seed"], state["draws"], width])
+    limits = torch.tensor([ranges[k] for k in sorted(ranges)], dtype=torch.float64)
+    tensors = {_PREFIX + name: tensor for name, tensor in state["tensors"].items()}
+    return {"counters": counters, "ranges": limits.reshape(-1, 2), **tensors}
+
+
+def load_bank(bank: EstimatorBank, tensors: Mapping[str, Tensor]) -> dict[int, Range]:
+    """Take back what :func:`pack_bank` gave.
+
+    Args:
+        bank: with the estimator and arguments of the one that was packed; changed in place.
+        tensors: what ``pack_bank`` returned.
+
+    Returns:
+        The ranges.
+    """
+    prior_models, seed, draws, width = (int(value) for value in tensors["counters"])
+    bank.embedding_width = width or None
+    state = {**bank.state_dict(), "prior_models": prior_models, "seed": seed, "draws": draws}
+    state["tensors"] = tensors_under(_PREFIX, tensors)
+    bank.load_state_dict(state)
+    return {k: (low, high) for k, (low, high) in enumerate(tensors["ranges"].tolist(), 1)}

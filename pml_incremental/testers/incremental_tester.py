@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
 from pytorch_metric_learning.utils import common_functions as c_f
+from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from pml_incremental.distributed import Processes
 from pml_incremental.models.evaluation_mode import evaluation_mode
 from pml_incremental.testers._checks import check_finite, check_splits
-from pml_incremental.testers.calculator_search import search_by_calculator
 from pml_incremental.testers.embed_all import embed_all
-from pml_incremental.testers.evaluation import Evaluation, evaluation_of
+from pml_incremental.testers.evaluation import Evaluation, Values, evaluation_of
 from pml_incremental.testers.level_search import search_levels
 from pml_incremental.testers.recall_calculator import EXCLUDED_QUERIES, RecallCalculator
 from pml_incremental.testers.retrieval_search import RetrievalSearch
@@ -277,3 +277,26 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
 def _check_all_finite(embedded: Embedded, datasets: Mapping[str, Dataset[Any]]) -> None:
     for split, (embeddings, _) in embedded.items():
         check_finite(f"split {split!r}", embeddings, datasets[split])
+
+
+def search_by_calculator(
+    calculator: AccuracyCalculator,
+    embedded: Mapping[str, tuple[Tensor, Tensor]],
+    query: str,
+    gallery: Iterable[str],
+) -> Values:
+    """All metrics of a calculator, for one split's queries in the gallery of some splits.
+
+    Args:
+        calculator: searches and measures.
+        embedded: split -> embeddings (N, d) and labels (N,).
+        query: the split that asks.
+        gallery: the splits that are searched, the query's own among them.
+    """
+    # PML leaves out the query by its place: its split must come first.
+    parts = [embedded[split] for split in query_first(query, gallery)]
+    items, item_labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    values: Values = calculator.get_accuracy(
+        *embedded[query], items, item_labels, ref_includes_query=True
+    )
+    return values

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pml_incremental.trainers.batch_order import BatchOrder, in_batches
 from pml_incremental.trainers.checkpointer import Checkpointer
 from pml_incremental.trainers.data_loading_error import named_loading_errors
-from pml_incremental.trainers.iteration_start import IterationStart
 from pml_incremental.trainers.loading import training_loader
 from pml_incremental.trainers.loss_value import loss_value
 from pml_incremental.trainers.non_finite import REMEDY, NonFiniteLossError
+from pml_incremental.trainers.random_state import random_state, restore_random_state
 from pml_incremental.trainers.step_mixin import StepMixin
 from pml_incremental.trainers.training_state import load_training_state, training_state
 
@@ -214,3 +214,52 @@ class ResumableMixin(StepMixin):
         """As PML's, those by iteration only if the optimizers have stepped."""
         if end_of_epoch or self.has_stepped:
             super().step_lr_schedulers(end_of_epoch)
+
+
+class IterationStart:
+    """What a forward pass changes, as it was before.
+
+    These are the buffers of all modules, such as BatchNorm's statistics, which a NaN would spoil
+    for good, what losses and miners keep in plain attributes, and the random streams.
+
+    Args:
+        models: in training.
+        helpers: loss functions and miners.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(2)
+        >>> start = IterationStart([norm], [])
+        >>> _ = norm(torch.full((4, 2), torch.nan))
+        >>> start.restore_modules()
+        >>> norm.running_mean.tolist()
+        [0.0, 0.0]
+    """
+
+    def __init__(self, models: Iterable[nn.Module], helpers: Iterable[nn.Module]) -> None:
+        helpers = [part for helper in helpers for part in helper.modules()]
+        buffers = [buffer for model in models for buffer in model.buffers()]
+        buffers += [buffer for helper in helpers for buffer in helper.buffers(recurse=False)]
+        self._buffers = [(buffer, buffer.clone()) for buffer in buffers]
+        self._attributes = [
+            (vars(helper), name, _copy(value))
+            for helper in helpers
+            for name, value in vars(helper).items()
+            if isinstance(value, (Tensor, int, float)) and not name.startswith("_")
+        ]
+        self._random = random_state()
+
+    @torch.no_grad()
+    def restore_modules(self) -> None:
+        """Bring back the buffers and attributes."""
+        for buffer, before in self._buffers:
+            buffer.copy_(before)
+        for attributes, name, before in self._attributes:
+            attributes[name] = before
+
+    def restore_random_state(self) -> None:
+        """Bring back the random streams."""
+        restore_random_state(self._random)
+
+
+def _copy(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else value

@@ -6,7 +6,7 @@ import pytest
 
 from pml_incremental.config import ConfigError
 from pml_incremental.config.layout import canonical
-from pml_incremental.config.overrides import apply_override
+from pml_incremental.config.loading import apply_override
 
 CONFIG = canonical(
     {

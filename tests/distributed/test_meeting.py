@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 from torch.distributed import HashStore
 
-from pml_incremental.distributed.meeting import fresh_store
+from pml_incremental.distributed.launch import fresh_store
 
 SOON = timedelta(seconds=10)
 

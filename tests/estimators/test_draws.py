@@ -2,7 +2,7 @@ import copy
 
 import torch
 
-from pml_incremental.estimators._draws import Draws
+from pml_incremental.estimators.bank import Draws
 
 
 def numbers(draws, times=1):

@@ -8,7 +8,7 @@ from pytorch_metric_learning.losses import CrossBatchMemory, TripletMarginLoss
 
 from pml_incremental.losses import CorrelationDistillationLoss
 from pml_incremental.trainers import NonFiniteLossError
-from pml_incremental.trainers.accumulation import Accumulation
+from pml_incremental.trainers.step_mixin import Accumulation
 
 
 def test_step_is_on_the_mean_of_the_batches_losses(build, train):

@@ -53,7 +53,9 @@ def search_space(spec: ObjectSpec) -> dict[str, Range]:
                     )
                 space[prefix + key] = Range(centre / reach, centre * reach)
     if not space:
-        raise ConfigError([f"{spec.class_name} has no weight, temperature or lose_at_most to search"])
+        raise ConfigError(
+            [f"{spec.class_name} has no weight, temperature or lose_at_most to search"]
+        )
     return space
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from pml_incremental.config.strategy_labels import spec_label
 from pml_incremental.datasets.image_files import OnBadImage
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.run import run
+from pml_incremental.experiment.run_folder import RunFolder
 from pml_incremental.experiment.strategy_specs import build_strategy
 from pml_incremental.experiment.updating.figures import (
     Figures,
@@ -22,11 +23,13 @@ from pml_incremental.experiment.updating.figures import (
     measure,
     name_folders,
 )
-from pml_incremental.experiment.updating.old_weights import check_old_weights
 from pml_incremental.experiment.updating.trained_weights import TrainedWeights
 from pml_incremental.experiment.updating.update_config import update_config
 from pml_incremental.models.weights import describe_missing
 from pml_incremental.storage import read_tensor_file, write_tensor_file, write_text_whole
+from pml_incremental.storage.checksum import sha256
+
+_FILE = "old_weights.json"
 
 NEW_IMAGES = "new images held out"
 
@@ -160,3 +163,25 @@ def _new_share(folder: Path) -> float | None:
 def _write_figures(path: Path, before: Figures, after: Figures) -> None:
     values = {"recall_at_1": {"before": before.to_dict(), "after": after.to_dict()}}
     write_text_whole(path, json.dumps(values, indent=2) + "\n")
+
+
+def check_old_weights(config: ExperimentConfig, sources: Mapping[str, Mapping[str, str]]) -> None:
+    """Note in the run's folder which old weights it begins with, or check that they are those.
+
+    Args:
+        config: of the run.
+        sources: ``weights_file`` of each model.
+
+    Raises:
+        ValueError: if a file is another one by now, or the folder holds another run.
+    """
+    folder = RunFolder(config.output / config.name, config.to_yaml_dict())
+    files = sorted({source["weights_file"] for source in sources.values()})
+    now = {file: sha256(Path(file)) for file in files}
+    before = folder.noted_at_start(_FILE, now)
+    changed = [file for file in files if before.get(file) != now[file]]
+    if changed:
+        raise ValueError(
+            f"{', '.join(changed)} changed since {folder.path} was begun with it: bring it back, "
+            "or delete that folder and update anew"
+        )

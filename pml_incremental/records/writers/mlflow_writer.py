@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pml_incremental.extras import require
-from pml_incremental.records.writers._flat_config import flat_config
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
+
 
 _LONGEST_PARAMETER = 6000
 
@@ -74,3 +74,19 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     if found is not None:
         return str(found.experiment_id)
     return str(client.create_experiment(name, artifact_location=artifacts))
+
+
+def flat_config(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every single value by its path; lists and empty mappings stay whole.
+
+    Example:
+        >>> flat_config({"seed": 0, "trainer": {"IncrementalMetricLoss": {"batch_size": 80}}})
+        {'seed': 0, 'trainer.IncrementalMetricLoss.batch_size': 80}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flat_config(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
