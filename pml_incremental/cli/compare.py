@@ -159,7 +159,7 @@ def compare(
         config = load_valid_config(arguments, download)
         config = with_strategies(config, strategies, "--strategies")
         from pml_incremental.experiment import compare as compare_runs
-        from pml_incremental.experiment.comparison.comparison_report import summary_table
+        from pml_incremental.experiment.comparison.comparison import summary_table
         from pml_incremental.report import print_comparison
 
         chosen = choose_engine(config, engine, jobs, cluster, engine_option or [])

@@ -1,4 +1,4 @@
-"""From YAML files and command-line overrides to a config."""
+"""A config from files and overrides."""
 
 from __future__ import annotations
 

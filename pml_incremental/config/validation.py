@@ -1,4 +1,4 @@
-"""Checking what a config describes before anything is built or trained."""
+"""Whether a config names what exists, and gives it arguments that it takes."""
 
 from __future__ import annotations
 

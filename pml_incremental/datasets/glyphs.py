@@ -9,9 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pml_incremental.datasets._checks import check_at_least
-from pml_incremental.datasets._glyph_drawing import draw_glyph
-from pml_incremental.datasets._glyph_faces import TEST_FACES, faces_drawing
-from pml_incremental.datasets._glyph_scripts import SCRIPTS, characters, check_scripts
+from pml_incremental.datasets._glyph_drawing import (
+    SCRIPTS,
+    TEST_FACES,
+    characters,
+    check_scripts,
+    draw_glyph,
+    faces_drawing,
+)
 from pml_incremental.datasets._images_in_memory import ImagesInMemory
 
 MIN_FACES = 8

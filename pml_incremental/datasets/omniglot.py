@@ -18,7 +18,7 @@ from pml_incremental.datasets._omniglot_drawings import (
     find_drawings,
     read_drawings,
 )
-from pml_incremental.datasets._torchvision import build_parts
+from pml_incremental.datasets.torchvision_sets import build_parts
 
 MIN_IMAGE_SIZE = 8
 

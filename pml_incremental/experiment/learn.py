@@ -16,7 +16,7 @@ from pml_incremental.config import ExperimentConfig
 from pml_incremental.distributed.replicas import copy_from_first
 from pml_incremental.experiment.assembly import batch_size, build_optimizers, build_sampler
 from pml_incremental.experiment.student import Student
-from pml_incremental.experiment.training_watch import TrainingWatch
+from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
 from pml_incremental.models import compiled
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies import Component, TrainedModel
@@ -227,3 +227,20 @@ def own_terms(config: ExperimentConfig, student: Student) -> LossTerms:
     """The config's losses alone."""
     weights = {name: config.loss_weights.get(name, 1.0) for name in student.losses}
     return LossTerms(dict(student.losses), weights)
+
+
+@dataclass(frozen=True)
+class TrainingWatch:
+    """How a training is saved, shown and recorded.
+
+    Attributes:
+        checkpoint: saves it, and is gone on with if there is one.
+        description: text before the progress bar.
+        progress: whether to show the bar.
+        record: called with the trainer after each iteration.
+    """
+
+    checkpoint: TaskCheckpoint
+    description: str
+    progress: bool
+    record: Callable[[Any], None] | None = None

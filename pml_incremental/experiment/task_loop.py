@@ -15,18 +15,16 @@ from pml_incremental.distributed import Processes, own_device
 from pml_incremental.distributed.processes import check_even
 from pml_incremental.experiment.assembly import batch_size, choose_device
 from pml_incremental.experiment.environment import describe_environment
-from pml_incremental.experiment.learn import trained_model
+from pml_incremental.experiment.learn import TrainingWatch, trained_model
 from pml_incremental.experiment.measurements import Measurements, measure, task_matrices
 from pml_incremental.experiment.outputs import draw_matrices
 from pml_incremental.experiment.recipe import describe_model
 from pml_incremental.experiment.retrievals import draw_retrievals
-from pml_incremental.experiment.run_folder import RunFolder
+from pml_incremental.experiment.run_folder import RunFolder, SharedRunFolder
 from pml_incremental.experiment.run_images import check_same_images
 from pml_incremental.experiment.run_records import RunRecords
 from pml_incremental.experiment.seeding import seed_everything
-from pml_incremental.experiment.shared_run_folder import SharedRunFolder
-from pml_incremental.experiment.stage import Stage
-from pml_incremental.experiment.stage_training import Priors, train_stage
+from pml_incremental.experiment.stage import Priors, Stage, train_stage, training_images
 from pml_incremental.experiment.stop_signals import StopRequest
 from pml_incremental.experiment.strategy_memory import (
     load_memory,
@@ -38,8 +36,6 @@ from pml_incremental.experiment.strategy_specs import build_strategy
 from pml_incremental.experiment.student import Student
 from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
 from pml_incremental.experiment.training_checks import checked_scenario
-from pml_incremental.experiment.training_images import training_images
-from pml_incremental.experiment.training_watch import TrainingWatch
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.records import RecordWriter, record_name, record_task_summary
 from pml_incremental.report.page.run_record import RETRIEVALS

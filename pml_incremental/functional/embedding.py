@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pml_incremental.functional._geometry import unit_vectors
-from pml_incremental.functional._pairs import paired_same_width
+from pml_incremental.functional._pairs import paired_same_width, unit_vectors
 
 
 def l2_distillation(student: Tensor, teacher: Tensor) -> Tensor:

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pml_incremental.functional._geometry import pairwise_distances, unit_vectors
-from pml_incremental.functional._pairs import paired
+from pml_incremental.functional._pairs import paired, pairwise_distances, unit_vectors
 
 
 def distance_distillation(student: Tensor, teacher: Tensor) -> Tensor:

@@ -3,8 +3,7 @@
 from pml_incremental.hooks.in_order import InOrder
 from pml_incremental.hooks.mean_over_tasks import MEAN, MEAN_JOINT, MeanOverTasks
 from pml_incremental.hooks.random_state import RandomState
-from pml_incremental.hooks.record_accuracies import RecordAccuracies
-from pml_incremental.hooks.record_losses import RecordLosses
+from pml_incremental.hooks.recording import RecordAccuracies, RecordLosses
 from pml_incremental.hooks.start_of_task import start_of_task
 from pml_incremental.hooks.task_hooks import TaskHooks
 

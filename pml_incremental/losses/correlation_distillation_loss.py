@@ -16,8 +16,7 @@ from pml_incremental.functional.chunks import (
     rows_at_a_time,
 )
 from pml_incremental.functional.precision import widen
-from pml_incremental.losses._batch_similarity import BatchSimilarity
-from pml_incremental.losses._chunked_similarity import chunked_similarity_divergence
+from pml_incremental.losses._batch_similarity import BatchSimilarity, chunked_similarity_divergence
 from pml_incremental.losses.teacher_loss import TeacherLoss
 
 

@@ -4,7 +4,6 @@ from pml_incremental.models.bn_inception import BNInception
 from pml_incremental.models.compilation import check_compiler, compiled
 from pml_incremental.models.efficientnet_lite import efficientnet_lite0
 from pml_incremental.models.feature_maps import pooled_maps, watched_maps
-from pml_incremental.models.flat_tensors import tensors_under
 from pml_incremental.models.growing_classifier import GrowingClassifier
 from pml_incremental.models.interpolation import move_towards
 from pml_incremental.models.leading_block import copy_leading_block
@@ -13,7 +12,7 @@ from pml_incremental.models.small_conv_net import SmallConvNet
 from pml_incremental.models.timm_trunk import timm_trunk
 from pml_incremental.models.trunk import output_width, remove_classification_head
 from pml_incremental.models.weight_change import weight_change
-from pml_incremental.models.weights import load_weights, read_weights
+from pml_incremental.models.weights import load_weights, read_weights, tensors_under
 
 __all__ = [
     "MLP",

@@ -15,7 +15,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pml_incremental.models.flat_tensors import tensors_under
 from pml_incremental.models.trunk import HEADS, remove_classification_head
 
 _SHOWN = 5
@@ -195,3 +194,24 @@ def _suggest_layer(found: Mapping[str, Tensor]) -> list[str]:
 def _some(names: Iterable[Any]) -> str:
     listed = [str(name) for name in names]
     return ", ".join(listed[:_SHOWN]) + (", ..." if len(listed) > _SHOWN else "")
+
+
+def tensors_under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a flat mapping whose names begin with a prefix, without it.
+
+    Args:
+        prefix: such as ``"trunk."``.
+        tensors: tensors by full name.
+
+    Returns:
+        The same tensors by what follows the prefix.
+
+    Example:
+        >>> list(tensors_under("trunk.", {"trunk.weight": 1, "trunk2.weight": 2}))
+        ['weight']
+    """
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

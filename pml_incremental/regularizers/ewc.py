@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from pml_incremental.functional.precision import widen
-from pml_incremental.regularizers._blocks import grown
 from pml_incremental.regularizers._importance import mean_gradient_magnitudes
-from pml_incremental.regularizers._parameters import Models, named_parameters
+from pml_incremental.regularizers._parameters import Models, grown, named_parameters
 from pml_incremental.regularizers.parameter_regularizer import ParameterRegularizer
 
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from pml_incremental.functional.precision import widen
-from pml_incremental.regularizers._blocks import leading_block
-from pml_incremental.regularizers._parameters import Models, named_parameters
+from pml_incremental.regularizers._parameters import Models, leading_block, named_parameters
 from pml_incremental.regularizers.parameter_regularizer import ParameterRegularizer
 
 

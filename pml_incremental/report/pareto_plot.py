@@ -11,8 +11,8 @@ import numpy as np
 
 from pml_incremental.metrics import Spread, TaskMatrix
 from pml_incremental.report import style
-from pml_incremental.report.chart_values import pareto_front
 from pml_incremental.report.columns import NEW, OLD
+from pml_incremental.report.style import pareto_front
 from pml_incremental.report.task_curves_plot import COLORS, MARKERS
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pml_incremental.metrics import TaskMatrix, seen_means
 from pml_incremental.report import style
-from pml_incremental.report.chart_values import percent_range
+from pml_incremental.report.style import percent_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -26,7 +26,7 @@ def print_update(update: Update, console: Console | None = None) -> None:
 
     Example:
         >>> from pathlib import Path
-        >>> from pml_incremental.experiment.updating.figures import Figures
+        >>> from pml_incremental.experiment.updating.update import Figures
         >>> from pml_incremental.experiment.updating.update import Update
         >>> before, after = (Figures({"old": own}, {"old": 0.5}) for own in (0.75, 0.5))
         >>> console = Console(width=100)

@@ -3,14 +3,12 @@
 from pml_incremental.strategies import (  # noqa: F401  # these register the names
     baselines as _baselines,
 )
+from pml_incremental.strategies import distillation_strategies as _distillation_strategies  # noqa: F401
 from pml_incremental.strategies import ema_teacher as _ema_teacher  # noqa: F401
 from pml_incremental.strategies import fecd as _fecd  # noqa: F401
 from pml_incremental.strategies import function_matching as _function_matching  # noqa: F401
-from pml_incremental.strategies import logits as _logits  # noqa: F401
 from pml_incremental.strategies import parameters as _parameters  # noqa: F401
-from pml_incremental.strategies import positions as _positions  # noqa: F401
 from pml_incremental.strategies import replay as _replay  # noqa: F401
-from pml_incremental.strategies import similarities as _similarities  # noqa: F401
 from pml_incremental.strategies import weight_merging as _weight_merging  # noqa: F401
 from pml_incremental.strategies.component import (
     Component,

@@ -9,9 +9,9 @@ from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
 from pml_incremental.strategies.bank_update import PASSES, Sees
 from pml_incremental.strategies.distillation import ProbeOptions, probes_of
+from pml_incremental.strategies.distillation_strategies import correlation
 from pml_incremental.strategies.estimation import Estimation, ObservedOn
 from pml_incremental.strategies.oracle import Oracle
-from pml_incremental.strategies.similarities import correlation
 from pml_incremental.strategies.strategy import Strategy, register_strategy
 
 

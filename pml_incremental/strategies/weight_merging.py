@@ -20,8 +20,11 @@ from pml_incremental.strategies.component import Component
 from pml_incremental.strategies.strategy import Strategy, register_strategy
 from pml_incremental.strategies.trained_model import TrainedModel
 from pml_incremental.trainers import Teacher
-from pml_incremental.trainers.random_state import random_state, restore_random_state
-from pml_incremental.trainers.seeded_items import seed_generators
+from pml_incremental.trainers.random_state import (
+    random_state,
+    restore_random_state,
+    seed_generators,
+)
 
 logger = logging.getLogger(__name__)
 _BATCH_SIZE = 128

@@ -1,21 +1,19 @@
 """PML trainers that learn beside a teacher."""
 
-from pml_incremental.trainers.checkpointer import Checkpointer
-from pml_incremental.trainers.data_loading_error import DataLoadingError
 from pml_incremental.trainers.data_parallel_mixin import DataParallelMixin
-from pml_incremental.trainers.incremental_metric_loss import IncrementalMetricLoss
 from pml_incremental.trainers.incremental_mixin import (
     Compared,
     IncrementalMixin,
     Penalty,
 )
-from pml_incremental.trainers.incremental_train_with_classifier import (
+from pml_incremental.trainers.incremental_trainers import (
+    IncrementalMetricLoss,
     IncrementalTrainWithClassifier,
 )
 from pml_incremental.trainers.mixed_precision import Precision
 from pml_incremental.trainers.non_finite import NonFiniteLossError
 from pml_incremental.trainers.probes import Probes
-from pml_incremental.trainers.resumable_mixin import ResumableMixin
+from pml_incremental.trainers.resumable_mixin import Checkpointer, DataLoadingError, ResumableMixin
 from pml_incremental.trainers.step_mixin import StepMixin
 from pml_incremental.trainers.step_observer import StepObserver
 from pml_incremental.trainers.teacher import Teacher, TeacherOutputs

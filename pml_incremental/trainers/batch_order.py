@@ -22,7 +22,7 @@ class BatchOrder(BatchSampler):
     Args:
         batches: decides the batches of a pass each time it is iterated over.
         seeded: give each image with a seed of its own, as ``(index, seed)``, for
-            :class:`~pml_incremental.trainers.seeded_items.SeededItems`.
+            :class:`~pml_incremental.trainers.random_state.SeededItems`.
         processes: that share each batch. Those of several get seeds in any case, so that an image
             is changed alike whichever process loads it.
 

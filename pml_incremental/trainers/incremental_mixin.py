@@ -27,9 +27,12 @@ from pml_incremental.trainers._terms import (
 from pml_incremental.trainers.loading import to_device
 from pml_incremental.trainers.mixed_precision import Autocast, Precision
 from pml_incremental.trainers.probes import ProbePool, Probes
-from pml_incremental.trainers.random_state import random_state, restore_random_state
+from pml_incremental.trainers.random_state import (
+    random_state,
+    restore_random_state,
+    seed_generators,
+)
 from pml_incremental.trainers.resumable_mixin import ResumableMixin
-from pml_incremental.trainers.seeded_items import seed_generators
 from pml_incremental.trainers.step_observer import StepObserver
 from pml_incremental.trainers.teacher import Teacher, TeacherOutputs
 from pml_incremental.trainers.teacher_cache import TeacherCache

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pml_incremental.trainers.batch_order import BatchOrder
-from pml_incremental.trainers.seeded_items import SeededItems
+from pml_incremental.trainers.random_state import SeededItems
 
 
 def training_loader(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +14,35 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pml_incremental.trainers.batch_order import BatchOrder, in_batches
-from pml_incremental.trainers.checkpointer import Checkpointer
-from pml_incremental.trainers.data_loading_error import named_loading_errors
 from pml_incremental.trainers.loading import training_loader
 from pml_incremental.trainers.loss_value import loss_value
 from pml_incremental.trainers.non_finite import REMEDY, NonFiniteLossError
 from pml_incremental.trainers.random_state import random_state, restore_random_state
 from pml_incremental.trainers.step_mixin import StepMixin
 from pml_incremental.trainers.training_state import load_training_state, training_state
+
+
+class DataLoadingError(ChildProcessError):
+    """A process that loads images is gone; the weights are those of before the iteration."""
+
+
+@contextmanager
+def named_loading_errors() -> Iterator[None]:
+    """Say what to do if a loading process dies; torch raises that anywhere in the main process.
+
+    Raises:
+        DataLoadingError: in place of torch's RuntimeError.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataLoadingError(
+            f"a process that loads images was killed, often for want of memory: {error}. Use "
+            "fewer (dataloader_num_workers) or smaller batches, and start again"
+        ) from error
+
 
 logger = logging.getLogger(__name__)
 
@@ -263,3 +285,29 @@ class IterationStart:
 
 def _copy(value: Any) -> Any:
     return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+class Checkpointer(Protocol):
+    """Called by a trainer where its ``state_dict`` is that of a whole iteration."""
+
+    def after_iteration(self, trainer: ResumableMixin) -> None:
+        """Called after every iteration.
+
+        Args:
+            trainer: as the next iteration will find it.
+        """
+
+    def after_epoch(self, trainer: ResumableMixin) -> None:
+        """Called after every epoch, when schedulers have stepped and hooks were called.
+
+        Args:
+            trainer: as the next epoch will find it.
+        """
+
+    def after_failure(self, trainer: ResumableMixin, error: Exception) -> None:
+        """Called when an iteration failed before it changed a weight.
+
+        Args:
+            trainer: as the failed iteration found it.
+            error: what happened; it is raised again afterwards.
+        """

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pml_incremental.trainers.random_state import random_state, restore_random_state
-from pml_incremental.trainers.seeded_items import seed_generators
+from pml_incremental.trainers.random_state import (
+    random_state,
+    restore_random_state,
+    seed_generators,
+)
 
 _IMAGES = 8
 

@@ -7,16 +7,17 @@ import pytest
 from torch.utils.data import DataLoader
 
 from pml_incremental.datasets import Glyphs
-from pml_incremental.datasets._glyph_drawing import draw_glyph
-from pml_incremental.datasets._glyph_faces import (
+from pml_incremental.datasets._glyph_drawing import (
     FACES,
+    SCRIPTS,
     TEST_FACES,
     TRAIN_FACES,
+    characters,
     code_points,
+    draw_glyph,
     face_path,
     faces_drawing,
 )
-from pml_incremental.datasets._glyph_scripts import SCRIPTS, characters
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 
 from pml_incremental.experiment import Result
-from pml_incremental.experiment.comparison.comparison import Comparison
-from pml_incremental.experiment.comparison.comparison_report import write_comparison
+from pml_incremental.experiment.comparison.comparison import Comparison, write_comparison
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.metrics.recall_at_1 import OWN
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pml_incremental.estimators import EstimatorBank
-from pml_incremental.experiment.diagnosis.candidates import Candidate
+from pml_incremental.experiment.diagnosis.bank_replay import Candidate
 from pml_incremental.experiment.diagnosis.estimation_errors import (
     EmbeddedTask,
     embed_task,

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pml_incremental.experiment.assembly import build_sampler, build_scenario
-from pml_incremental.experiment.training_images import training_images
+from pml_incremental.experiment.stage import training_images
 from pml_incremental.strategies import STRATEGIES, FinishedTask
 from pml_incremental.trainers import Teacher
 

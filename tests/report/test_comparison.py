@@ -5,7 +5,7 @@ import pytest
 
 from pml_incremental.metrics import Spread, TaskMatrix
 from pml_incremental.report import comparison_table, plot_forgetting_curves, plot_pareto
-from pml_incremental.report.chart_values import pareto_front
+from pml_incremental.report.style import pareto_front
 
 
 def matrix(old_at_first, old, new):

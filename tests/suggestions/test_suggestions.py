@@ -16,7 +16,7 @@ from pml_incremental.suggestions.choices import (
     task_sizes,
     usable_counts,
 )
-from pml_incremental.suggestions.first_config import first_config
+from pml_incremental.suggestions.config_file import first_config
 from pml_incremental.suggestions.survey import HELD_OUT, ClassCount, Survey
 from pml_incremental.suggestions.survey import survey_folder as survey
 from pml_incremental.suggestions.trunks import choose_trunk

@@ -10,8 +10,7 @@ from typing import Any
 from pml_incremental.config import ExperimentConfig, ObjectSpec
 from pml_incremental.config.own_modules import find_own_modules
 from pml_incremental.config.strategy_labels import spec_label
-from pml_incremental.experiment.comparison.comparison import Comparison
-from pml_incremental.experiment.comparison.comparison_report import write_comparison
+from pml_incremental.experiment.comparison.comparison import Comparison, write_comparison
 from pml_incremental.experiment.comparison.engines import Engine, ThisProcess
 from pml_incremental.experiment.outputs import write_outputs
 from pml_incremental.experiment.result import Result

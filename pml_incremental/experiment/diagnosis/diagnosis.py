@@ -11,8 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pml_incremental.experiment.assembly import batch_size
-from pml_incremental.experiment.diagnosis.bank_replay import candidates_by_task
-from pml_incremental.experiment.diagnosis.candidates import Candidate
+from pml_incremental.experiment.diagnosis.bank_replay import Candidate, candidates_by_task
 from pml_incremental.experiment.diagnosis.diagnosis_result import Diagnosis, EstimationRow, Split
 from pml_incremental.experiment.diagnosis.estimation_errors import embed_task
 from pml_incremental.experiment.diagnosis.stored_run import StoredRun, StoredStrategy, UnfitRunError

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from pml_incremental.experiment.diagnosis.candidates import Candidate
+from pml_incremental.experiment.diagnosis.bank_replay import Candidate
 from pml_incremental.metrics import (
     correlation_divergence,
     off_diagonal_correlation,

@@ -6,8 +6,7 @@ from pml_incremental.config import config_from
 from pml_incremental.experiment.updating.trained_weights import TrainedWeights
 from pml_incremental.experiment.updating.update_config import update_values
 from pml_incremental.suggestions.choices import suggest_strategies, suggest_tasks
-from pml_incremental.suggestions.comments import explain
-from pml_incremental.suggestions.config_file import commented_yaml
+from pml_incremental.suggestions.config_file import commented_yaml, explain
 from pml_incremental.suggestions.survey import Survey
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from pml_incremental.report.chart_values import pareto_front, percent_range
 from pml_incremental.report.page.elements import text
+from pml_incremental.report.style import pareto_front, percent_range
 from pml_incremental.report.text import percent
 
 WIDTH, HEIGHT = 360, 220

@@ -10,7 +10,6 @@ import numpy as np
 
 from pml_incremental.metrics import TaskMatrix, seen_means
 from pml_incremental.metrics.recall_at_1 import JOINT, OWN
-from pml_incremental.report.chart_values import percent_range
 from pml_incremental.report.columns import OF_A_RUN, OLD
 from pml_incremental.report.page.charts import legend, line_chart, scatter
 from pml_incremental.report.page.elements import (
@@ -22,6 +21,7 @@ from pml_incremental.report.page.elements import (
     text,
 )
 from pml_incremental.report.page.run_record import RunRecord
+from pml_incremental.report.style import percent_range
 from pml_incremental.report.text import percent
 
 Named = Mapping[str, TaskMatrix]

@@ -1,14 +1,17 @@
-"""Strategies that keep the similarities within a batch."""
+"""Strategies that keep similarities, positions or logits."""
 
 from __future__ import annotations
 
 from pml_incremental.losses import (
     CorrelationDistillationLoss,
+    EmbeddingDistillationLoss,
+    LogitDistillationLoss,
+    MMDLoss,
     RectifiedCorrelationLoss,
     RelationalDistillationLoss,
     SimilarityPreservingLoss,
 )
-from pml_incremental.strategies.distillation import ProbeOptions, distil
+from pml_incremental.strategies.distillation import Distillation, ProbeOptions, distil
 from pml_incremental.strategies.strategy import Strategy, register_strategy
 
 
@@ -91,3 +94,73 @@ def similarity_preserving(weight: float = 3000.0, probes: ProbeOptions = None) -
     """
     loss = SimilarityPreservingLoss()
     return distil("similarity_preserving_loss", loss, weight, probes)
+
+
+@register_strategy("l2")
+def l2(weight: float = 1.0, probes: ProbeOptions = None) -> Strategy:
+    """Hold each embedding where the previous task's model has it.
+
+    The L2 baseline of Chen et al., IEEE TMM 2022.
+
+    Args:
+        weight: weight of the loss; ours.
+        probes: images to compare the models on too, see :data:`ProbeOptions`; default: none.
+
+    Example:
+        >>> [component.name for component in l2().components]
+        ['l2_loss']
+    """
+    return distil("l2_loss", EmbeddingDistillationLoss("l2"), weight, probes)
+
+
+@register_strategy("cosine")
+def cosine(weight: float = 5.0, probes: ProbeOptions = None) -> Strategy:
+    """Hold the direction of each embedding (the less-forget constraint of LUCIR).
+
+    Args:
+        weight: weight of the loss. 5 is that of Hou et al., CVPR 2019, for CIFAR-100, without its
+            growth with the number of old classes.
+        probes: images to compare the models on too, see :data:`ProbeOptions`; default: none.
+
+    Example:
+        >>> [component.name for component in cosine().components]
+        ['cosine_loss']
+    """
+    return distil("cosine_loss", EmbeddingDistillationLoss("cosine"), weight, probes)
+
+
+@register_strategy("mmd")
+def mmd(weight: float = 1.0, probes: ProbeOptions = None) -> Strategy:
+    """Hold the distribution of a batch's embeddings near the previous model's.
+
+    The maximum mean discrepancy of Chen et al., BMVC 2020; there beside logit distillation, which
+    is ``mmd+lwf`` here.
+
+    Args:
+        weight: weight of the loss; ours.
+        probes: images to compare the models on too, see :data:`ProbeOptions`; default: none.
+
+    Example:
+        >>> [component.name for component in mmd().components]
+        ['mmd_loss']
+    """
+    return distil("mmd_loss", MMDLoss(), weight, probes)
+
+
+@register_strategy("lwf")
+def lwf(weight: float = 1.0, temperature: float = 2.0) -> Strategy:
+    """Distil the previous classifier's answers on the new images (learning without forgetting).
+
+    Needs a classifier in the config.
+
+    Args:
+        weight: weight of the loss; ours. That of Li & Hoiem, TPAMI 2018, is 0.25 here, as their
+            loss has no factor of the squared temperature.
+        temperature: of both softmaxes (2 in the paper).
+
+    Example:
+        >>> [component.needs_classifier for component in lwf().components]
+        [True]
+    """
+    loss = LogitDistillationLoss(temperature)
+    return Strategy((Distillation("lwf_loss", loss, weight, compares="logits"),))

@@ -1,4 +1,4 @@
-"""Losses while training."""
+"""Losses and accuracies, written to records while training."""
 
 from __future__ import annotations
 
@@ -34,3 +34,20 @@ class RecordLosses:
         if step % self.every == 0:
             losses = {name: loss_value(loss) for name, loss in trainer.losses.items()}
             self.writer.scalars("losses", losses, step)
+
+
+class RecordAccuracies:
+    """An end-of-testing hook that records every split's metrics; the step is the epoch.
+
+    Args:
+        writer: gets a group ``test_<split>`` for each split.
+    """
+
+    def __init__(self, writer: RecordWriter) -> None:
+        self.writer = writer
+
+    def __call__(self, tester: Any) -> None:
+        """Record what the tester measured."""
+        for split, accuracies in tester.all_accuracies.items():
+            values = {name: value for name, value in accuracies.items() if name != "epoch"}
+            self.writer.scalars(f"test_{split}", values, int(accuracies["epoch"]))
