@@ -13,12 +13,9 @@ from ready_trainer import BATCH, Models, ready_trainer
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from pml_incremental.losses import (
-    CorrelationDistillationLoss,
-    EmbeddingDistillationLoss,
-    RectifiedCorrelationLoss,
-)
+from pml_incremental.losses import CorrelationDistillationLoss, RectifiedCorrelationLoss
 from pml_incremental.models import SmallConvNet, remove_classification_head
+from pml_incremental.strategies.function_matching import MapMatching
 from pml_incremental.trainers import IncrementalMetricLoss, Probes, Teacher
 
 
@@ -67,7 +64,6 @@ _LOSSES = {
     "correlation_loss": CorrelationDistillationLoss,
     "probe_loss": CorrelationDistillationLoss,
     "rectified_loss": RectifiedCorrelationLoss,
-    "map_loss": partial(EmbeddingDistillationLoss, "l2"),
 }
 
 
@@ -75,12 +71,17 @@ def _trainer(
     models: Models, images: Tensor, compares: dict[str, str], **options: object
 ) -> Callable[[], object]:
     """One step beside a teacher."""
+    maps = MapMatching(0.5)
     losses: dict[str, nn.Module] = {"metric_loss": TripletMarginLoss()}
+    losses |= {name: loss() for name, loss in _LOSSES.items() if name in compares}
+    if "map_loss" in compares:
+        losses["map_loss"] = maps.weighted.loss
     built = ready_trainer(
         IncrementalMetricLoss,
         models,
         images,
-        losses | {name: _LOSSES[name]() for name in compares},
+        losses,
+        observers=[maps] if "map_loss" in compares else [],
         teacher=Teacher.snapshot(models),
         compares=compares,
         freeze_trunk_batchnorm=True,
