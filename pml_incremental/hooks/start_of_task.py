@@ -53,6 +53,7 @@ def start_of_task(
         teacher,
         sees,
         passes,
+        processes=getattr(trainer, "processes", None),
         collate_fn=trainer.collate_fn,
         images_of=images_of,
     )
