@@ -131,7 +131,7 @@ def train_stage(
     if beside is not None:
         share_training_states(components, student.processes)
     learn_task(config, task, images, student, beside, components, watch)
-    if prior.teacher is not None:
+    if prior.teacher is not None and components:
         trained = trained_model(config, student, images)
         for component in components:
             component.after_training(trained, prior.teacher)

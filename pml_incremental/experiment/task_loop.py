@@ -215,10 +215,12 @@ class TaskLoop:
             return
         seed_everything(self.config.seed, stage.task.number, 1)
         images = training_images(strategy, self.scenario.seen(stage.task.number))
-        for component in strategy.components:
+        if strategy.components:
             assert images is not None  # a strategy with components trains on every task
-            component.measure(trained_model(self.config, student, images))
-            component.end_task(finished)
+            trained = trained_model(self.config, student, images)
+            for component in strategy.components:
+                component.measure(trained)
+                component.end_task(finished)
         share_memory(strategy, self.processes)
         report = report_of_memory(strategy)
         if report:

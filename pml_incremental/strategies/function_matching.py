@@ -43,7 +43,8 @@ class MapMatching(Distillation):
     def after_step(self, modules: Mapping[str, nn.Module], teacher: Teacher | None) -> None:
         """See how far the weights have moved."""
         assert teacher is not None
-        self._scaled.factor = held_share(modules, teacher)
+        if self.weighted.weight != 0:
+            self._scaled.factor = held_share(modules, teacher)
 
     def training_state(self) -> dict[str, Tensor]:
         """How much is held."""
