@@ -9,27 +9,7 @@ from typing import Any
 
 
 def find_by_name(kind: str, name: str, known: Mapping[str, Any], own: str) -> Any:
-    """Find what a name stands for.
-
-    Args:
-        kind: of thing, for messages, such as ``estimator``.
-        name: a key of known, or ``module:attribute``, which is imported.
-        known: the registered names and what they stand for.
-        own: how one's own is written, for messages, such as ``module:Class``.
-
-    Returns:
-        What was found.
-
-    Raises:
-        ValueError: if there is none of that name, with the nearest.
-
-    Example:
-        >>> find_by_name("hue", "math:pi", {}, own="module:value")
-        3.141592653589793
-        >>> find_by_name("hue", "gren", {"green": 1, "red": 2}, own="module:value")
-        Traceback (most recent call last):
-        ValueError: there is no hue 'gren'; did you mean 'green'; your own is written module:value
-    """
+    """Find what a name stands for."""
     if name in known:
         return known[name]
     if ":" not in name:

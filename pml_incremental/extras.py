@@ -10,24 +10,7 @@ class MissingExtraError(ModuleNotFoundError):
 
 
 def require(package: str, what: str, extra: str, or_else: str = "") -> None:
-    """Check that an optional package is there, before it is imported.
-
-    Args:
-        package: to import.
-        what: needs it.
-        extra: of this package, that brings it.
-        or_else: what could be done instead.
-
-    Raises:
-        MissingExtraError: if it is not.
-
-    Example:
-        >>> require("torch", "everything", extra="none")
-        >>> require("abacus", "counting", extra="slow", or_else="use fingers")
-        Traceback (most recent call last):
-        pml_incremental.extras.MissingExtraError: counting needs abacus: pip install \
-"pml-incremental[slow]", or use fingers
-    """
+    """Check that an optional package is there, before it is imported."""
     if find_spec(package) is None:
         install = f'pip install "pml-incremental[{extra}]"'
         raise MissingExtraError(

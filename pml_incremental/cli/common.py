@@ -48,13 +48,7 @@ shows_traceback: ContextVar[bool] = ContextVar("shows_traceback", default=False)
 def load_valid_config(
     arguments: Sequence[str], download: bool = False, or_else: str = ""
 ) -> ExperimentConfig:
-    """A config that has passed every check, its dataset fetched if that is asked for.
-
-    Args:
-        arguments: of the command line.
-        download: whether to fetch the dataset.
-        or_else: what may be given instead of a config, for the message if there is none.
-    """
+    """A config that has passed every check, its dataset fetched if that is asked for."""
     from pml_incremental.config import ConfigError, find_config, load_config, validate
 
     names = named_configs(arguments)
@@ -75,12 +69,7 @@ def load_valid_config(
 
 
 def named_configs(arguments: Sequence[str]) -> list[str]:
-    """Those that name configs; the others change single keys.
-
-    Example:
-        >>> named_configs(["glyphs", "runs/lr=1/config.yaml", "seed=1"])
-        ['glyphs', 'runs/lr=1/config.yaml']
-    """
+    """Those that name configs; the others change single keys."""
     return [text for text in arguments if "=" not in text or "/" in text.split("=")[0]]
 
 
@@ -90,14 +79,7 @@ def on_bad_image(skip_bad_images: bool) -> OnBadImage:
 
 
 def check_folders(folders: Mapping[str, Path | None]) -> None:
-    """Refuse paths that are no folders.
-
-    Args:
-        folders: by the argument or option that names them; None where it was not given.
-
-    Raises:
-        ConfigError: naming each.
-    """
+    """Refuse paths that are no folders."""
     from pml_incremental.config import ConfigError
 
     problems = [
@@ -110,14 +92,7 @@ def check_folders(folders: Mapping[str, Path | None]) -> None:
 
 
 def refuse_several_processes(option: str) -> None:
-    """Refuse under torchrun what one process has to do.
-
-    Args:
-        option: of the command line, which writes a file.
-
-    Raises:
-        ConfigError: naming it.
-    """
+    """Refuse under torchrun what one process has to do."""
     from pml_incremental.config import ConfigError
     from pml_incremental.distributed.launch import are_several_launched
 

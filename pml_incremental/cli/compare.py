@@ -30,16 +30,7 @@ class EngineName(str, Enum):
 
 
 def with_strategies(config: ExperimentConfig, names: str, option: str) -> ExperimentConfig:
-    """The config with the strategies named, checked like one from a file.
-
-    Args:
-        config: checked already.
-        names: with commas between; none for those of the config.
-        option: of the command line, which gives them.
-
-    Raises:
-        ConfigError: naming the option.
-    """
+    """The config with the strategies named, checked like one from a file."""
     from pml_incremental.config import ConfigError, validate
     from pml_incremental.experiment import choose_strategies
 
@@ -56,15 +47,7 @@ def with_strategies(config: ExperimentConfig, names: str, option: str) -> Experi
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Numbers with commas between.
-
-    Raises:
-        ConfigError: if it is something else.
-
-    Example:
-        >>> parse_seeds("0, 1,2")
-        [0, 1, 2]
-    """
+    """Numbers with commas between."""
     from pml_incremental.config import ConfigError
 
     words = [word.strip() for word in text.split(",")]
@@ -93,15 +76,7 @@ def choose_engine(
 
 
 def parse_options(options: list[str]) -> dict[str, Any]:
-    """``key=value`` pairs, the values in YAML.
-
-    Raises:
-        ConfigError: if one is something else.
-
-    Example:
-        >>> parse_options(["timeout_min=60", "slurm_partition=gpu"])
-        {'timeout_min': 60, 'slurm_partition': 'gpu'}
-    """
+    """``key=value`` pairs, the values in YAML."""
     from pml_incremental.config import ConfigError, parse_yaml
 
     parsed = {}
@@ -114,11 +89,7 @@ def parse_options(options: list[str]) -> dict[str, Any]:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to an application.
-
-    Args:
-        app: of the command line.
-    """
+    """Add the commands to an application."""
     app.command(
         epilog="Example: pml-incremental compare configs/glyphs.yaml "
         "--strategies finetune,l2,correlation+ewc,joint --seeds 0,1,2 --jobs 2"

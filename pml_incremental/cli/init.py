@@ -51,15 +51,7 @@ def init(
 
 
 def config_of_folder(data: Path, skip_bad_images: bool = False) -> Path:
-    """The config in ``runs/`` for a folder; written, and that said, if there is none yet.
-
-    Args:
-        data: the folder.
-        skip_bad_images: leave out images that cannot be read, if the config is written.
-
-    Raises:
-        ConfigError: if the config that is there is for another folder.
-    """
+    """The config in ``runs/`` for a folder; written, and that said, if there is none yet."""
     from pml_incremental.config import ConfigError, load_config
 
     called = re.sub(r"[^A-Za-z0-9_-]", "_", data.resolve().name)
@@ -86,25 +78,7 @@ def write_config(
     config: Path | None = None,
     embedder: Path | None = None,
 ) -> Survey:
-    """Write a new config for a folder, once it has been found valid.
-
-    Args:
-        file: to write.
-        data: the folder.
-        skip_bad_images: leave out images that cannot be read.
-        weights: of a trained model to start from.
-        config: says what model the weights are of, if they do not.
-        embedder: a file of its own with the embedder's weights.
-
-    Returns:
-        What is in the folder.
-
-    Raises:
-        ConfigError: if the file exists or its name is none for a run, or nothing says what model
-            the weights are of.
-        ValueError: if the folder is not laid out in classes, an image cannot be read, or there are
-            too few classes.
-    """
+    """Write a new config for a folder, once it has been found valid."""
     from pml_incremental.config import ConfigError, config_from, parse_yaml, validate
     from pml_incremental.experiment.updating.first_config import trained_first_config
     from pml_incremental.experiment.updating.trained_weights import TrainedWeights

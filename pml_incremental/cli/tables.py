@@ -26,11 +26,7 @@ if TYPE_CHECKING:
 
 
 def print_overview(config: ExperimentConfig) -> None:
-    """Print what a config says, with its defaults.
-
-    Args:
-        config: a valid config.
-    """
+    """Print what a config says, with its defaults."""
     table = Table(title=f"{config.name} is valid", title_justify="left", show_header=False)
     for key, value in config.to_yaml_dict().items():
         if value not in (None, [], {}):
@@ -40,11 +36,7 @@ def print_overview(config: ExperimentConfig) -> None:
 
 
 def print_tasks(scenario: ClassIncrementalScenario) -> None:
-    """Print how many classes and images each task has, and which classes have none.
-
-    Args:
-        scenario: the tasks.
-    """
+    """Print how many classes and images each task has, and which classes have none."""
     rows = [
         tuple(map(str, (task.number, len(task.classes), len(task.train), len(task.test))))
         for task in scenario
@@ -54,24 +46,13 @@ def print_tasks(scenario: ClassIncrementalScenario) -> None:
 
 
 def print_left_out(classes: Sequence[str]) -> None:
-    """Print which classes no task brings, if there are any.
-
-    Args:
-        classes: their names.
-    """
+    """Print which classes no task brings, if there are any."""
     if classes:
         print(f"classes left out: {len(classes)}, {some_of(classes)}")
 
 
 def print_names(group: str) -> None:
-    """Print the names that a config can use, or those of the configs that there are.
-
-    Args:
-        group: a plural such as ``losses``, or ``configs``.
-
-    Raises:
-        ConfigError: if there is no such group, with the nearest one.
-    """
+    """Print the names that a config can use, or those of the configs that there are."""
     if group == "configs":
         files = shipped_configs()
         _print_rows(

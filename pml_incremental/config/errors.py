@@ -46,17 +46,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The nearest right spelling, if one is near.
-
-    Args:
-        name: what was written.
-        known: what could have been written.
-
-    Example:
-        >>> nearest("magrin", ["margin", "swap"])
-        'margin'
-        >>> nearest("x", ["margin", "swap"])
-    """
+    """The nearest right spelling, if one is near."""
     by_lower_case = _by_lower_case(known)
     near = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
     return by_lower_case[near[0]] if near else None

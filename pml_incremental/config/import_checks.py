@@ -18,19 +18,6 @@ def find_import_problems(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]
 
     Nothing is imported to find out but modules of torch, torchvision, PML and this package, whose
     classes need no permission where they are of the kind that is looked for.
-
-    Args:
-        config: canonical.
-
-    Yields:
-        Path and description of each problem.
-
-    Example:
-        >>> config = {"sampler": {"my_module:MySampler": {}}, "allow_imports": []}
-        >>> [path for path, _ in find_import_problems(config)]
-        [('sampler', 'my_module:MySampler')]
-        >>> list(find_import_problems({**config, "allow_imports": ["my_module"]}))
-        []
     """
     listed = config.get("allow_imports")
     names = listed if isinstance(listed, (list, tuple)) else ()

@@ -41,22 +41,7 @@ _LISTS = ("strategies", "transforms.*", "records.writers")
 
 
 def category_at(path: KeyPath, positions: Mapping[str, str] = _TOP) -> str | None:
-    """The category of the object that stands at a place in a config.
-
-    Args:
-        path: keys and indices from the top, with class names.
-        positions: patterns of places and their categories.
-
-    Returns:
-        A category, or None where no object stands.
-
-    Example:
-        >>> category_at(("loss_funcs", "metric_loss"))
-        'loss'
-        >>> category_at(("loss_funcs", "metric_loss", "TripletMarginLoss", "distance"))
-        'distance'
-        >>> category_at(("loss_funcs", "metric_loss", "TripletMarginLoss", "margin"))
-    """
+    """The category of the object that stands at a place in a config."""
     for pattern, category in positions.items():
         length = pattern.count(".") + 1
         if _matches(path[:length], pattern):
@@ -71,17 +56,6 @@ def canonical(value: Any, path: KeyPath = ()) -> Any:
     Objects become ``{ClassName: {kwargs}}``, also when written ``ClassName`` or ``{ClassName: }``;
     transforms, strategies and writers become lists of objects, also when written as a mapping. What
     is malformed stays as it is, for the schema to report.
-
-    Args:
-        value: a config or a part of one.
-        path: where the part stands.
-
-    Returns:
-        A new value; ``value`` is not changed.
-
-    Example:
-        >>> canonical({"optimizers": {"trunk_optimizer": "Adam"}, "strategies": {"finetune": None}})
-        {'optimizers': {'trunk_optimizer': {'Adam': {}}}, 'strategies': [{'finetune': {}}]}
     """
     if any(_matches(path, pattern) for pattern in _LISTS) and isinstance(value, dict):
         value = [{name: arguments} for name, arguments in value.items()]
@@ -112,15 +86,7 @@ def is_object(value: Any) -> TypeGuard[dict[str, dict[str, Any]]]:
 def find_objects(
     value: Any, path: KeyPath = ()
 ) -> Iterator[tuple[KeyPath, str, str, dict[str, Any]]]:
-    """All well-formed objects of a canonical config, outer before inner.
-
-    Args:
-        value: a config or a part of one.
-        path: where the part stands.
-
-    Yields:
-        Path of the object, its category, its class name and its arguments.
-    """
+    """All well-formed objects of a canonical config, outer before inner."""
     category = category_at(path)
     if category is not None and is_object(value):
         ((name, kwargs),) = value.items()

@@ -127,25 +127,7 @@ def _value_at(config: Any, path: tuple[str | int, ...]) -> Any:
 
 
 def apply_override(config: dict[str, Any], override: str) -> tuple[dict[str, Any], KeyPath]:
-    """A canonical config with one key changed.
-
-    Args:
-        config: a canonical config.
-        override: ``key.sub=value``; the value is YAML and is laid over what is there as a later
-            file would be. Objects are entered by class name, lists by index from 0 or, where they
-            hold objects, by class name.
-
-    Returns:
-        The new config and the path that was changed.
-
-    Raises:
-        ConfigError: if there is no ``=``, the value is no YAML, or the key leads nowhere.
-
-    Example:
-        >>> config = {"sampler": {"MPerClassSampler": {"m": 4}}}
-        >>> apply_override(config, "sampler.MPerClassSampler.m=8")[0]
-        {'sampler': {'MPerClassSampler': {'m': 8}}}
-    """
+    """A canonical config with one key changed."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError([f"{COMMAND_LINE}: {override}: has no key and value; write key=value"])
@@ -236,15 +218,7 @@ def _error(key: str, message: str) -> ConfigError:
 def describe_schema_errors(
     error: ValidationError, config: dict[str, Any]
 ) -> list[tuple[KeyPath, str]]:
-    """What keys are missing, unknown or of a wrong type.
-
-    Args:
-        error: what the schema found.
-        config: what it was given.
-
-    Returns:
-        Path and description of each problem.
-    """
+    """What keys are missing, unknown or of a wrong type."""
     found: dict[KeyPath, list[str]] = {}
     for details in error.errors(include_url=False):
         path = _path_in(config, details["loc"], missing=details["type"] == "missing")

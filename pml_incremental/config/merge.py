@@ -14,18 +14,10 @@ class Origins:
     """The file, or the command line, that each key of a config came from.
 
     All instances compare equal: where a config came from is no part of what it says.
-
-    Args:
-        default: the origin of a key that none of ``known`` leads to.
-        known: origin by path.
-
-    Example:
-        >>> Origins("a.yaml", {("dataset",): "b.yaml"}).of(("dataset", "Glyphs"))
-        'b.yaml'
     """
 
-    default: str = "config"
-    known: dict[KeyPath, str] = field(default_factory=dict)
+    default: str = "config"  # the origin of a key that none of ``known`` leads to
+    known: dict[KeyPath, str] = field(default_factory=dict)  # origin by path
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Origins)
@@ -69,20 +61,6 @@ def merge(base: Any, new: Any, path: KeyPath = ()) -> Any:
 
     Mappings are merged key by key. An object of another class replaces the base one, with its
     arguments; of the same class, the arguments are merged. Everything else replaces.
-
-    Args:
-        base: a canonical config or a part of one.
-        new: what is laid over it, canonical.
-        path: where both stand.
-
-    Returns:
-        A new value.
-
-    Example:
-        >>> merge({"sampler": {"A": {"m": 4}}}, {"sampler": {"A": {"n": 1}}, "seed": 1})
-        {'sampler': {'A': {'m': 4, 'n': 1}}, 'seed': 1}
-        >>> merge({"sampler": {"A": {"m": 4}}}, {"sampler": {"B": {}}})
-        {'sampler': {'B': {}}}
     """
     if not isinstance(base, dict) or not isinstance(new, dict):
         return new

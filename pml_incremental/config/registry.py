@@ -106,17 +106,7 @@ def resolve(category: str, name: str) -> Any:
 
 
 def members(category: str) -> Iterator[tuple[str, str, Any]]:
-    """What a category offers.
-
-    Args:
-        category: a key of ``CATEGORIES``.
-
-    Yields:
-        Name, package and value of each member; of two with one name only the first.
-
-    Raises:
-        ValueError: if there is no such category.
-    """
+    """What a category offers."""
     if category not in CATEGORIES:
         raise ValueError(f"there is no category {category!r}; {suggest(category, CATEGORIES)}")
     seen: set[str] = set()

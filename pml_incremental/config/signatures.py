@@ -16,15 +16,10 @@ _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 @dataclass(frozen=True)
 class Signature:
-    """The arguments that can be passed by name.
-
-    Args:
-        parameters: by name, with their annotations evaluated where possible.
-        is_open: whether there may be arguments of other names, which cannot be known.
-    """
+    """The arguments that can be passed by name."""
 
     parameters: dict[str, Parameter] = field(default_factory=dict)
-    is_open: bool = False
+    is_open: bool = False  # whether there may be arguments of other names, which cannot be known
 
     @property
     def required(self) -> list[str]:
@@ -38,21 +33,6 @@ def signature_of(target: Callable[..., Any]) -> Signature:
     The ``**kwargs`` of an ``__init__`` stand for the arguments of the next class in the method
     resolution order, without those that ``super().__init__(...)`` sets itself. The ``**kwargs`` of
     a function stand for the optional arguments of the class that it is annotated to return.
-
-    Args:
-        target: a class or function.
-
-    Returns:
-        Its signature; open if some ``**kwargs`` cannot be followed.
-
-    Example:
-        >>> class Base:
-        ...     def __init__(self, margin, swap=False): ...
-        >>> class Loss(Base):
-        ...     def __init__(self, power: int = 2, **kwargs):
-        ...         super().__init__(**kwargs)
-        >>> signature_of(Loss).required, list(signature_of(Loss).parameters)
-        (['margin'], ['power', 'margin', 'swap'])
     """
     return _of_class(target) if inspect.isclass(target) else _of_function(target)
 
@@ -135,32 +115,17 @@ def _takes_any(parameters: list[Parameter]) -> bool:
 
 @dataclass(frozen=True)
 class InitSource:
-    """What becomes of the arguments of an ``__init__`` that takes ``**kwargs``.
+    """What becomes of the arguments of an ``__init__`` that takes ``**kwargs``."""
 
-    Args:
-        passed: names of the arguments that it passes to the next ``__init__`` itself.
-        positions: how many arguments it passes by position.
-        forwards: whether it passes ``**kwargs`` on.
-        required: names that it reads as ``kwargs["name"]``.
-        optional: names that it reads by ``kwargs.get`` or ``kwargs.pop``.
-    """
-
-    passed: frozenset[str]
-    positions: int
-    forwards: bool
-    required: frozenset[str]
-    optional: frozenset[str]
+    passed: frozenset[str]  # names of the arguments that it passes to the next ``__init__`` itself
+    positions: int  # how many arguments it passes by position
+    forwards: bool  # whether it passes ``**kwargs`` on
+    required: frozenset[str]  # names that it reads as ``kwargs["name"]``
+    optional: frozenset[str]  # names that it reads by ``kwargs.get`` or ``kwargs.pop``
 
 
 def read_init(init: Callable[..., Any]) -> InitSource | None:
-    """Read the source of an ``__init__``.
-
-    Args:
-        init: a function.
-
-    Returns:
-        What it does, or None if there is no source to read.
-    """
+    """Read the source of an ``__init__``."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(init)))
     except (OSError, TypeError, SyntaxError):

@@ -10,16 +10,7 @@ from pml_incremental.config.strategy_sums import is_sum
 
 
 def spec_label(spec: ObjectSpec) -> str:
-    """A strategy's name in tables and folders: its name and its options.
-
-    Example:
-        >>> spec_label(ObjectSpec(class_name="correlation", kwargs={"weight": 5}))
-        'correlation-weight_5'
-        >>> spec_label(ObjectSpec(class_name="l2+ewc", kwargs={"ewc": {"weight": 5}}))
-        'l2+ewc-ewc.weight_5'
-        >>> spec_label(ObjectSpec(class_name="fecd", kwargs={"estimator": {"MLPEstimator": {}}}))
-        'fecd-estimator.MLPEstimator'
-    """
+    """A strategy's name in tables and folders: its name and its options."""
     options = spec.kwargs
     if is_sum("strategy", spec.class_name):  # a part without options says no more than its name
         options = {part: of_part for part, of_part in options.items() if of_part}

@@ -11,32 +11,12 @@ from pml_incremental.config.errors import ConfigError, suggest
 
 
 def is_sum(category: str, name: str) -> bool:
-    """Whether a name stands for a sum.
-
-    Example:
-        >>> is_sum("strategy", "correlation+ewc"), is_sum("strategy", "ewc")
-        (True, False)
-    """
+    """Whether a name stands for a sum."""
     return category == "strategy" and "+" in name
 
 
 def split_sum(name: str, kwargs: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The parts of a sum, each with its options.
-
-    Args:
-        name: the parts' names joined by ``+``.
-        kwargs: part -> options; a part may be missing.
-
-    Yields:
-        Name and options of each part.
-
-    Raises:
-        ConfigError: if a part is there twice, or options are for none of the parts or no mapping.
-
-    Example:
-        >>> list(split_sum("correlation+ewc", {"ewc": {"weight": 5}}))
-        [('correlation', {}), ('ewc', {'weight': 5})]
-    """
+    """The parts of a sum, each with its options."""
     parts = [part.strip() for part in name.split("+")]
     problems = [f"{part!r} is in {name} twice; remove one" for part in _repeated(parts)]
     for key, options in kwargs.items():
@@ -52,15 +32,7 @@ def split_sum(name: str, kwargs: Mapping[str, Any]) -> Iterator[tuple[str, dict[
 
 
 def sum_factory(name: str, find: Callable[[str], Callable[..., Any]]) -> Callable[..., Any]:
-    """A function that builds a sum from the options of its parts.
-
-    Args:
-        name: the parts' names joined by ``+``.
-        find: gives the function that builds a part.
-
-    Returns:
-        A function of part -> options.
-    """
+    """A function that builds a sum from the options of its parts."""
     factories = {part: find(part) for part, _ in split_sum(name, {})}
 
     def build(**options: Any) -> Any:

@@ -61,22 +61,7 @@ _TRAINERS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def find_trial_problem(category: str, name: str, kwargs: dict[str, Any]) -> str | None:
-    """Why an object cannot be built, if so.
-
-    Args:
-        category: where its class is looked up; only losses, miners, transforms, optimizers,
-            strategies and this package's trainers are tried.
-        name: of its class.
-        kwargs: its arguments, already checked against the class's signature.
-
-    Returns:
-        What its class says against the values, or None.
-
-    Example:
-        >>> find_trial_problem("optimizer", "Adam", {"lr": -1})
-        'cannot be built: Invalid learning rate: -1'
-        >>> find_trial_problem("optimizer", "Adam", {"lr": 1})
-    """
+    """Why an object cannot be built, if so."""
     stand_ins = _TRAINERS.get(name) if category == "trainer" else _STAND_INS.get(category)
     if stand_ins is None:
         return None

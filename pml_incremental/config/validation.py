@@ -82,17 +82,7 @@ def report(problems: Iterable[Problem], origins: Origins) -> ConfigError:
 def find_argument_problems(
     path: KeyPath, category: str, name: str, kwargs: dict[str, Any]
 ) -> Iterator[tuple[KeyPath, str]]:
-    """What is wrong with one object, without the objects in its arguments.
-
-    Args:
-        path: where it stands.
-        category: where its class is looked up.
-        name: of its class.
-        kwargs: its arguments.
-
-    Yields:
-        Path and description of each problem.
-    """
+    """What is wrong with one object, without the objects in its arguments."""
     if is_sum(category, name):
         yield from _find_problems_of_sum(path, name, kwargs)
         return
@@ -179,14 +169,7 @@ def _check_argument(
 
 
 def find_key_problems(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    """Names of losses, optimizers and the like that lead nowhere, or are missing.
-
-    Args:
-        config: canonical.
-
-    Yields:
-        Path and description of each problem.
-    """
+    """Names of losses, optimizers and the like that lead nowhere, or are missing."""
     losses, optimizers = _names(config, "loss_funcs"), _names(config, "optimizers")
     models = [name for name in _names(config, "models") if name in ("embedder", "classifier")]
     trained = ["trunk", *models, *losses]

@@ -36,20 +36,6 @@ def find_mismatch(
 
     An annotation decides, read strictly: no text for a number, no number for a boolean, but a list
     for a tuple and an integer for a float. Without one, the value must be of the default's kind.
-
-    Args:
-        parameter: with an evaluated annotation.
-        value: None, a boolean, number or string, or a list or dict of them.
-        trust_default: whether the default's type says what is allowed.
-
-    Returns:
-        A description, or None if the value is fine or nothing is known.
-
-    Example:
-        >>> kind = inspect.Parameter.KEYWORD_ONLY
-        >>> find_mismatch(inspect.Parameter("margin", kind, default=0.05), "0.1")
-        "must be a number, got '0.1' (str)"
-        >>> find_mismatch(inspect.Parameter("margin", kind, default=0.05), 1)
     """
     if value is None and parameter.default is None:
         return None

@@ -15,19 +15,12 @@ _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, 
 
 
 class Archive(NamedTuple):
-    """A published archive.
+    """A published archive."""
 
-    Args:
-        url: where it is.
-        filename: what to call it here.
-        holds: files and folders by which to tell that it has been unpacked.
-        md5: its checksum, where the source publishes one.
-    """
-
-    url: str
-    filename: str
-    holds: tuple[str, ...]
-    md5: str | None = None
+    url: str  # where it is
+    filename: str  # what to call it here
+    holds: tuple[str, ...]  # files and folders by which to tell that it has been unpacked
+    md5: str | None = None  # its checksum, where the source publishes one
 
     def missing_from(self, root: Path) -> list[str]:
         """What it holds that is not under root."""
@@ -35,19 +28,7 @@ class Archive(NamedTuple):
 
 
 def find_archives(root: Path, archives: Sequence[Archive], dataset: str, download: bool) -> None:
-    """See to it that all archives are unpacked under root.
-
-    Args:
-        root: of the dataset; made if need be.
-        archives: to look for.
-        dataset: its name, for the message.
-        download: fetch and unpack what is missing; each archive is removed once unpacked.
-
-    Raises:
-        OSError: if an address cannot be reached.
-        ValueError: if something is missing and not to be downloaded; if an archive has another
-            checksum than published, is damaged or cannot be trusted.
-    """
+    """See to it that all archives are unpacked under root."""
     for archive in archives:
         if download and archive.missing_from(root):
             _refuse_part(root, archive)
@@ -67,14 +48,6 @@ def unpack(archive: Path, root: Path) -> None:
     """Unpack a tar or zip archive, all of it or nothing.
 
     Members go to a folder of their own first, so that an interrupted call leaves no half dataset.
-
-    Args:
-        archive: a zip file or a tar file, compressed or not.
-        root: the folder to unpack in.
-
-    Raises:
-        ValueError: if the archive is neither or is damaged; if a member is a link or a device or
-            would land outside root; or if what it holds is under root already.
     """
     with TemporaryDirectory(dir=root, prefix=".unpacking-") as name:
         inside = Path(name)

@@ -16,19 +16,7 @@ from pml_incremental.datasets.image_files import read_rgb
 
 
 class ListedImages(Dataset[tuple[Any, int]]):
-    """What datasets of image files have in common once their files are listed.
-
-    Args:
-        paths: the file of each image.
-        labels: the class of each image, from 0, shape (N,).
-        classes: the name of each class.
-        test_mask: True for held-out test images, shape (N,); None if the source has no split by
-            image.
-        transform: called with each PIL image; by default the image is returned as is.
-
-    Raises:
-        ValueError: if there is no image, or a file is missing.
-    """
+    """What datasets of image files have in common once their files are listed."""
 
     def __init__(
         self,
@@ -62,23 +50,13 @@ class ListedImages(Dataset[tuple[Any, int]]):
 
 
 def number_classes(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """The classes in alphabetical order, and each image's label among them, from 0.
-
-    Example:
-        >>> number_classes(["wren", "jay", "wren"])
-        (['jay', 'wren'], array([1, 0, 1]))
-    """
+    """The classes in alphabetical order, and each image's label among them, from 0."""
     classes, labels = np.unique(np.asarray(names, dtype=str), return_inverse=True)
     return classes.tolist(), labels.astype(np.int64)
 
 
 def labels_by_group(groups: Sequence[str]) -> list[list[int]]:
-    """The labels of each group, groups in alphabetical order, from each label's group.
-
-    Example:
-        >>> labels_by_group(["sofa", "bicycle", "sofa"])
-        [[1], [0, 2]]
-    """
+    """The labels of each group, groups in alphabetical order, from each label's group."""
     return [
         [label for label, group in enumerate(groups) if group == name]
         for name in sorted(set(groups))

@@ -27,19 +27,12 @@ _UNREADABLE_MEMBER = (BadZipFile, EOFError, NotImplementedError, RuntimeError, z
 
 
 class Drawing(NamedTuple):
-    """One character as one person drew it.
+    """One character as one person drew it."""
 
-    Args:
-        source: the folder or zip file that holds it.
-        name: its path in there, with slashes.
-        character: alphabet and character, such as ``Greek/character01``.
-        drawer: the number of the person.
-    """
-
-    source: Path
-    name: str
-    character: str
-    drawer: int
+    source: Path  # the folder or zip file that holds it
+    name: str  # its path in there, with slashes
+    character: str  # alphabet and character, such as ``Greek/character01``
+    drawer: int  # the number of the person
 
     @property
     def path(self) -> Path:
@@ -48,15 +41,7 @@ class Drawing(NamedTuple):
 
 
 def find_drawings(sources: Iterable[Path]) -> list[Drawing]:
-    """The drawings of folders or zip files, in the order of their paths.
-
-    Args:
-        sources: folders or zip files. Files in them that are not called as drawings are ignored.
-
-    Raises:
-        ValueError: if a zip file is missing or damaged, a source holds no drawing, or two hold the
-            same one.
-    """
+    """The drawings of folders or zip files, in the order of their paths."""
     found: dict[str, Drawing] = {}
     for source in sources:
         matches = [match for name in _names_in(source) if (match := _NAME.fullmatch(name))]
@@ -78,15 +63,7 @@ def find_drawings(sources: Iterable[Path]) -> list[Drawing]:
 
 
 def read_drawings(drawings: Sequence[Drawing], image_size: int) -> NDArray[np.uint8]:
-    """The pixels of drawings, black on white, shape (N, image_size, image_size).
-
-    Args:
-        drawings: what to read.
-        image_size: height and width in pixels, to which they are resized (bilinear, antialiased).
-
-    Raises:
-        ValueError: if a drawing is damaged or is not of the published size, naming it.
-    """
+    """The pixels of drawings, black on white, shape (N, image_size, image_size)."""
     images = np.empty((len(drawings), image_size, image_size), dtype=np.uint8)
     for source in dict.fromkeys(drawing.source for drawing in drawings):
         with _reader_of(source) as read:

@@ -22,11 +22,7 @@ class FoundFiles(NamedTuple):
 
 
 def find_class_folders(root: Path) -> list[FoundFiles]:
-    """The class folders under ``root`` and their files, in alphabetical order; hidden ones aside.
-
-    Raises:
-        ValueError: if root or a folder in it is not laid out as classes of images.
-    """
+    """The class folders under ``root`` and their files, in alphabetical order; none hidden."""
     if not root.is_dir():
         raise ValueError(f"root must be a folder of class folders, got {root}, which is none")
     folders = _class_folders_in(root)

@@ -33,11 +33,7 @@ UNREADABLE = (
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """An image as RGB, turned upright by its EXIF orientation.
-
-    Raises:
-        ValueError: if the file is not a whole image; names the file and what is wrong with it.
-    """
+    """An image as RGB, turned upright by its EXIF orientation."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             _check(image, path)
@@ -65,17 +61,7 @@ def _check(image: Image.Image, path: Path) -> None:
 def find_bad_images(
     paths: Sequence[Path], on_bad_image: OnBadImage, progress: bool = True
 ) -> list[Path]:
-    """The files to leave out because they cannot be read; decodes them all.
-
-    Args:
-        paths: image files.
-        on_bad_image: ``"raise"`` an error about such files, or ``"skip"`` them, which is reported
-            in the log.
-        progress: whether to show a progress bar if there are many.
-
-    Raises:
-        ValueError: if a file cannot be read and is not to be skipped.
-    """
+    """The files to leave out because they cannot be read; decodes them all."""
     if on_bad_image not in get_args(OnBadImage):
         raise ValueError(f'on_bad_image must be "raise" or "skip", got {on_bad_image!r}')
     _, bad = look_at_images(paths, progress)
@@ -94,12 +80,7 @@ def refuse_bad_images(bad: Mapping[Path, str], on_bad_image: OnBadImage) -> None
 def look_at_images(
     paths: Sequence[Path], progress: bool = True
 ) -> tuple[dict[Path, tuple[int, int]], dict[Path, str]]:
-    """Width and height of each whole image, and what is wrong with the other files.
-
-    Args:
-        paths: image files; all of them are decoded.
-        progress: whether to show a progress bar if there are many.
-    """
+    """Width and height of each whole image, and what is wrong with the other files."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         looks = tqdm(
             pool.map(_size_or_error, paths),

@@ -138,26 +138,7 @@ def _folders(root: Any, download: bool) -> list[Path]:
 def split_drawers(
     drawers: NDArray[np.int64], train: Sequence[int] | None, test: Sequence[int] | None
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
-    """Which drawings are taken, and which of all are test images.
-
-    Args:
-        drawers: the number of the person behind each drawing, shape (N,).
-        train: whose drawings to train on; by default those of all who are not in ``test``.
-        test: whose drawings to hold out; by default nobody's.
-
-    Returns:
-        True for the drawings of either, shape (N,); and True for those held out, shape (N,), or
-        None without ``test``.
-
-    Raises:
-        TypeError: if ``train`` or ``test`` is no list of integers.
-        ValueError: if one is empty or names a drawer who does not occur, if both name the same
-            one, or if nothing is left to train on.
-
-    Example:
-        >>> split_drawers(np.array([1, 2, 3]), train=[1], test=[3])
-        (array([ True, False,  True]), array([False, False,  True]))
-    """
+    """Which drawings are taken, and which of all are test images."""
     for name, numbers in (("train_drawers", train), ("test_drawers", test)):
         if numbers is not None:
             _check_drawers(name, numbers, np.unique(drawers).tolist())

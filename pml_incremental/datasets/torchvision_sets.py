@@ -22,15 +22,6 @@ def build_parts(
     """One dataset of torchvision's for each part.
 
     Torchvision checks the published checksums before it unpacks anything.
-
-    Args:
-        dataset: torchvision's class.
-        root: the folder given to it.
-        download: whether it is to fetch what is missing.
-        parts: the arguments that name each part.
-
-    Raises:
-        ValueError: if a part is not whole.
     """
     try:
         return [dataset(str(root), download=download, **part) for part in parts]

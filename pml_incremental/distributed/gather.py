@@ -31,12 +31,6 @@ def gather_rows(rows: Tensor) -> Tensor:
     every process computes the same loss L of the gathered rows, that is W times the gradient of L
     for W processes, which the mean over processes in ``DistributedDataParallel`` divides by W: the
     weights get the gradient of L.
-
-    Args:
-        rows: of this process, shape (n, ...), n being the same in all processes.
-
-    Returns:
-        Shape (W n, ...).
     """
     gathered: Tensor = _Gather.apply(rows)
     return gathered
@@ -55,11 +49,7 @@ class _Mean(torch.autograd.Function):
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
-    """The mean of what all processes pass, with gradients as in :func:`gather_rows`.
-
-    Args:
-        value: of the same shape in all processes.
-    """
+    """The mean of what all processes pass, with gradients as in :func:`gather_rows`."""
     mean: Tensor = _Mean.apply(value)
     return mean
 

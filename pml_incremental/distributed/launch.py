@@ -93,12 +93,7 @@ def own_device(device: torch.device, processes: Processes) -> torch.device:
 
 
 def are_several_launched() -> bool:
-    """Whether the environment says that torchrun, or another launcher, started several processes.
-
-    Example:
-        >>> are_several_launched()
-        False
-    """
+    """Whether the environment says that torchrun, or the like, started several processes."""
     return all(name in os.environ for name in _VARIABLES) and os.environ["WORLD_SIZE"] != "1"
 
 
@@ -136,26 +131,6 @@ def fresh_store(store: Store, rank: int, size: int, patience: timedelta) -> Stor
     stay in it (PyTorch issue 135712). The first process therefore names a new part, and answers
     each other process's own question until that one has confirmed it: what dead processes have
     asked or answered counts for nothing.
-
-    Args:
-        store: that all can reach.
-        rank: of this process.
-        size: how many processes there are.
-        patience: how long to wait for the others.
-
-    Returns:
-        The part.
-
-    Raises:
-        TimeoutError: in the first process, if another does not come; in the others, torch's error.
-
-    Example:
-        >>> from torch.distributed import HashStore
-        >>> store = HashStore()
-        >>> first, second = (fresh_store(store, 0, 1, timedelta(seconds=1)) for _ in range(2))
-        >>> first.set("address", "here")
-        >>> second.check(["address"])
-        False
     """
     own = uuid.uuid4().hex
     if rank == 0:

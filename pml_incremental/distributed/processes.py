@@ -121,15 +121,7 @@ class Processes:
 
 
 def check_even(batch_size: int, processes: int) -> None:
-    """Raise unless each process gets as many images of a batch.
-
-    Args:
-        batch_size: of the whole batch.
-        processes: how many share it.
-
-    Raises:
-        ValueError: with the nearest sizes that would do.
-    """
+    """Raise unless each process gets as many images of a batch."""
     if batch_size % processes:
         below = batch_size - batch_size % processes
         nearest = " or ".join(str(size) for size in (below, below + processes) if size)

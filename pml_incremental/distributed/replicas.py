@@ -12,12 +12,7 @@ from pml_incremental.distributed.processes import Processes
 
 @torch.no_grad()
 def average_gradients(parameters: Iterable[nn.Parameter], processes: Processes) -> None:
-    """Let gradients that all processes have computed alike be the same to the bit.
-
-    Args:
-        parameters: of modules that each process runs on the whole batch.
-        processes: that hold them.
-    """
+    """Let gradients that all processes have computed alike be the same to the bit."""
     if not processes.several:
         return
     for parameter in parameters:
@@ -28,12 +23,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], processes: Processes) 
 
 @torch.no_grad()
 def copy_from_first(modules: Iterable[nn.Module], processes: Processes) -> None:
-    """Give all processes the first's weights and buffers, in place.
-
-    Args:
-        modules: built alike in all processes.
-        processes: that hold them.
-    """
+    """Give all processes the first's weights and buffers, in place."""
     if not processes.several:
         return
     for module in modules:

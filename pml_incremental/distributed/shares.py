@@ -18,15 +18,6 @@ def share_of_images(images: int, batch_size: int, processes: Processes) -> range
     """Positions of a process's images: whole batches, as one process would go through them.
 
     Batches of the same images give the same rows to the bit, which others need not.
-
-    Args:
-        images: how many there are.
-        batch_size: of them.
-        processes: that share them; the first gets at least one batch.
-
-    Example:
-        >>> [share_of_images(7, 3, Processes(rank, 2)) for rank in range(2)]
-        [range(0, 6), range(6, 7)]
     """
     batches = -(-images // batch_size)
     first, end = (-(-r * batches // processes.size) for r in (processes.rank, processes.rank + 1))
@@ -34,12 +25,7 @@ def share_of_images(images: int, batch_size: int, processes: Processes) -> range
 
 
 def share_of_loader(loader: DataLoader[Any], processes: Processes) -> DataLoader[Any]:
-    """A loader of this process's share of the images of a loader without random order.
-
-    Args:
-        loader: of a map-style dataset.
-        processes: that share it.
-    """
+    """A loader of this process's share of the images of a loader without random order."""
     if not processes.several:
         return loader
     return DataLoader(
@@ -51,23 +37,13 @@ def share_of_loader(loader: DataLoader[Any], processes: Processes) -> DataLoader
 
 
 def send_rows(rows: Tensor) -> None:
-    """Send rows to the first process.
-
-    Args:
-        rows: shape (n, width), as many as the process's share of images.
-    """
+    """Send rows to the first process."""
     for block in rows.split(_BLOCK):
         distributed.send(block.contiguous(), dst=0)
 
 
 def receive_rows(like: Tensor, loader: DataLoader[Any], processes: Processes) -> Iterator[Tensor]:
-    """In the first process, what the others send, in the order of the images.
-
-    Args:
-        like: rows of the same width and type.
-        loader: of all images.
-        processes: that share it.
-    """
+    """In the first process, what the others send, in the order of the images."""
     for rank in range(1, processes.size):
         coming = len(_share_of(loader, Processes(rank, processes.size)))
         for done in range(0, coming, _BLOCK):

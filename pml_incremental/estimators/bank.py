@@ -252,28 +252,13 @@ def write_bank(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
     """Write a state to safetensors, with everything but the tensors as JSON.
 
     A file that is there is replaced only when all is written.
-
-    Args:
-        path: the file; its folder must exist.
-        state: plain values, and the tensors under ``"tensors"``.
     """
     plain = {name: value for name, value in state.items() if name != "tensors"}
     write_tensor_file(Path(path), state["tensors"], {_KEY: plain})
 
 
 def read_bank(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The state that :func:`write_bank` wrote.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The state, tensors on the CPU.
-
-    Raises:
-        FileNotFoundError: if there is no file.
-        ValueError: if the file is damaged or no estimator bank.
-    """
+    """The state that :func:`write_bank` wrote."""
     remedy = "write it with EstimatorBank.save"
     tensors, state = read_tensor_file(Path(path), remedy)
     if _KEY not in (state or {}):
@@ -287,14 +272,7 @@ def check_state(
     width: int | None = None,
     prior_models: int | None = None,
 ) -> None:
-    """Raise unless a bank can continue from a state.
-
-    Args:
-        state: the state of a bank.
-        own: the values that must be the same.
-        width: the embedding width that is expected, if any is.
-        prior_models: the number of prior models that is expected, if any is.
-    """
+    """Raise unless a bank can continue from a state."""
     count = state["prior_models"]
     names = model_names(count) if count else "no model"
     if prior_models is not None and count != prior_models:

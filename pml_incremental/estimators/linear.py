@@ -109,16 +109,7 @@ def _apply(maps: Tensor, features: Tensor) -> Tensor:
 
 
 def ridge_regression(covariance: Tensor, cross_covariance: Tensor, ridge: float) -> Tensor:
-    """Weights of K regressions on the same features, penalised relative to feature variances.
-
-    Args:
-        covariance: of the features, shape (D, D).
-        cross_covariance: of features with targets, shape (K, D, d).
-        ridge: strength of the penalty on the weights of standardised features.
-
-    Returns:
-        Shape (K, d, D).
-    """
+    """Weights of K regressions on the same features, penalised relative to feature variances."""
     deviation = covariance.diagonal().clamp_min(0).sqrt()
     # A feature that never changes has nothing to tell; what is left of it is rounding.
     alive = deviation > deviation.max() * 1e-7
@@ -132,17 +123,7 @@ def ridge_regression(covariance: Tensor, cross_covariance: Tensor, ridge: float)
 
 
 def reduce_rank(weights: Tensor, covariance: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The factors of the maps of lower rank that predict most nearly the same.
-
-    Args:
-        weights: maps W of K regressions, shape (K, d, D).
-        covariance: of the features, shape (D, D).
-        rank: r < min(d, D).
-
-    Returns:
-        Factors (K, d, r) and (K, r, D); their product minimises the mean squared change of the
-        predictions among all maps of rank r.
-    """
+    """The factors of the maps of lower rank that predict most nearly the same."""
     predicted = weights @ covariance @ weights.mT
     directions = torch.linalg.eigh(predicted).eigenvectors[:, :, -rank:]
     return directions, directions.mT @ weights

@@ -110,15 +110,7 @@ class MLPEstimator(FeatureEstimator):
 
 
 def residual(x: Tensor, network: Sequence[Tensor]) -> Tensor:
-    """One hidden layer with ReLU, for K networks on the same rows.
-
-    Args:
-        x: shape (N, D).
-        network: weights and biases of both layers, (K, h, D), (K, h), (K, d, h), (K, d).
-
-    Returns:
-        Shape (K, N, d).
-    """
+    """One hidden layer with ReLU, for K networks on the same rows."""
     weight_in, bias_in, weight_out, bias_out = network
     hidden = F.linear(x, weight_in.flatten(0, 1), bias_in.flatten()).relu()
     hidden = hidden.unflatten(1, bias_in.shape).transpose(0, 1)
@@ -131,14 +123,6 @@ class ResidualNetworks:
     Inputs and targets are standardised by the first batch. The last layer starts at zero: an
     untrained network adds the mean change of the first batch and nothing else. As every batch is
     seen once, the weights swing with it; their moving average does not.
-
-    Args:
-        x: features of the first batch, shape (N, D).
-        y: changes to predict, shape (K, N, d).
-        hidden: width h of the hidden layer.
-        lr: Adam's learning rate.
-        averaging: weight of the past in the moving average.
-        seed: for the first layer's initial weights.
     """
 
     def __init__(

@@ -16,11 +16,7 @@ DEFAULT_BATCH_SIZE = 32
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` means a GPU if there is one.
-
-    Raises:
-        ValueError: if it is a CUDA GPU, and there is none of that number.
-    """
+    """``auto`` means a GPU if there is one."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return torch.device("cuda" if gpus else "cpu")
@@ -80,12 +76,7 @@ def build_models(
 
 
 def build_trunk_and_embedder(specs: ModelSpecs, images: Tensor) -> dict[str, nn.Module]:
-    """The models that give embeddings, on the CPU.
-
-    Args:
-        specs: describe them.
-        images: a batch to measure widths with.
-    """
+    """The models that give embeddings, on the CPU."""
     trunk = remove_classification_head(specs.trunk.build("model"))
     embedder: nn.Module = nn.Identity()
     if specs.embedder is not None:
@@ -117,11 +108,7 @@ def build_losses(
 def build_optimizers(
     specs: Mapping[str, ObjectSpec], modules: Mapping[str, nn.Module]
 ) -> dict[str, torch.optim.Optimizer]:
-    """One optimizer per module that has something to learn.
-
-    Raises:
-        ValueError: if a module with parameters has no optimizer, or an optimizer no module.
-    """
+    """One optimizer per module that has something to learn."""
     parameters = {
         f"{name}_optimizer": [p for p in module.parameters() if p.requires_grad]
         for name, module in modules.items()

@@ -25,16 +25,7 @@ FORGOTTEN, PER_TASK, SHOWN, PIXELS = 6, 2, 4, 72
 def examine(
     run: FinishedRun, strategy: str, advance: Callable[[], object] = lambda: None
 ) -> Details:
-    """Look closely at one strategy of a run.
-
-    Args:
-        run: a finished run whose weights are kept.
-        strategy: one of its strategies.
-        advance: called after the model of each stage was asked.
-
-    Raises:
-        ValueError: if weights are missing.
-    """
+    """Look closely at one strategy of a run."""
     stages, labels = run.stage_embeddings(strategy, advance)
     tasks = list(run.scenario)
     ends = [first_places(x, y) for x, y in zip(stages[-1], labels, strict=True)]
@@ -91,19 +82,12 @@ def class_changes(task: Task, labels: Tensor, start: Tensor, end: Tensor) -> lis
 
 @dataclass(frozen=True)
 class TaskQueries:
-    """The held-out images of a task, as the model that has just learned it sees them.
+    """The held-out images of a task, as the model that has just learned it sees them."""
 
-    Attributes:
-        task: the task.
-        labels: shape (N,).
-        embeddings: shape (N, d).
-        places: see :func:`first_places`, shape (N,).
-    """
-
-    task: Task
-    labels: Tensor
-    embeddings: Tensor
-    places: Tensor
+    task: Task  # the task
+    labels: Tensor  # shape (N,)
+    embeddings: Tensor  # shape (N, d)
+    places: Tensor  # see :func:`first_places`, shape (N,)
 
     def change(
         self, query: int, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]
@@ -144,13 +128,7 @@ def first_places(embeddings: Tensor, labels: Tensor) -> Tensor:
 def forgotten_queries(
     tasks: Sequence[TaskQueries], last: Sequence[Tensor], ends: Sequence[Tensor]
 ) -> list[QueryChange]:
-    """The queries that found their class first when it was learned and miss it most at the end.
-
-    Args:
-        tasks: all tasks; the last one's queries cannot be forgotten yet.
-        last: embeddings of each task's images by the last model.
-        ends: see :func:`first_places`, with the last model.
-    """
+    """The queries that found their class first when it was learned and miss it most at the end."""
     lost = [
         (float(end[q]), j, q)
         for j, (queries, end) in enumerate(zip(tasks[:-1], ends, strict=False))
@@ -164,12 +142,7 @@ def forgotten_queries(
 
 
 def lessons(tasks: Sequence[TaskQueries], before: Sequence[Tensor]) -> list[QueryChange]:
-    """Queries spread evenly over each task, before and after it was learned.
-
-    Args:
-        tasks: all tasks.
-        before: embeddings of each task's images by the model that had not learned it yet.
-    """
+    """Queries spread evenly over each task, before and after it was learned."""
     changes = []
     for queries, old in zip(tasks, before, strict=True):
         answerable = torch.nonzero(~queries.places.isnan()).flatten().tolist()

@@ -22,19 +22,7 @@ _PACKAGES = (
 
 
 def describe_environment(device: torch.device, processes: int = 1) -> dict[str, object]:
-    """Versions, machine and commit, for ``environment.json``.
-
-    Args:
-        device: the device of the run.
-        processes: how many learn together.
-
-    Returns:
-        Plain values; a package that is not installed is None.
-
-    Example:
-        >>> sorted(describe_environment(torch.device("cpu")))[:5]
-        ['command', 'device', 'git_commit', 'packages', 'platform']
-    """
+    """Versions, machine and commit, for ``environment.json``."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     return {
         "command": sys.argv,

@@ -24,14 +24,7 @@ from pml_incremental.testers import IncrementalTester
 
 
 class FinishedRun:
-    """What a run measured and can still be asked.
-
-    Args:
-        folder: of the run.
-
-    Raises:
-        ValueError: if the folder holds no finished run.
-    """
+    """What a run measured and can still be asked."""
 
     def __init__(self, folder: Path) -> None:
         missing = [n for n in ("config.yaml", "metrics.json") if not (folder / n).is_file()]
@@ -59,11 +52,7 @@ class FinishedRun:
         return list(json.loads(written)["strategies"])
 
     def weights(self, strategy: str, task: int) -> Path:
-        """The file with the weights of a strategy's model after a task, counted from 1.
-
-        Raises:
-            ValueError: if the run has no such strategy, or its folder no weights of that stage.
-        """
+        """The file with the weights of a strategy's model after a task, counted from 1."""
         if strategy not in self.strategies:
             hint = suggest(strategy, self.strategies)
             raise ValueError(f"{self.folder} has no strategy {strategy!r}; {hint}")
@@ -121,12 +110,7 @@ class FinishedRun:
     def stage_embeddings(
         self, strategy: str, advance: Callable[[], object] = lambda: None
     ) -> tuple[list[list[Tensor]], list[Tensor]]:
-        """Embeddings by the model after each task: stage -> task -> (N, d); and labels by task.
-
-        Args:
-            strategy: one of its strategies.
-            advance: called after each stage.
-        """
+        """Embeddings by the model after each task: stage -> task -> (N, d); and labels by task."""
         stages: list[list[Tensor]] = []
         labels: list[Tensor] = []
         with torch.no_grad():

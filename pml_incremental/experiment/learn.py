@@ -35,17 +35,7 @@ def learn_task(
     components: Sequence[Component],
     watch: TrainingWatch,
 ) -> None:
-    """Train the student on one task, in place.
-
-    Args:
-        config: losses, optimizers, sampler, trainer and epochs.
-        task: the new one.
-        images: what it is learned from.
-        student: the models as the previous task left them, grown for the task's classes.
-        teacher: a frozen copy of them, or None where there is nothing to compare with.
-        components: what the strategy adds; without a teacher they only observe.
-        watch: how the training is saved, shown and recorded.
-    """
+    """Train the student on one task, in place."""
     acting = components if teacher is not None else ()
     terms = loss_terms(config, task, student, acting)
     trainer = build_trainer(
@@ -79,15 +69,7 @@ def learn_task(
 def build_trainer(
     config: ExperimentConfig, images: TaskSubset, student: Student, terms: LossTerms, **more: Any
 ) -> Any:
-    """The config's trainer of a student.
-
-    Args:
-        config: optimizers, sampler, miners and trainer.
-        images: what it trains on.
-        student: is trained in place.
-        terms: of the total loss.
-        **more: arguments of the trainer.
-    """
+    """The config's trainer of a student."""
     optimizers = build_optimizers(config.optimizers, student.modules())
     return config.trainer.build(
         "trainer",
@@ -114,16 +96,7 @@ def build_trainer(
 
 
 def trained_model(config: ExperimentConfig, student: Student, images: TaskSubset) -> TrainedModel:
-    """The student at the end of a task, ready to be measured.
-
-    Args:
-        config: as it was trained.
-        student: as training left it.
-        images: what it was trained on.
-
-    Returns:
-        Functions that run on the student itself, with gradients, in the trainer's precision.
-    """
+    """The student at the end of a task, ready to be measured."""
     trainer = build_trainer(config, images, student, own_terms(config, student), progress=False)
 
     def batches() -> Iterator[Batch]:
@@ -195,20 +168,7 @@ class LossTerms:
 def loss_terms(
     config: ExperimentConfig, task: Task, student: Student, components: Sequence[Component]
 ) -> LossTerms:
-    """The config's losses and those of a strategy's components.
-
-    Args:
-        config: gives the weights of the student's own losses; 1 where it has none.
-        task: about to be learned.
-        student: whose losses are trained.
-        components: what the strategy adds.
-
-    Returns:
-        All terms.
-
-    Raises:
-        ValueError: if two terms have one name.
-    """
+    """The config's losses and those of a strategy's components."""
     terms = own_terms(config, student)
     for component in components:
         for name, weighted in component.losses(task).items():
@@ -231,16 +191,9 @@ def own_terms(config: ExperimentConfig, student: Student) -> LossTerms:
 
 @dataclass(frozen=True)
 class TrainingWatch:
-    """How a training is saved, shown and recorded.
+    """How a training is saved, shown and recorded."""
 
-    Attributes:
-        checkpoint: saves it, and is gone on with if there is one.
-        description: text before the progress bar.
-        progress: whether to show the bar.
-        record: called with the trainer after each iteration.
-    """
-
-    checkpoint: TaskCheckpoint
-    description: str
-    progress: bool
-    record: Callable[[Any], None] | None = None
+    checkpoint: TaskCheckpoint  # saves it, and is gone on with if there is one
+    description: str  # text before the progress bar
+    progress: bool  # whether to show the bar
+    record: Callable[[Any], None] | None = None  # called with the trainer after each iteration

@@ -28,18 +28,7 @@ def measure(
     seen: int,
     whose: str,
 ) -> Measurements:
-    """Own-gallery values for every task, joint-gallery values for those seen.
-
-    Args:
-        tester: evaluates, in all processes that it is shared by.
-        tasks: all of the run, with their held-out images.
-        models: ``trunk`` and ``embedder``.
-        seen: how many tasks the model has learned.
-        whose: the model is, for messages.
-
-    Returns:
-        Plain values.
-    """
+    """Own-gallery values for every task, joint-gallery values for those seen."""
     evaluation = tester.evaluate(
         {task.name: task.test for task in tasks},
         models["trunk"],
@@ -67,12 +56,7 @@ def measure(
 
 
 def task_matrices(rows: Sequence[Measurements], tasks: Sequence[Task]) -> dict[str, TaskMatrix]:
-    """One matrix per metric.
-
-    Args:
-        rows: of the model before any task and after each so far; the others are NaN.
-        tasks: all of the run.
-    """
+    """One matrix per metric."""
     names = [task.name for task in tasks]
     to_come: list[list[float | None]] = [[None] * len(tasks)] * (len(tasks) + 1 - len(rows))
     return {

@@ -15,12 +15,7 @@ _PICTURED = (OWN, JOINT)
 
 
 def write_outputs(result: Result, folder: RunFolder) -> None:
-    """Write ``metrics.json``, a CSV per matrix, heat maps and curves.
-
-    Args:
-        result: the matrices of every strategy.
-        folder: the run's folder.
-    """
+    """Write ``metrics.json``, a CSV per matrix, heat maps and curves."""
     folder.write_json("metrics.json", result.to_dict())
     for strategy, matrices in result.strategies.items():
         for metric, matrix in matrices.items():
@@ -33,16 +28,7 @@ def write_outputs(result: Result, folder: RunFolder) -> None:
 def draw_matrices(
     strategy: str, matrices: Mapping[str, TaskMatrix], folder: RunFolder
 ) -> dict[str, Path]:
-    """Heat maps of a strategy's Recall@1 matrices.
-
-    Args:
-        strategy: its label.
-        matrices: by metric.
-        folder: the run's folder.
-
-    Returns:
-        The picture files, by the metric's name followed by ``_matrix``.
-    """
+    """Heat maps of a strategy's Recall@1 matrices."""
     pictures = {}
     for metric in (metric for metric in _PICTURED if metric in matrices):
         picture = folder.file(f"pictures/{_file_name(metric)}_matrix_{strategy}.png")
@@ -59,12 +45,7 @@ def _draw_over_time(result: Result, folder: RunFolder, metric: str) -> None:
 
 
 def metric_title(metric: str) -> str:
-    """A metric's name as people write it.
-
-    Example:
-        >>> metric_title("own/recall_at_1")
-        'Recall@1, own gallery'
-    """
+    """A metric's name as people write it."""
     gallery, name = metric.split("/")
     return f"{name.replace('recall_at_', 'Recall@')}, {gallery} gallery"
 

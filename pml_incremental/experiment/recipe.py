@@ -27,28 +27,13 @@ _CHANGED_BY_WEIGHTS = ("googlenet", "inception_v3")
 
 
 def recipe_of(config: ExperimentConfig) -> dict[str, Any]:
-    """The part of a config that describes a model and how it learns, whatever the images.
-
-    Args:
-        config: of the run that trains it.
-
-    Returns:
-        Plain values, as in the config. The weights that training began with are left out.
-    """
+    """The part of a config that describes a model and how it learns, whatever the images."""
     plain = without_sources(config).to_yaml_dict()
     return {key: value for key, value in plain.items() if key not in OF_ONE_RUN}
 
 
 def describe_model(config: ExperimentConfig, scenario: ClassIncrementalScenario) -> dict[str, Any]:
-    """What is written into a weights file.
-
-    Args:
-        config: of the run that trains the model.
-        scenario: gives an image, whose mode the model's pictures must have.
-
-    Returns:
-        ``{"recipe": ..., "image_mode": "RGB"}``.
-    """
+    """What is written into a weights file."""
     return {"recipe": recipe_of(config), "image_mode": image_mode(scenario)}
 
 

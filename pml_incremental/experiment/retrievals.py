@@ -26,15 +26,7 @@ def draw_retrievals(
     tester: IncrementalTester,
     models: dict[str, nn.Module],
 ) -> None:
-    """Queries of every task and the five images nearest to each among those of all tasks.
-
-    Args:
-        path: of the picture.
-        title: above it.
-        scenario: gives the held-out images.
-        tester: embeds them, in all processes that it is shared by; the first one draws.
-        models: ``trunk`` and ``embedder``.
-    """
+    """Queries of every task and the five images nearest to each among those of all tasks."""
     embeddings = [
         tester.get_all_embeddings(task.test, models["trunk"], models["embedder"])[0]
         for task in scenario
@@ -51,15 +43,7 @@ def draw_retrievals(
 
 
 def choose_queries(tasks: Sequence[Task]) -> list[int]:
-    """Up to eight positions among the tests of all tasks, evenly over tasks and classes.
-
-    Args:
-        tasks: whose tests are concatenated.
-
-    Returns:
-        Different positions: at least one of each task or, of more than eight tasks, one of each of
-        eight, the first and the last among them.
-    """
+    """Up to eight positions among the tests of all tasks, evenly over tasks and classes."""
     shown = np.linspace(0, len(tasks) - 1, min(len(tasks), _ROWS)).astype(int)
     starts = np.cumsum([0, *(len(task.test) for task in tasks)])
     positions: list[int] = []

@@ -53,14 +53,6 @@ class RunFolder:
 
     ``evaluation.json`` is written last, so a stage that has one is whole. While a task is learned,
     its folder also holds ``checkpoint.safetensors``.
-
-    Args:
-        path: the folder; made if missing.
-        config: the resolved config as plain values.
-
-    Raises:
-        ValueError: if the folder holds a run with another config, in which something was learned
-            or measured; it says which keys differ.
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
@@ -184,15 +176,6 @@ class SharedRunFolder(RunFolder):
 
     All processes call the same methods in the same order. With one process it is a plain
     :class:`RunFolder`.
-
-    Args:
-        path: the folder; made if missing.
-        config: the resolved config as plain values.
-        processes: that share the run.
-
-    Raises:
-        ValueError: as :class:`RunFolder`, in the first process.
-        FirstProcessError: in the others, here and in the methods.
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any], processes: Processes) -> None:

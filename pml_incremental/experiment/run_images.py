@@ -16,13 +16,6 @@ def check_same_images(folder: RunFolder, scenario: ClassIncrementalScenario) -> 
     """Note a run's tasks in its folder, or check that they are those noted there.
 
     Classes and images are told by their names; what is in a file is not looked at.
-
-    Args:
-        folder: of the run.
-        scenario: its tasks, as they are now.
-
-    Raises:
-        ValueError: if a task has other classes or images than when the run began, naming it.
     """
     now = [_describe(task) for task in scenario]
     before = folder.noted_at_start(_FILE, now)

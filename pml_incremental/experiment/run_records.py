@@ -16,17 +16,11 @@ from pml_incremental.records import RecordWriter, SeveralWriters
 
 @dataclass(frozen=True)
 class RunRecords:
-    """Opens the writers of a config, one set for each *scope*: a stage, or a strategy's summary.
+    """Opens the writers of a config, one set for each *scope*: a stage, or a strategy's summary."""
 
-    Attributes:
-        config: says which writers.
-        folder: of the records, within that of the run.
-        writes: whether this process is the one that records.
-    """
-
-    config: ExperimentConfig
-    folder: Path
-    writes: bool = True
+    config: ExperimentConfig  # says which writers
+    folder: Path  # of the records, within that of the run
+    writes: bool = True  # whether this process is the one that records
 
     @property
     def wanted(self) -> bool:
@@ -38,9 +32,6 @@ class RunRecords:
         """The writers of a scope, closed in the end.
 
         What an interrupted run has left of the scope is removed: its steps come again.
-
-        Args:
-            scope: such as ``task_1``, ``correlation/task_2`` or ``correlation/summary``.
         """
         if self.wanted:
             shutil.rmtree(self.folder / scope, ignore_errors=True)

@@ -17,17 +17,11 @@ from pml_incremental.trainers import Teacher
 
 @dataclass(frozen=True)
 class Stage:
-    """A strategy's model after a task; file names are relative to the run's folder.
+    """A strategy's model after a task; file names are relative to the run's folder."""
 
-    Attributes:
-        label: the strategy's name in tables and folders.
-        strategy: what the task is learned with.
-        task: the task learned last.
-    """
-
-    label: str
-    strategy: Strategy
-    task: Task
+    label: str  # the strategy's name in tables and folders
+    strategy: Strategy  # what the task is learned with
+    task: Task  # the task learned last
 
     @property
     def is_shared(self) -> bool:
@@ -75,15 +69,7 @@ class Stage:
 
 
 def training_images(strategy: Strategy, seen: Sequence[Task]) -> TaskSubset | None:
-    """What a strategy learns the last of the seen tasks from.
-
-    Args:
-        strategy: says which images it takes and which it kept.
-        seen: the tasks so far; the last one is about to be learned.
-
-    Returns:
-        The training images, or None if it does not train.
-    """
+    """What a strategy learns the last of the seen tasks from."""
     *earlier, task = seen
     wanted = strategy.images_of(task.number)
     if wanted == "none":
@@ -110,16 +96,7 @@ def train_stage(
     prior: Priors,
     watch: TrainingWatch,
 ) -> None:
-    """Learn a task from the images that the strategy takes, if it takes any.
-
-    Args:
-        config: how tasks are learned.
-        stage: the strategy and the task.
-        seen: the tasks so far, the stage's last.
-        student: the models as the previous task left them, grown for the task's classes.
-        prior: the models before it.
-        watch: how the training is saved, shown and recorded.
-    """
+    """Learn a task from the images that the strategy takes, if it takes any."""
     task, strategy = stage.task, stage.strategy
     images = training_images(strategy, seen)
     if images is None:

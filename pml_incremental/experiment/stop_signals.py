@@ -17,11 +17,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class RunInterrupted(KeyboardInterrupt):  # a request, and no error
-    """A run was asked to stop, and did when its state was saved.
-
-    Args:
-        number: of the signal.
-    """
+    """A run was asked to stop, and did when its state was saved."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -39,17 +35,11 @@ class RunInterrupted(KeyboardInterrupt):  # a request, and no error
 
 @dataclass
 class StopRequest:
-    """Whether the process was asked to stop.
+    """Whether the process was asked to stop."""
 
-    Attributes:
-        number: of the signal that asked; None if none did.
-        can_wait: whether something runs that will stop by itself as soon as it can.
-        processes: that stop together.
-    """
-
-    number: int | None = None
-    can_wait: bool = False
-    processes: Processes = field(default_factory=Processes)
+    number: int | None = None  # of the signal that asked; None if none did
+    can_wait: bool = False  # whether something runs that will stop by itself as soon as it can
+    processes: Processes = field(default_factory=Processes)  # that stop together
     _process: int = field(default_factory=os.getpid)
     _was_asked: bool = False
 
@@ -74,11 +64,7 @@ class StopRequest:
         return number > 0
 
     def raise_if_asked(self) -> None:
-        """Stop, if that was asked for.
-
-        Raises:
-            RunInterrupted: if so.
-        """
+        """Stop, if that was asked for."""
         if self.number is not None:
             raise RunInterrupted(self.number)
 
@@ -104,13 +90,6 @@ def stop_signals(processes: Processes | None = None) -> Iterator[StopRequest]:
 
     In other threads than the main one, where Python handles no signals, nothing is changed; a
     signal that is ignored stays so.
-
-    Args:
-        processes: that stop together; default: this one alone.
-
-    Example:
-        >>> with stop_signals() as stop, stop.waiting():
-        ...     pass
     """
     stop = StopRequest(processes=Processes() if processes is None else processes)
     if threading.current_thread() is not threading.main_thread():

@@ -9,12 +9,7 @@ from pml_incremental.strategies import Strategy
 
 
 def build_strategy(config: ExperimentConfig, spec: ObjectSpec) -> Strategy:
-    """The strategy that a config names.
-
-    Raises:
-        ConfigError: if it needs a classifier and the config has none, or none that is trained; or
-            if it changes a teacher whose embeddings are to be cached.
-    """
+    """The strategy that a config names."""
     strategy: Strategy = spec.build("strategy")
     problem = _problem(strategy, config)
     if problem is not None:

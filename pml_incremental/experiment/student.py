@@ -20,14 +20,7 @@ from pml_incremental.scenarios import Task
 
 
 class Student:
-    """Models and loss functions of one strategy, which grow as classes arrive.
-
-    Args:
-        config: describes them.
-        first_task: gives the first classes and an image to measure widths with.
-        device: where they live.
-        processes: each of which has a copy of them; default: this one alone.
-    """
+    """Models and loss functions of one strategy, which grow as classes arrive."""
 
     def __init__(
         self,

@@ -30,12 +30,6 @@ class TaskCheckpoint:
     """Saves what training changes: the trainer's state, that of components, a moving teacher.
 
     A disk that is full does not end the training: that is logged, and the last good file kept.
-
-    Args:
-        file: where.
-        when: how often.
-        stop: is looked at after every iteration. Of several processes the first one reads and
-            writes the file; what it holds is the same in all.
     """
 
     def __init__(self, file: Path, when: CheckpointSpecs, stop: StopRequest) -> None:
@@ -50,16 +44,7 @@ class TaskCheckpoint:
     def resume(
         self, components: Sequence[Component], moving: Teacher | None, last_epoch: int
     ) -> dict[str, Any] | None:
-        """Bring components and teacher to where the file has them.
-
-        Args:
-            components: that see the training; prepared for the task.
-            moving: the teacher, if it changes while the task is learned.
-            last_epoch: after which training has ended.
-
-        Returns:
-            The trainer's state; None if training must begin.
-        """
+        """Bring components and teacher to where the file has them."""
         self._components, self._teacher, self._last_epoch = components, moving, last_epoch
         self._begin_interval()
         found = self.stop.processes.on_first(lambda: newest_readable(self.file))

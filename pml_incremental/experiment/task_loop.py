@@ -245,16 +245,7 @@ def record_finished_task(
     matrices: Mapping[str, TaskMatrix],
     memory: Mapping[str, Any] | None,
 ) -> None:
-    """Write the summary after a task, and what the strategy's memory holds.
-
-    Args:
-        writer: of the strategy's summary.
-        task_number: the step.
-        matrices: what was measured so far.
-        memory: what :meth:`~pml_incremental.strategies.Component.report` said, if anything. Its
-            numbers become the group ``memory``; each of its ``ranges`` a group ``range_M_k`` with
-            ``low`` and ``high``.
-    """
+    """Write the summary after a task, and what the strategy's memory holds."""
     record_task_summary(writer, matrices, task_number)
     if memory is None:
         return

@@ -10,11 +10,7 @@ from pml_incremental.config import ExperimentConfig
 
 
 def apply_torch_settings(config: ExperimentConfig) -> None:
-    """Set the number of threads and whether kernels must be deterministic, for this process.
-
-    Args:
-        config: of the run.
-    """
+    """Set the number of threads and whether kernels must be deterministic, for this process."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if config.deterministic:

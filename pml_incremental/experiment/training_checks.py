@@ -12,15 +12,7 @@ from pml_incremental.trainers import check_unchanging
 
 
 def checked_scenario(config: ExperimentConfig) -> ClassIncrementalScenario:
-    """The tasks of a run, once everything is known to fit that can be known without training.
-
-    Args:
-        config: of the run.
-
-    Raises:
-        ConfigError: if a strategy does not fit the config.
-        ValueError: if the data do not fit the config, or training would fail for what it finds.
-    """
+    """The tasks of a run, once everything is known to fit that can be known without training."""
     for spec in config.strategies:
         build_strategy(config, spec)
     seed_everything(config.seed)
@@ -30,16 +22,7 @@ def checked_scenario(config: ExperimentConfig) -> ClassIncrementalScenario:
 
 
 def check_training(config: ExperimentConfig, scenario: ClassIncrementalScenario) -> None:
-    """Refuse a config whose training would fail for what it finds here.
-
-    Args:
-        config: of the run.
-        scenario: its images.
-
-    Raises:
-        ValueError: if models are to be compiled and there is no compiler, or the teacher's
-            embeddings are to be cached and a training transform is random.
-    """
+    """Refuse a config whose training would fail for what it finds here."""
     if config.models.compile:
         check_compiler()
     if config.trainer.kwargs.get("cache_teacher"):

@@ -38,17 +38,7 @@ _ARGUMENTS = (
 
 
 def chunked_divergence(student: Tensor, targets: Tensor, temperature: float, rows: int) -> Tensor:
-    """tau^2 KL between the similarities of K target models and those of a student, row by row.
-
-    Args:
-        student: embeddings whose dot products are the similarities, shape (N, d).
-        targets: those of K models for the same images, shape (K, N, d').
-        temperature: tau > 0.
-        rows: how many rows of the similarity matrices are in memory at a time.
-
-    Returns:
-        Shape (K, N).
-    """
+    """tau^2 KL between the similarities of K target models and those of a student, row by row."""
     wide = torch.promote_types(student.dtype, targets.dtype)
     divergence, *_ = _divergence(student.to(wide).unsqueeze(0), targets.to(wide), temperature, rows)
     scaled: Tensor = divergence * temperature**2

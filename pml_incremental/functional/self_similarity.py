@@ -28,17 +28,6 @@ def self_similarity(embeddings: Tensor) -> Tensor:
 
     .. math:: S = Z Z^\top, \qquad \partial L / \partial Z = (G + G^\top) Z, \quad
         G = \partial L / \partial S
-
-    Args:
-        embeddings: Z, shape (N, d).
-
-    Returns:
-        S, shape (N, N).
-
-    Example:
-        >>> import torch
-        >>> self_similarity(torch.eye(2)).tolist()
-        [[1.0, 0.0], [0.0, 1.0]]
     """
     similarities: Tensor = _SelfSimilarity.apply(embeddings)
     return similarities

@@ -165,15 +165,7 @@ def _write_json(path: Path, values: Any) -> None:
 
 
 def check_inside(path: str) -> str:
-    """The path, unless it leads out of the folder that it is relative to.
-
-    Raises:
-        ValueError: if it does.
-
-    Example:
-        >>> check_inside("cats/1.png")
-        'cats/1.png'
-    """
+    """The path, unless it leads out of the folder that it is relative to."""
     parts = {*PurePosixPath(path).parts, *PureWindowsPath(path).parts}
     is_absolute = PurePosixPath(path).is_absolute() or PureWindowsPath(path).anchor
     if not path or is_absolute or ".." in parts or "\0" in path:
@@ -250,11 +242,7 @@ class ImageList(_Strict):
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a directory.
-
-    Raises:
-        ValueError: if there is none, or it is not as a gallery writes it.
-    """
+    """The manifest of a directory."""
     path = folder / MANIFEST
     if not path.is_file():
         raise ValueError(f"{folder} is not a gallery: it has no {MANIFEST}; build one first")

@@ -18,16 +18,10 @@ from pml_incremental.testers import IncrementalTester
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Some image files.
+    """Some image files."""
 
-    Attributes:
-        root: the folder that they are in.
-        ids: their paths below it, with slashes.
-        labels: the name of the folder that each is in; "" for those in the root itself.
-    """
-
-    root: Path
-    ids: tuple[str, ...]
+    root: Path  # the folder that they are in
+    ids: tuple[str, ...]  # their paths below it, with slashes
     labels: tuple[str, ...]
 
     @classmethod
@@ -37,16 +31,6 @@ class ImageFiles:
         """All images in a folder and the folders below it, in alphabetical order.
 
         All are decoded once, so that a damaged one is found before any is embedded.
-
-        Args:
-            root: the folder.
-            on_bad_image: what to do about images that cannot be read: ``"raise"`` an error, or
-                ``"skip"`` them, which is reported in the log.
-            progress: whether to show a progress bar if there are many.
-
-        Raises:
-            ValueError: if root is no folder or holds no images, or one cannot be read and is not
-                to be skipped.
         """
         if not root.is_dir():
             raise ValueError(f"{root} is not a folder: give a folder of images")
@@ -74,12 +58,7 @@ class ImageFiles:
 
 
 class ImagesToEmbed(Dataset[tuple[Any, int]]):
-    """Image files as a model takes them; the labels say nothing.
-
-    Args:
-        files: which images.
-        prepare: from an RGB picture to a tensor.
-    """
+    """Image files as a model takes them; the labels say nothing."""
 
     def __init__(self, files: ImageFiles, prepare: Callable[[Image], Any]) -> None:
         self.files, self.prepare = files, prepare
@@ -102,18 +81,7 @@ def embed_files(
     models: Mapping[str, nn.Module],
     progress: bool = False,
 ) -> Tensor:
-    """Embeddings of images, shape (N, d), float32, on the CPU.
-
-    Args:
-        files: which images.
-        prepare: from an RGB picture to a tensor.
-        tester: embeds.
-        models: ``trunk`` and ``embedder``, in evaluation mode.
-        progress: whether to show a progress bar.
-
-    Raises:
-        ValueError: if an image cannot be read, or an embedding is not finite.
-    """
+    """Embeddings of images, shape (N, d), float32, on the CPU."""
     tester.progress = progress
     splits = {"images": ImagesToEmbed(files, prepare)}
     found = tester.get_all_embeddings_for_all_splits(
@@ -123,12 +91,7 @@ def embed_files(
 
 
 def numbered(labels: Sequence[str], *others: Sequence[str]) -> list[list[int]]:
-    """Class names as numbers, the same name the same number in all lists.
-
-    Example:
-        >>> numbered(["b", "a"], ["c", "b"])
-        [[1, 0], [2, 1]]
-    """
+    """Class names as numbers, the same name the same number in all lists."""
     names = sorted({name for group in (labels, *others) for name in group})
     number = {name: place for place, name in enumerate(names)}
     return [[number[name] for name in group] for group in (labels, *others)]

@@ -15,13 +15,7 @@ PIXELS = 144
 
 
 def write_result_page(path: Path, gallery: Gallery, result: SearchResult) -> None:
-    """Write one HTML file with each query and what it found.
-
-    Args:
-        path: of the file.
-        gallery: that was searched; images that are gone are shown by their name alone.
-        result: of the search.
-    """
+    """Write one HTML file with each query and what it found."""
     rows = "".join(_row(gallery, result, q) for q in range(len(result.queries.ids)))
     note = (
         f"{describe_recall(result)}. Green: of the query's class. Numbers are distances, nearest "
@@ -32,18 +26,7 @@ def write_result_page(path: Path, gallery: Gallery, result: SearchResult) -> Non
 
 
 def describe_recall(result: SearchResult) -> str:
-    """Recall@1, and of how many queries: those whose class is in the gallery.
-
-    Example:
-        >>> import torch
-        >>> from pml_incremental.gallery.image_files import ImageFiles
-        >>> queries = ImageFiles(Path("."), ("a/1.png", "b/1.png"), ("a", "b"))
-        >>> rows = torch.zeros(2, 1)
-        >>> describe_recall(SearchResult(queries, rows, rows, 1.0, unanswerable=1))
-        'Recall@1 100.0 % of 1 queries, without 1 queries whose class is not in the gallery'
-        >>> describe_recall(SearchResult(queries, rows, rows, float("nan"), unanswerable=2))
-        'no Recall@1: the class of none of the 2 queries is in the gallery'
-    """
+    """Recall@1, and of how many queries: those whose class is in the gallery."""
     asked = len(result.queries.ids)
     if result.unanswerable == asked:
         return f"no Recall@1: the class of none of the {asked} queries is in the gallery"

@@ -68,18 +68,7 @@ class MeanOverTasks:
 def mean_over_splits(
     accuracies: Mapping[str, Mapping[str, float]],
 ) -> dict[str, dict[str, float]]:
-    """The means of every metric over all splits.
-
-    Args:
-        accuracies: split -> metric, as PML names it, or ``epoch`` -> value.
-
-    Returns:
-        ``"mean"`` and, where there are values in the joint gallery, ``"mean_joint"``, with the same
-        names and without ``joint_``.
-
-    Raises:
-        ValueError: if a value is NaN.
-    """
+    """The means of every metric over all splits."""
     splits = list(accuracies)
     means: dict[str, dict[str, float]] = {MEAN: {"epoch": accuracies[splits[0]]["epoch"]}}
     for name in (name for name in accuracies[splits[0]] if name != "epoch"):

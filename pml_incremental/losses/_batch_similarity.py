@@ -15,11 +15,7 @@ from pml_incremental.functional.self_similarity import self_similarity
 
 
 class BatchSimilarity(DotProductSimilarity):
-    """PML's ``DotProductSimilarity``, with half the backward work for a batch with itself.
-
-    Args:
-        **kwargs: as PML's distance takes them.
-    """
+    """PML's ``DotProductSimilarity``, with half the backward work for a batch with itself."""
 
     def compute_mat(self, query_emb: Tensor, ref_emb: Tensor) -> Tensor:
         """Dot products of all pairs, shape (N, M)."""
@@ -50,19 +46,6 @@ def chunked_similarity_divergence(
     """tau^2 KL between the similarities of K target models and those of a student, row by row.
 
     Nothing of a block of rows is kept for the backward pass but the embeddings.
-
-    Args:
-        distance: a PML distance; an entry of its matrix must depend on the two embeddings alone.
-        student: embeddings as the distance's ``compute_mat`` takes them, shape (N, d).
-        targets: those of K models for the same images, shape (K, N, d').
-        temperature: tau > 0.
-        rows: how many rows of the similarity matrices are in memory at a time.
-
-    Returns:
-        Shape (K, N).
-
-    Raises:
-        ValueError: if the distance has no rows that can be computed one by one.
     """
     if type(distance).forward is not BaseDistance.forward:
         raise ValueError(

@@ -15,16 +15,6 @@ def has_collapsed(embeddings: Tensor) -> bool:
     """Whether all images have nearly the same direction.
 
     Of more than 1000 embeddings, 1000 evenly spaced ones are compared.
-
-    Args:
-        embeddings: shape (N, d).
-
-    Returns:
-        True if N is at least 2 and every cosine similarity is above 0.999.
-
-    Example:
-        >>> has_collapsed(torch.ones(3, 2)), has_collapsed(torch.eye(3))
-        (True, False)
     """
     if len(embeddings) < 2:
         return False

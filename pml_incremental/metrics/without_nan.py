@@ -7,12 +7,7 @@ from typing import Any
 
 
 def without_nan(value: Any) -> Any:
-    """The same with None for each NaN, however deep in dictionaries and lists.
-
-    Example:
-        >>> without_nan({"recall": [0.5, float("nan")], "name": "demo"})
-        {'recall': [0.5, None], 'name': 'demo'}
-    """
+    """The same with None for each NaN, however deep in dictionaries and lists."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list):

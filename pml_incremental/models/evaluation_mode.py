@@ -13,19 +13,6 @@ def evaluation_mode(*models: nn.Module, layers: type[nn.Module] = nn.Module) -> 
     """Put the models into evaluation mode, and each of their modules back as it was.
 
     Module by module, since a trunk in training mode may hold BatchNorm layers that are frozen.
-
-    Args:
-        models: their modules' ``training`` flags are restored on leaving, also after an error.
-        layers: the class of the modules that change mode, such as BatchNorm; default: all.
-
-    Example:
-        >>> from torch import nn
-        >>> layer = nn.Dropout()
-        >>> with evaluation_mode(layer):
-        ...     layer.training
-        False
-        >>> layer.training
-        True
     """
     before = [
         (module, module.training)

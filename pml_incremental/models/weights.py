@@ -116,18 +116,7 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
 
 
 def describe_missing(path: Path) -> str:
-    """What is wrong with a path that is no file of weights.
-
-    Args:
-        path: which leads to nothing, or to a folder.
-
-    Returns:
-        A message with the weights of runs in that folder, the nearest first.
-
-    Example:
-        >>> describe_missing(Path("old.pth"))
-        'old.pth: there is no such file of weights'
-    """
+    """What is wrong with a path that is no file of weights."""
     if not path.is_dir():
         return f"{path}: there is no such file of weights"
     found = sorted(path.rglob("model.safetensors"), key=lambda file: (len(file.parts), file))

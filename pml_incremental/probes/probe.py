@@ -56,18 +56,7 @@ def check_probe_images(made: Any, images: Tensor, name: str) -> None:
 
 
 def probe_name(probe: Callable[..., Any]) -> str:
-    """How messages call a probe.
-
-    Args:
-        probe: a function, with or without bound options, or an object that can be called.
-
-    Returns:
-        The function's name, or that of the object's class.
-
-    Example:
-        >>> probe_name(partial(check_probe_images, name="x"))
-        'check_probe_images'
-    """
+    """How messages call a probe."""
     while isinstance(probe, partial):
         probe = probe.func
     return str(getattr(probe, "__name__", type(probe).__name__))

@@ -10,12 +10,7 @@ from rich.text import Text
 
 
 def bare_table(title: str, rows: str) -> Table:
-    """A table without rows, whose first column names them.
-
-    Args:
-        title: above it.
-        rows: heading of that column.
-    """
+    """A table without rows, whose first column names them."""
     table = Table(
         title=Text(title),
         title_justify="left",

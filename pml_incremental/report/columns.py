@@ -27,24 +27,14 @@ class Column:
         return self.heading.replace(" ", "\n")
 
     def are_best(self, values: Sequence[float]) -> list[bool]:
-        """Which are the best, as they are written; none if all that are defined look alike.
-
-        Example:
-            >>> FORGETTING.are_best([0.2, 0.1001, 0.1, float("nan")])
-            [False, True, True, False]
-        """
+        """Which are the best, as they are written; none if all that are defined look alike."""
         known = [value for value in values if not math.isnan(value)]
         differ = len({self.write(value) for value in known}) > 1
         return [differ and self.write(value) == self.write(self.best(known)) for value in values]
 
 
 def old_tasks_mean(matrix: TaskMatrix) -> float:
-    """Mean over all tasks but the last at the end; NaN if there is only one.
-
-    Example:
-        >>> old_tasks_mean(TaskMatrix([[0.2, 0.1], [0.9, 0.3], [0.6, 0.9]]))
-        0.6
-    """
+    """Mean over all tasks but the last at the end; NaN if there is only one."""
     old = matrix.values[-1, :-1]
     return float(old.mean()) if len(old) else math.nan
 

@@ -135,12 +135,7 @@ def print_comparison(table: ComparisonTable, console: Console | None = None) -> 
 
 
 def write_spread(spread: Spread) -> str:
-    """Percent, with the standard deviation where there is one.
-
-    Example:
-        >>> write_spread(Spread(0.724, 0.011)), write_spread(Spread(0.724, float("nan")))
-        ('72.4 ± 1.1', '72.4')
-    """
+    """Percent, with the standard deviation where there is one."""
     mean = percent(spread.mean)
     return mean if math.isnan(spread.std) else f"{mean} ± {percent(spread.std)}"
 

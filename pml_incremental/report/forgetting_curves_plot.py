@@ -60,11 +60,6 @@ def plot_forgetting_curves(
 
 
 def forgetting_curve(matrix: TaskMatrix) -> NDArray[np.float64]:
-    """Forgetting after task 1, 2, ... T, shape (T,); 0 after the first.
-
-    Example:
-        >>> forgetting_curve(TaskMatrix([[0.25, 0.25], [0.75, 0.5], [0.5, 0.75]])).tolist()
-        [0.0, 0.25]
-    """
+    """Forgetting after task 1, 2, ... T, shape (T,); 0 after the first."""
     later = [forgetting(matrix.values[: t + 1, :t]) for t in range(2, matrix.num_tasks + 1)]
     return np.array([0.0, *later])

@@ -6,31 +6,16 @@ import math
 
 
 def percent(share: float) -> str:
-    """A share in percent with one decimal; a dash for NaN.
-
-    Example:
-        >>> percent(0.7241), percent(float("nan"))
-        ('72.4', '–')
-    """
+    """A share in percent with one decimal; a dash for NaN."""
     # Adding 0.0 makes 0.0 of -0.0.
     return "\N{EN DASH}" if math.isnan(share) else f"{round(100 * share, 1) + 0.0:.1f}"
 
 
 def signed_percent(difference: float) -> str:
-    """A difference of shares in percentage points, with its sign; a dash for NaN.
-
-    Example:
-        >>> signed_percent(0.031), signed_percent(-0.2), signed_percent(0.0)
-        ('+3.1', '-20.0', '0.0')
-    """
+    """A difference of shares in percentage points, with its sign; a dash for NaN."""
     return f"+{percent(difference)}" if round(difference, 3) > 0 else percent(difference)
 
 
 def shorten(name: str, length: int) -> str:
-    """A name cut to ``length`` characters, with an ellipsis where something is missing.
-
-    Example:
-        >>> shorten("Black footed Albatross", 12)
-        'Black foote…'
-    """
+    """A name cut to ``length`` characters, with an ellipsis where something is missing."""
     return name if len(name) <= length else f"{name[: length - 1].rstrip()}…"

@@ -20,19 +20,12 @@ from pml_incremental.scenarios.split import SplitNeeds, stratified_test_mask
 
 @dataclass(frozen=True)
 class ClassImages:
-    """The images of each class.
+    """The images of each class."""
 
-    Args:
-        names: the classes.
-        labels: the label of each image, shape (N,).
-        by_class: the indices of each class's images, ascending.
-        test_mask: True for held-out test images, shape (N,).
-    """
-
-    names: ClassNames
-    labels: NDArray[Any]
-    by_class: dict[Label, NDArray[np.int64]]
-    test_mask: NDArray[np.bool_]
+    names: ClassNames  # the classes
+    labels: NDArray[Any]  # the label of each image, shape (N,)
+    by_class: dict[Label, NDArray[np.int64]]  # the indices of each class's images, ascending
+    test_mask: NDArray[np.bool_]  # True for held-out test images, shape (N,)
 
     def indices(self, label: Label, is_test: bool) -> NDArray[np.int64]:
         """The indices of a class's test images, or of its training images."""

@@ -14,12 +14,7 @@ from pml_incremental.scenarios._map_dataset import Label
 
 
 class ClassNames:
-    """The classes that have images, in label order, to be looked up by label or by name.
-
-    Args:
-        labels: the label of each image, integers or strings, shape (N,).
-        names: for integer labels, the name of class 0, 1, ...; by default a label is its own name.
-    """
+    """The classes that have images, in label order, to be looked up by label or by name."""
 
     def __init__(self, labels: NDArray[Any], names: Sequence[Any] | None = None) -> None:
         self.labels: tuple[Label, ...] = tuple(np.unique(labels).tolist())

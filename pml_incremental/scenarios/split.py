@@ -42,13 +42,7 @@ class SplitNeeds:
 def stratified_test_mask(
     images: Mapping[str, NDArray[np.int64]], n_images: int, needs: SplitNeeds
 ) -> NDArray[np.bool_]:
-    """True for the images held out, shape (n_images,).
-
-    Args:
-        images: the indices of each class's images, under the class's name.
-        n_images: how many images there are in all.
-        needs: the fraction to hold out, the least numbers and the seed.
-    """
+    """True for the images held out, shape (n_images,)."""
     mask = np.zeros(n_images, dtype=np.bool_)
     for name, indices in images.items():
         shuffled = _class_stream(name, needs.seed).permutation(indices)

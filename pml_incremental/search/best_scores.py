@@ -12,25 +12,7 @@ FEW = 1 / 4
 
 
 class BestScores:
-    """The k largest scores of each query so far, and the items that have them.
-
-    Args:
-        queries: their number B.
-        k: how many to keep of each.
-        dtype: of the scores.
-        device: of the scores.
-
-    Attributes:
-        scores: descending, shape (B, k); -inf where there were fewer.
-        items: shape (B, k). Of equal scores any may be among them.
-
-    Example:
-        >>> best = BestScores(1, 2, torch.float32, torch.device("cpu"))
-        >>> best.offer(torch.tensor([[0.1, 0.9, 0.5]]), first=0)
-        >>> best.offer(torch.tensor([[0.7]]), first=3)
-        >>> best.items.tolist()
-        [[1, 3]]
-    """
+    """The k largest scores of each query so far, and the items that have them."""
 
     def __init__(self, queries: int, k: int, dtype: torch.dtype, device: torch.device) -> None:
         self.scores = torch.full((queries, k), -torch.inf, dtype=dtype, device=device)
@@ -38,12 +20,7 @@ class BestScores:
         self.offered = 0
 
     def offer(self, scores: Tensor, first: int) -> None:
-        """Take the scores of further items into account.
-
-        Args:
-            scores: of T items for all queries, shape (B, T).
-            first: the number of the first of these items; the others follow it.
-        """
+        """Take the scores of further items into account."""
         whole = scores.shape[1] - scores.shape[1] % GROUP
         if whole and not self._offer_groups(scores[:, :whole], first):
             whole = 0
@@ -96,14 +73,7 @@ class BestScores:
 
 
 def group_maxima(scores: Tensor) -> Tensor:
-    """The largest score of each group; item i of G groups is in group i modulo G.
-
-    Args:
-        scores: shape (B, 16 G); a transposed table is read as it lies in memory.
-
-    Returns:
-        Shape (B, G).
-    """
+    """The largest score of each group; item i of G groups is in group i modulo G."""
     groups = scores.shape[1] // GROUP
     if scores.stride(0) == 1:  # reduced the other way round, this would take many times as long
         turned: Tensor = scores.T.unflatten(0, (GROUP, groups))

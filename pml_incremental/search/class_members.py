@@ -7,12 +7,7 @@ from torch import Tensor
 
 
 class ClassMembers:
-    """The items of each class in a range of rows.
-
-    Args:
-        labels: of all rows, shape (N,), integers.
-        gallery: the rows that are looked through.
-    """
+    """The items of each class in a range of rows."""
 
     def __init__(self, labels: Tensor, gallery: range) -> None:
         self.labels, self.gallery = labels, gallery
@@ -44,10 +39,5 @@ class ClassMembers:
 
 
 def most_matches(labels: Tensor, queries: range, gallery: range) -> int:
-    """The largest number of same-class items that one of the queries has in a gallery.
-
-    Example:
-        >>> most_matches(torch.tensor([0, 0, 1, 0]), queries=range(3), gallery=range(4))
-        2
-    """
+    """The largest number of same-class items that one of the queries has in a gallery."""
     return int(ClassMembers(labels, gallery).number_of_matches(queries).max())

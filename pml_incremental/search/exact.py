@@ -164,19 +164,6 @@ def nearest_items(
 
     The rough scores choose candidates. Where two of them are too near to each other to be told
     apart by scores, their exact distances decide; of equal distances the first item wins.
-
-    Args:
-        points: the embeddings.
-        queries: some of the rows that ask.
-        lookup: the gallery that they are looked up in.
-        best: their best scores, as many as :func:`number_of_candidates` says.
-        k: how many, at most as many as there are besides the query.
-        memory: bytes to work with where scores must be computed again.
-        labels: of all rows; if given, the order is exact only between items of the query's class
-            and others, which is all that retrieval metrics look at and takes less time.
-
-    Returns:
-        Rows of ``points``, nearest first, shape (Q, k), int64.
     """
     top, found = best.scores, best.items
     tolerance = points.tolerance(queries).to(top.dtype)

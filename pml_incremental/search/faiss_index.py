@@ -23,19 +23,7 @@ LARGEST_K_ON_GPU = 2048
 def build_index(
     embeddings: Stacked, factory: str, nprobe: int | None = None, memory: int = 2**29
 ) -> Any:
-    """A trained Euclidean index over all rows, from faiss's factory string.
-
-    Args:
-        embeddings: N rows of width d.
-        factory: such as ``"IVF1024,Flat"``.
-        nprobe: lists that an IVF index looks at; None for faiss's default of 1.
-        memory: bytes of rows to train it on; of more rows, evenly spread ones are taken.
-
-    Raises:
-        ValueError: if faiss does not know the factory, there are fewer vectors than lists or than
-            training needs, or nprobe is given for an index without lists.
-        MissingExtraError: if faiss is not installed.
-    """
+    """A trained Euclidean index over all rows, from faiss's factory string."""
     faiss = import_faiss()
     size, width = len(embeddings), embeddings.width
     lists = re.search(r"IVF(\d+)", factory)
@@ -64,24 +52,14 @@ def build_index(
 
 
 class SearchedIndex:
-    """A faiss index that is searched whole or in a range of its ids.
-
-    Args:
-        index: on the CPU.
-        on_gpu: search on the first GPU too, where faiss has such an index there. Its GPU indexes
-            search no ranges of ids and find at most 2048 items; that is left to the CPU.
-    """
+    """A faiss index that is searched whole or in a range of its ids."""
 
     def __init__(self, index: Any, on_gpu: bool = False) -> None:
         self.index = index
         self.copy_on_gpu = _copy_on_gpu(index) if on_gpu else None
 
     def search(self, queries: Vectors, k: int, ids: range) -> Ids:
-        """The k nearest ids within a range, shape (Q, k), -1 where there are no more.
-
-        Raises:
-            ValueError: if the kind of index cannot search a part of its ids.
-        """
+        """The k nearest ids within a range, shape (Q, k), -1 where there are no more."""
         if len(ids) < self.index.ntotal:
             return _search_range(self.index, queries, k, ids)
         if self.copy_on_gpu is not None and k <= LARGEST_K_ON_GPU:

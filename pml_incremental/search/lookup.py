@@ -38,20 +38,10 @@ class Lookup:
 
 
 def overlap(rows: range, others: range) -> range:
-    """The rows in both ranges; empty if there are none.
-
-    Example:
-        >>> overlap(range(2, 7), range(5, 9)), len(overlap(range(2), range(5, 9)))
-        (range(5, 7), 0)
-    """
+    """The rows in both ranges; empty if there are none."""
     return range(max(rows.start, others.start), min(rows.stop, others.stop))
 
 
 def hull(ranges: list[range]) -> range:
-    """The smallest range with all rows of some ranges.
-
-    Example:
-        >>> hull([range(5, 9), range(2, 3)])
-        range(2, 9)
-    """
+    """The smallest range with all rows of some ranges."""
     return range(min(r.start for r in ranges), max(r.stop for r in ranges))

@@ -15,23 +15,6 @@ def mapped_tensor(folder: str | Path, rows: int, width: int, dtype: torch.dtype)
 
     Its file has no name any more, so that the room on the disk is free again once the tensor is
     gone, also after a crash.
-
-    Args:
-        folder: on a disk with room for it; made if missing.
-        rows: at least 1.
-        width: at least 1.
-        dtype: of the numbers.
-
-    Returns:
-        Zeros, shape (rows, width), on the CPU.
-
-    Raises:
-        ValueError: if there is no room, or the folder cannot be written to.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     mapped_tensor(folder, 2, 3, torch.float32).shape
-        torch.Size([2, 3])
     """
     size = rows * width
     name = None

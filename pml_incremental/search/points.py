@@ -19,16 +19,6 @@ class Points:
     moving the origin to the mean, which makes rounding errors small beside the differences that
     matter. It is the same both ways. Scores within :meth:`tolerance` of each other may be in the
     wrong order; then :meth:`exact_distances` decides.
-
-    Args:
-        embeddings: N rows of width d.
-        dtype: of the scores, float32 or float64.
-        device: where to compute; rows are brought there when needed.
-        memory: bytes to work with. If all rows take at most half of it, they are prepared once
-            and kept; if not, some are prepared whenever they are needed.
-
-    Raises:
-        ValueError: if an embedding is not finite, or too large for the dtype.
     """
 
     def __init__(

@@ -10,19 +10,7 @@ from torch import Tensor
 
 
 class Stacked:
-    """Tensors of one width, one below the other; they may lie in memory or be mapped from files.
-
-    Args:
-        parts: at least one, each of shape (N_i, d), floating point; half precision is widened.
-
-    Raises:
-        ValueError: if there are no parts, or their shapes do not fit.
-
-    Example:
-        >>> rows = Stacked([torch.zeros(2, 3), torch.ones(1, 3)])
-        >>> len(rows), rows[range(1, 3)].sum().item(), rows[torch.tensor([2, 0, 2])].sum().item()
-        (3, 3.0, 6.0)
-    """
+    """Tensors of one width, one below the other; they may lie in memory or be mapped from files."""
 
     def __init__(self, parts: Sequence[Tensor]) -> None:
         shapes = [tuple(part.shape) for part in parts]

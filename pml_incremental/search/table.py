@@ -22,15 +22,6 @@ def scan(
 
     A score is the same both ways, so one tile of the table serves the queries on both its sides:
     half of the table is enough, as long as the best scores of all queries can be held at once.
-
-    Args:
-        points: the embeddings.
-        lookups: who asks, and what is searched, by number.
-        wanted: how many scores each lookup needs of each query.
-        memory: bytes to work with.
-
-    Yields:
-        Number of the lookup, rows that ask, and their best scores; of each lookup in order.
     """
     held = sum(len(lookup.queries) * wanted[n] for n, lookup in lookups.items())
     mirrored = held * BYTES_OF_CANDIDATE <= memory // 2

@@ -20,17 +20,7 @@ def whole_rankings(
     members: Mapping[int, ClassMembers],
     memory: int,
 ) -> Iterator[tuple[int, MatchRanks]]:
-    """Places of all same-class items of the queries of some lookups, block by block of queries.
-
-    Args:
-        points: the embeddings, with scores in float64.
-        lookups: who asks, and what is searched, by number.
-        members: the classes of each lookup's gallery.
-        memory: bytes for the scores of a block.
-
-    Yields:
-        Number of the lookup and the ranks of some of its queries; of each lookup in order.
-    """
+    """Places of all same-class items of the queries of some lookups, block by block of queries."""
     every = hull([lookup.queries for lookup in lookups.values()])
     widest = hull([lookup.gallery for lookup in lookups.values()])
     step = max(1, memory // (COPIES_OF_SCORES * len(widest) * points.dtype.itemsize))
@@ -70,16 +60,6 @@ def places_in_whole_ranking(
 
     A place is one more than the number of items with a larger score. Where another score is too
     near to a match's, exact distances decide; of equal distances the first item comes first.
-
-    Args:
-        points: the embeddings, with scores in float64.
-        queries: which rows ask.
-        gallery: which rows are searched.
-        scores: of the gallery for the queries, shape (Q, G), -inf for a query itself.
-        matches: rows of ``points`` in the gallery to place, shape (Q, M), -1 where there are fewer.
-
-    Returns:
-        Places from 1, ascending, shape (Q, M), int64; ``NOT_FOUND`` where there are fewer.
     """
     there = matches >= 0
     own = scores.gather(1, (matches - gallery.start).clamp(min=0))

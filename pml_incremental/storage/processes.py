@@ -12,12 +12,7 @@ def host() -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine may still run.
-
-    Example:
-        >>> is_alive(os.getpid())
-        True
-    """
+    """Whether a process of this machine may still run."""
     if os.name == "nt":  # where os.kill with 0 does not ask but interrupt
         return True
     try:

@@ -25,26 +25,6 @@ def accuracy_ranges(
     without saying how it is worked out; this reading is ours.
 
     Source: Chen et al., IEEE TMM 2022, doi 10.1109/TMM.2021.3073279 (feature estimation).
-
-    Args:
-        measurements: metric -> task -> value, before any task and after each task so far, own
-            gallery.
-        fixed_range: used for every model instead of what was measured.
-        trained_start: whether the model before any task is the first of the prior models.
-
-    Returns:
-        (low, high) by number of the prior model, from 1.
-
-    Raises:
-        KeyError: if Recall@1 was not measured.
-
-    Example:
-        >>> rows = [{"own/recall_at_1": {"task_1": a, "task_2": b}} for a, b in
-        ...         [(0.0, 0.0), (0.75, 0.25), (0.5, 0.75)]]
-        >>> accuracy_ranges(rows)
-        {1: (-0.25, 0.5)}
-        >>> accuracy_ranges(rows, trained_start=True)[1]
-        (0.5, 0.75)
     """
     last = len(measurements) - 1
     tasks = [f"task_{number}" for number in range(1, last + 1)]

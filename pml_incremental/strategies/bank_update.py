@@ -42,32 +42,6 @@ def update_bank(
 
     The estimators learn from what both models make of the same images. Best are the images of the
     task about to be learned, as the estimates will be used on these.
-
-    Args:
-        bank: of the models before the leaving one; changed in place.
-        images: items (image, label).
-        leaving: M_{t-1}.
-        coming: M_t, that is learned from M_{t-1}.
-        sees: ``"embeddings"``, or ``"trunk"`` for its output too, which still holds what the
-            embedder has thrown away. Default: ``"trunk"`` if the bank has an ``embedding_width``.
-        passes: how often the images are gone through.
-        probes: images made from them, to learn from too; default: none.
-        processes: that share the batches; default: this one.
-        collate_fn: makes a batch of items; default: torch's.
-        images_of: takes the images out of a batch; default: the first part.
-
-    Raises:
-        ValueError: if passes is below 1, sees is neither, or there are no images.
-
-    Example:
-        >>> from torch import nn
-        >>> from torch.utils.data import TensorDataset
-        >>> images = TensorDataset(torch.randn(40, 6), torch.arange(40) % 4)
-        >>> leaving, coming = (Teacher(nn.Linear(6, 5), nn.Linear(5, 3)) for _ in range(2))
-        >>> bank = EstimatorBank()
-        >>> update_bank(bank, images, leaving, coming, "trunk")
-        >>> len(bank), bank.embedding_width
-        (1, 3)
     """
     if sees is None:
         sees = "embeddings" if bank.embedding_width is None else "trunk"
@@ -91,11 +65,7 @@ def feature_pairs(
     collate_fn: Callable[[list[Any]], Any] | None = None,
     images_of: Callable[[Any], Tensor] = itemgetter(0),
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """What both models make of the same images, batch by batch; see :func:`update_bank`.
-
-    Yields:
-        What a bank learns from. If it sees the trunk, its ``embedding_width`` is set before.
-    """
+    """What both models make of the same images, batch by batch; see :func:`update_bank`."""
     check_observation(passes, sees)
     if len(images) == 0:  # type: ignore[arg-type]
         raise ValueError(f"there is no image to learn M_{len(bank) + 1} from")
@@ -153,15 +123,6 @@ def embed_in_shares(
     """What each model makes of the same images, batch by batch, in random order.
 
     Each process loads and embeds its share of a batch; all of them get the whole batch's rows.
-
-    Args:
-        images: each of which is seen once.
-        models: map images, shape (B, C, H, W), to rows, shape (B, d).
-        batch_size: of the whole batch; the last one may be smaller.
-        processes: that share the batches.
-        device: of the models.
-        collate_fn: makes a batch of items; default: torch's.
-        images_of: takes the images out of a batch.
     """
     left = len(images)  # type: ignore[arg-type]
     order = BatchOrder(_EvenBatches(left, batch_size, processes.size), processes=processes)

@@ -75,28 +75,7 @@ def distil(
     probes: ProbeOptions = None,
     loss_on_probes: nn.Module | None = None,
 ) -> Strategy:
-    """Distil with one loss on the batch and, if there are any, on probes.
-
-    Args:
-        name: the key in ``loss_funcs``; that on probes is called ``probe_<name>``.
-        loss: compares the student's with the teacher's embeddings.
-        weight: of the loss on the batch, at least 0.
-        probes: see :data:`ProbeOptions`.
-        loss_on_probes: for a loss that needs labels, which probes do not have; default: the same.
-
-    Returns:
-        A strategy of one or two components.
-
-    Raises:
-        ValueError: if a weight is negative, or the probes cannot be made.
-        TypeError: if an option of probes is not known.
-
-    Example:
-        >>> from pml_incremental.losses import CorrelationDistillationLoss
-        >>> strategy = distil("l_loss", CorrelationDistillationLoss(), 10, {"weight": 40})
-        >>> [(part.name, part.weighted.weight) for part in strategy.components]
-        [('l_loss', 10), ('probe_l_loss', 40)]
-    """
+    """Distil with one loss on the batch and, if there are any, on probes."""
     on_batch = Strategy((Distillation(name, loss, weight),))
     if probes is None:
         return on_batch
@@ -109,21 +88,7 @@ def distil(
 def probes_of(
     options: str | Sequence[Any] | Mapping[str, Any], weight: float = 0.0
 ) -> tuple[Probes, float]:
-    """Probes and the weight of the loss on them, of :data:`ProbeOptions`.
-
-    Args:
-        options: as in a config.
-        weight: where the options have none.
-
-    Raises:
-        ValueError: if the probes cannot be made.
-        TypeError: if an option is not known.
-
-    Example:
-        >>> probes, weight = probes_of({"images": "warp", "share": 1.0}, weight=10)
-        >>> probes.share, weight
-        (1.0, 10)
-    """
+    """Probes and the weight of the loss on them, of :data:`ProbeOptions`."""
     known: dict[str, Any] = dict(options) if isinstance(options, Mapping) else {"images": options}
     weight = known.pop("weight", weight)
     return Probes(**known), weight

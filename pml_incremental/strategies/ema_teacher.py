@@ -20,16 +20,6 @@ class MovingTeacher(Component):
     Each task starts with the previous model as teacher.
 
     Source: Tarvainen & Valpola, "Mean teachers are better role models", NeurIPS 2017.
-
-    Args:
-        momentum: m, from 0 (the teacher is the student) to 1 (it stays).
-
-    Raises:
-        ValueError: if momentum is outside [0, 1].
-
-    Example:
-        >>> MovingTeacher(0.999).moves_teacher
-        True
     """
 
     moves_teacher = True

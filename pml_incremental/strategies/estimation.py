@@ -32,22 +32,6 @@ class Estimation(Component):
     ``observed_on="finished"`` it sees both on the images of the task just learned. With ``"new"``
     the leaving teacher is kept until the next task's images are there, which are those that the
     estimates are used on; one model more is stored, however many tasks there are.
-
-    Args:
-        bank: estimators of the prior models.
-        loss: compares the student with what the bank estimates.
-        weight: of the loss, at least 0.
-        sees: ``"embeddings"``, or ``"trunk"`` for its output too, which still holds what the
-            embedder has thrown away.
-        observed_on: ``"finished"`` or ``"new"``.
-        passes: how often the images are gone through, each time with new random transforms.
-        fixed_range: (low, high) for estimators that draw from a range; None to measure it.
-        probes: images made from the new ones, which the bank then learns from too and on which the
-            student is compared with the estimates too; default: none.
-
-    Raises:
-        ValueError: if the weight is negative, passes is not positive, or sees or observed_on is
-            none of these.
     """
 
     acts_from_memory = True
@@ -130,15 +114,7 @@ class Estimation(Component):
 
 
 def pack_bank(bank: EstimatorBank, ranges: Mapping[int, Range]) -> dict[str, Tensor]:
-    """The bank's tensors, its counters, and the ranges measured last.
-
-    Args:
-        bank: to be stored.
-        ranges: (low, high) by number of the prior model, from 1 without gaps.
-
-    Returns:
-        Tensors by name.
-    """
+    """The bank's tensors, its counters, and the ranges measured last."""
     state = bank.state_dict()
     width = state["embedding_width"] or 0
     counters = torch.tensor([state["prior_models"], state["seed"], state["draws"], width])
@@ -148,15 +124,7 @@ def pack_bank(bank: EstimatorBank, ranges: Mapping[int, Range]) -> dict[str, Ten
 
 
 def load_bank(bank: EstimatorBank, tensors: Mapping[str, Tensor]) -> dict[int, Range]:
-    """Take back what :func:`pack_bank` gave.
-
-    Args:
-        bank: with the estimator and arguments of the one that was packed; changed in place.
-        tensors: what ``pack_bank`` returned.
-
-    Returns:
-        The ranges.
-    """
+    """Take back what :func:`pack_bank` gave."""
     prior_models, seed, draws, width = (int(value) for value in tensors["counters"])
     bank.embedding_width = width or None
     state = {**bank.state_dict(), "prior_models": prior_models, "seed": seed, "draws": draws}

@@ -22,15 +22,7 @@ from pml_incremental.trainers import Teacher
 
 
 class MapMatching(Distillation):
-    """Keep the pooled feature maps, the more the weights have moved.
-
-    Args:
-        weight: of the distance between maps once the weights have changed by a tenth, at least 0.
-
-    Example:
-        >>> MapMatching(0.5).losses(None)["map_loss"].compares
-        'maps'
-    """
+    """Keep the pooled feature maps, the more the weights have moved."""
 
     def __init__(self, weight: float) -> None:
         super().__init__("map_loss", _Scaled(EmbeddingDistillationLoss("l2")), weight, "maps")
@@ -75,19 +67,7 @@ class _Scaled(nn.Module):
 
 
 class TurnedClasses(Component):
-    """Let images of each batch join it turned, as classes of their own.
-
-    Args:
-        share: of the batch's images, from 0 to 1; see ``turned`` of
-            :class:`~pml_incremental.trainers.IncrementalMixin`.
-
-    Raises:
-        ValueError: if share is outside of its range.
-
-    Example:
-        >>> TurnedClasses(0.5).turned
-        0.5
-    """
+    """Let images of each batch join it turned, as classes of their own."""
 
     def __init__(self, share: float) -> None:
         if not 0 <= share <= 1:

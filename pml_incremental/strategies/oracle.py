@@ -19,12 +19,7 @@ from pml_incremental.trainers import Probes, Teacher
 
 
 class OracleTeacher(Teacher):
-    """A teacher whose features are the embeddings of all prior models, oldest first.
-
-    Args:
-        teacher: the last model.
-        priors: the models before it, oldest first.
-    """
+    """A teacher whose features are the embeddings of all prior models, oldest first."""
 
     def __init__(self, teacher: Teacher, priors: list[Teacher]) -> None:
         super().__init__(teacher.trunk, teacher.embedder, teacher.classifier)
@@ -39,11 +34,7 @@ class OracleTeacher(Teacher):
 
 
 class OracleBank(EstimatorBank):
-    """A bank that reads the prior models' embeddings off an :class:`OracleTeacher`'s features.
-
-    Args:
-        priors: the prior models, as the teacher has them.
-    """
+    """A bank that reads the prior models' embeddings off an :class:`OracleTeacher`'s features."""
 
     def __init__(self, priors: list[Teacher]) -> None:
         super().__init__()
@@ -59,16 +50,7 @@ class OracleBank(EstimatorBank):
 
 
 class Oracle(Component):
-    """Distil from every prior model itself. For analysis: it stores them all.
-
-    Args:
-        weight: of the loss, at least 0.
-        temperature: of the loss.
-        probes: images to compare the models on too; default: none.
-
-    Raises:
-        ValueError: if the weight is negative.
-    """
+    """Distil from every prior model itself. For analysis: it stores them all."""
 
     acts_from_memory = True
 

@@ -23,19 +23,6 @@ class Replay(Component):
     """Keep some training images of each class, which join those of every later task.
 
     What is kept are places in the dataset, not pixels: the images must stay there.
-
-    Args:
-        per_class: how many images of a class to keep at most, at least 1.
-        budget: how many images to keep in all, shared evenly by the classes; default: no limit.
-        choice: ``"herding"`` for those nearest to the mean of their class, or ``"random"``.
-
-    Raises:
-        ValueError: if a number is below 1 or choice is another; at the end of a task, if the budget
-            is below one image for each class.
-
-    Example:
-        >>> Replay(per_class=2).state_dict()["indices"].tolist()
-        []
     """
 
     acts_from_memory = True

@@ -36,23 +36,6 @@ class WeightMerging(Component):
     .. math:: \theta \leftarrow (1 - a) \, \theta_{old} + a \, \theta_{new}
 
     for trunk, embedder and classifier, BatchNorm's statistics included.
-
-    Args:
-        new_share: a, from 0 to 1, or ``"affinity"``: 1 minus the mean :func:`affinity_change` over
-            one pass of the task's training batches, so that a model that sees the new images quite
-            differently than before moves less. Ours, after the idea of Xu et al. (LSTKC), AAAI
-            2024, to weigh the models by how far their affinities on the new images are apart.
-        lose_at_most: percentage points of Recall@1 among the task's training images that this may
-            cost, at least 0. Instead of new_share the smallest a of 0.1, 0.2, ... 1 that costs no
-            more is taken where the weights have moved far, and less far back where they have not,
-            see :func:`held_share`. Ours.
-
-    Raises:
-        ValueError: if new_share is none of these or lose_at_most is negative.
-
-    Example:
-        >>> WeightMerging(0.5).new_share
-        0.5
     """
 
     def __init__(
@@ -124,13 +107,6 @@ def held_share(models: Mapping[str, nn.Module], teacher: Teacher) -> Tensor:
     A network trained from scratch overwrites what it knew. A pretrained one that is fine-tuned with
     small steps hardly moves, gains on old classes by learning new ones, and holding its maps or
     going back would take that away. The measure is ours.
-
-    Args:
-        models: by name, ``trunk`` and ``embedder`` among them.
-        teacher: the model before the task.
-
-    Returns:
-        1 from :data:`FULL_CHANGE` on, less in proportion below it; a scalar.
     """
     embedding = {name: models[name] for name in ("trunk", "embedder")}
     return (weight_change(embedding, teacher.models()) / FULL_CHANGE).clamp(max=1)
@@ -142,15 +118,6 @@ def smallest_share(
     """How little of the new weights is enough for the new classes.
 
     Recall is taken to fall with the share, so that a few of the ten shares need to be looked at.
-
-    Args:
-        trained: the new model and its training images.
-        old: the model before.
-        loss: of Recall@1 among these images that is allowed, as a fraction.
-
-    Returns:
-        The smallest of 0.1, 0.2, ... 1 that loses no more; and Recall@1 by share, as far as it was
-        looked at.
     """
     recalls: dict[int, float] = {}
 
@@ -188,18 +155,6 @@ def affinity_change(old: Tensor, new: Tensor, temperature: float = 0.1) -> Tenso
 
     .. math:: c_i = \frac12 \sum_{j \ne i} |A^{old}_{ij} - A^{new}_{ij}|, \quad
               A_i = softmax_{j \ne i}(\cos(z_i, z_j) / \tau)
-
-    Args:
-        old: embeddings of the batch by one model, shape (N, d), N at least 2.
-        new: by the other, shape (N, d').
-        temperature: tau > 0; ours.
-
-    Returns:
-        From 0 (the same) to 1 (wholly different), shape (N,).
-
-    Example:
-        >>> affinity_change(torch.eye(3), torch.eye(3)).tolist()
-        [0.0, 0.0, 0.0]
     """
     change = _affinities(old, temperature) - _affinities(new, temperature)
     return change.abs().sum(dim=1) / 2

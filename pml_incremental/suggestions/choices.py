@@ -22,15 +22,7 @@ class FewClassesError(ValueError):
 
 
 def suggest_tasks(survey: Survey, one_task: bool = False) -> list[list[str]]:
-    """The classes of each task, in alphabetical order.
-
-    Args:
-        survey: what is in the folder.
-        one_task: all classes at once, as for a model that exists already.
-
-    Raises:
-        FewClassesError: if there are not two usable classes for each task.
-    """
+    """The classes of each task, in alphabetical order."""
     sizes = [len(survey.usable)] if one_task else task_sizes(len(survey.usable))
     if not sizes or min(sizes) < 2:
         raise FewClassesError(_too_few(survey, 2 if one_task else 4))
@@ -43,13 +35,7 @@ def suggest_strategies() -> list[str]:
 
 
 def suggest_data(survey: Survey, name: str, tasks: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """The keys of a config that say what is learned and in which order.
-
-    Args:
-        survey: what is in the folder.
-        name: of the run.
-        tasks: the classes of each.
-    """
+    """The keys of a config that say what is learned and in which order."""
     return {
         "name": name,
         "seed": 0,
@@ -67,13 +53,7 @@ def suggest_data(survey: Survey, name: str, tasks: Sequence[Sequence[str]]) -> d
 def suggest_recipe(
     survey: Survey, tasks: Sequence[Sequence[str]], trunk: TrunkChoice
 ) -> dict[str, Any]:
-    """The keys of a config that say what learns, and how.
-
-    Args:
-        survey: what is in the folder, whose images were looked at.
-        tasks: the classes of each.
-        trunk: what learns.
-    """
+    """The keys of a config that say what learns, and how."""
     counts = [usable_counts(survey, task) for task in tasks]
     batch = choose_batch(counts)
     steps = max(1, _images(counts[0]) // batch.size)
@@ -103,12 +83,7 @@ def suggest_recipe(
 
 
 def task_sizes(classes: int) -> list[int]:
-    """How many classes each task brings: about half at first, then equal parts.
-
-    Example:
-        >>> task_sizes(100), task_sizes(7), task_sizes(3)
-        ([52, 16, 16, 16], [4, 3], [])
-    """
+    """How many classes each task brings: about half at first, then equal parts."""
     if classes < 4:
         return []
     if classes < _MANY_CLASSES:
@@ -142,19 +117,7 @@ def choose_batch(
     per_class: int = _PER_CLASS,
     classes: int = _CLASSES_IN_BATCH,
 ) -> Batch:
-    """A batch that every task can fill.
-
-    Args:
-        tasks: the usable classes of each.
-        per_class: images of each class, if there are so many.
-        classes: at most so many.
-
-    Example:
-        >>> choose_batch([[ClassCount(9, 2)] * 5, [ClassCount(3, 2)] * 3])
-        Batch(size=8, per_class=4)
-        >>> choose_batch([[ClassCount(2, 2)] * 2])
-        Batch(size=4, per_class=2)
-    """
+    """A batch that every task can fill."""
     per_class = max(2, min(per_class, *(_images(task) // 2 for task in tasks)))
     fitting = min(min(len(task), _images(task) // per_class) for task in tasks)
     chosen = min(classes, fitting)

@@ -19,22 +19,7 @@ from pml_incremental.suggestions.trunks import trunk_at_hand
 def commented_yaml(
     values: Mapping[str, Any], comments: Mapping[str, str], heading: str = ""
 ) -> str:
-    """A config as YAML, with comments above its keys.
-
-    Args:
-        values: of the config.
-        comments: by key, of one or several lines.
-        heading: of the file, of one or several lines.
-
-    Returns:
-        YAML text that reads back as the values.
-
-    Example:
-        >>> print(commented_yaml({"seed": 0, "sampler": None}, {"seed": "Of all choices."}), end="")
-        # Of all choices.
-        seed: 0
-        sampler: null
-    """
+    """A config as YAML, with comments above its keys."""
     parts = [_comment(heading)]
     for key, value in values.items():
         is_single = not isinstance(value, dict | list)
@@ -49,16 +34,7 @@ def _comment(text: str) -> str:
 
 
 def explain(survey: Survey, tasks: Sequence[Sequence[str]], trunk_note: str = "") -> dict[str, str]:
-    """Comments for the keys of a suggested config.
-
-    Args:
-        survey: what is in the folder.
-        tasks: the classes of each.
-        trunk_note: about the trunk.
-
-    Returns:
-        One or several lines by key.
-    """
+    """Comments for the keys of a suggested config."""
     return {
         "seed": "Of all random choices: the split, the batches, the weights to start from.",
         "dataset": "\n".join(survey.describe()),
@@ -100,19 +76,7 @@ def _about_tasks(survey: Survey, tasks: Sequence[Sequence[str]]) -> str:
 
 
 def first_config(survey: Survey, name: str, heading: str) -> str:
-    """A config that learns the classes of a folder in several tasks, from scratch.
-
-    Args:
-        survey: what is in the folder, whose images were looked at.
-        name: of the run.
-        heading: a comment above all.
-
-    Returns:
-        YAML text with comments.
-
-    Raises:
-        FewClassesError: if there are not two usable classes for each of two tasks.
-    """
+    """A config that learns the classes of a folder in several tasks, from scratch."""
     tasks = suggest_tasks(survey)
     trunk = trunk_at_hand(survey)
     values = {

@@ -31,23 +31,14 @@ class ClassCount(NamedTuple):
 
 @dataclass(frozen=True)
 class Survey:
-    """The classes of a folder, in alphabetical order, and the sizes of its images.
+    """The classes of a folder, in alphabetical order, and the sizes of its images."""
 
-    Attributes:
-        root: the folder.
-        counts: of each class, by its name.
-        has_split: whether the folder says itself which images are held out.
-        short_sides: of all images in pixels; empty if they were not looked at.
-        on_bad_image: what is to be done about images that cannot be read.
-        others: files that are no images, as far as their names say.
-    """
-
-    root: Path
-    counts: dict[str, ClassCount]
-    has_split: bool
-    short_sides: tuple[int, ...] = ()
-    on_bad_image: OnBadImage = "raise"
-    others: tuple[Path, ...] = ()
+    root: Path  # the folder
+    counts: dict[str, ClassCount]  # of each class, by its name
+    has_split: bool  # whether the folder says itself which images are held out
+    short_sides: tuple[int, ...] = ()  # of all images in pixels; empty if they were not looked at
+    on_bad_image: OnBadImage = "raise"  # what is to be done about images that cannot be read
+    others: tuple[Path, ...] = ()  # files that are no images, as far as their names say
 
     @property
     def usable(self) -> list[str]:
@@ -96,30 +87,7 @@ _NEEDS = {
 
 
 def survey_folder(root: Path, on_bad_image: OnBadImage = "raise", look: bool = True) -> Survey:
-    """Look through a folder of class folders.
-
-    Args:
-        root: laid out as :class:`~pml_incremental.datasets.ImageFolder` takes it.
-        on_bad_image: ``"raise"`` an error about images that cannot be read, or ``"skip"`` them.
-        look: open every image; otherwise they are only counted.
-
-    Raises:
-        ValueError: if root is not laid out so, or an image cannot be read.
-
-    Example:
-        >>> import tempfile
-        >>> from PIL import Image
-        >>> root = Path(tempfile.mkdtemp())
-        >>> for name in ("cat", "dog"):
-        ...     (root / name).mkdir()
-        ...     for number in range(4 if name == "cat" else 1):
-        ...         Image.new("RGB", (8, 6)).save(root / name / f"{number}.png")
-        >>> for line in survey_folder(root).describe():
-        ...     print(line)
-        5 images of 2 classes, 1 to 4 each (median 2.5); short side 6 pixels (median)
-        classes left out: 1, dog
-          (a class needs 4 images: 2 to learn from, 2 to test with)
-    """
+    """Look through a folder of class folders."""
     found = find_class_folders(root)
     sizes: dict[Path, tuple[int, int]] = {}
     bad: dict[Path, str] = {}
@@ -148,10 +116,5 @@ def _split(images: int) -> ClassCount:
 
 
 def some_of(names: Sequence[str]) -> str:
-    """The first five names, and whether there are more.
-
-    Example:
-        >>> some_of("abcdefg")
-        'a, b, c, d, e, ...'
-    """
+    """The first five names, and whether there are more."""
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

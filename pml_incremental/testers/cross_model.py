@@ -16,25 +16,7 @@ Matrix = NDArray[np.float64]
 
 
 def cross_model_hits(queries: Tensor, gallery: Tensor, labels: Tensor, k: int = 1) -> Tensor:
-    """Whether each image, embedded by one model, finds its class among others by another model.
-
-    Args:
-        queries: embeddings of N images by the one model, shape (N, d).
-        gallery: embeddings of the same images in the same order by the other, shape (N, d).
-        labels: shape (N,).
-        k: how many items may be looked at. No image finds itself.
-
-    Returns:
-        0 or 1, NaN for an image alone in its class, shape (N,), float64.
-
-    Raises:
-        ValueError: if the shapes differ or a value is not finite.
-
-    Example:
-        >>> old = torch.tensor([[0.0], [1.0], [5.0], [6.0]])
-        >>> cross_model_hits(old + 0.5, old, torch.tensor([0, 0, 1, 1])).tolist()
-        [1.0, 1.0, 1.0, 1.0]
-    """
+    """Whether each image, embedded by one model, finds its class among others by another model."""
     if queries.shape != gallery.shape:
         raise ValueError(
             f"the queries have shape {tuple(queries.shape)} but the gallery {tuple(gallery.shape)}:"
@@ -58,21 +40,7 @@ def cross_model_hits(queries: Tensor, gallery: Tensor, labels: Tensor, k: int = 
 def cross_model_matrices(
     embeddings: Sequence[Tensor], labels: Tensor, sizes: Sequence[int], k: int = 1
 ) -> tuple[Matrix, Matrix]:
-    """Recall@K of every model in the galleries of all earlier ones, without and with re-indexing.
-
-    Args:
-        embeddings: of all images by each of T models, shape (N, d) each.
-        labels: shape (N,), images in order of the tasks.
-        sizes: how many of the first images each model's gallery holds, T numbers.
-        k: the K of Recall@K.
-
-    Returns:
-        c and r of :func:`pml_incremental.metrics.summarise_cross_model`, each (T, T), NaN above
-        the diagonal.
-
-    Raises:
-        ValueError: if the numbers of models and sizes differ, or embeddings have several widths.
-    """
+    """Recall@K of every model in the galleries of all earlier ones, then with re-indexing."""
     if len(embeddings) != len(sizes):
         raise ValueError(f"{len(embeddings)} models have {len(sizes)} gallery sizes: give one each")
     cross, reindexed = (np.full((len(sizes), len(sizes)), np.nan) for _ in range(2))

@@ -23,18 +23,7 @@ def embed_all(
     folder: str | None,
     progress: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Embeddings (N, d) and labels (N, levels) of all images, in order.
-
-    Args:
-        loader: of all images, in order.
-        embed: a batch's embeddings (B, d) and labels (B, levels).
-        processes: that share the images.
-        folder: keep the embeddings there, in a mapped file; None for memory.
-        progress: show a progress bar.
-
-    Returns:
-        Both, in the first process; empty ones in all others.
-    """
+    """Embeddings (N, d) and labels (N, levels) of all images, in order."""
     own = share_of_loader(loader, processes)
     images: Any = (loader if processes.is_first else own).dataset
     embeddings, labels = RowsByBatch(len(images), folder), RowsByBatch(len(images))
@@ -53,19 +42,7 @@ def embed_all(
 
 
 class RowsByBatch:
-    """One tensor for all rows, on the device of the batches or in a file.
-
-    Args:
-        size: how many rows there will be at most.
-        folder: keep them in a file there that is mapped into memory; default: in memory.
-
-    Example:
-        >>> gathered = RowsByBatch(3)
-        >>> gathered.add(torch.zeros(2, 4))
-        >>> gathered.add(torch.ones(1, 4))
-        >>> gathered.rows().sum(dim=1).tolist()
-        [0.0, 0.0, 4.0]
-    """
+    """One tensor for all rows, on the device of the batches or in a file."""
 
     def __init__(self, size: int, folder: str | None = None) -> None:
         self.size, self.folder = size, folder

@@ -79,15 +79,7 @@ def evaluation_of(
     embedded: Mapping[str, tuple[Tensor, Tensor]],
     **searched: Any,
 ) -> Evaluation:
-    """An evaluation from the values of each split.
-
-    Args:
-        own: split -> metric -> value in the split's own gallery.
-        joint: the same in the joint gallery; splits that are not seen may be missing.
-        metrics: names of the metrics.
-        embedded: split -> embeddings (N, d) and labels (N,), on any device.
-        **searched: ``ranks`` and ``recall_of_index``, where the search tells them.
-    """
+    """An evaluation from the values of each split."""
     names = [metric for metric in metrics if metric != EXCLUDED_QUERIES]
     return Evaluation(
         own=_by_metric(own, names, embedded),

@@ -285,14 +285,7 @@ def search_by_calculator(
     query: str,
     gallery: Iterable[str],
 ) -> Values:
-    """All metrics of a calculator, for one split's queries in the gallery of some splits.
-
-    Args:
-        calculator: searches and measures.
-        embedded: split -> embeddings (N, d) and labels (N,).
-        query: the split that asks.
-        gallery: the splits that are searched, the query's own among them.
-    """
+    """All metrics of a calculator, for one split's queries in the gallery of some splits."""
     # PML leaves out the query by its place: its split must come first.
     parts = [embedded[split] for split in query_first(query, gallery)]
     items, item_labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))

@@ -16,15 +16,7 @@ def search_levels(
     query: str,
     references: list[str],
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Values in the reference splits and in the joint gallery, named as PML names them.
-
-    Args:
-        tester: for the levels and the names.
-        search: what to measure and how.
-        embedded: split -> embeddings (N, d) and labels (N, levels).
-        query: the split that asks.
-        references: the splits that are searched.
-    """
+    """Values in the reference splits and in the joint gallery, named as PML names them."""
     tester.label_levels = tester.label_levels_to_evaluate(embedded[query][1])
     own: dict[str, float] = {}
     joint: dict[str, float] = {}

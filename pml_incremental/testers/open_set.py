@@ -14,19 +14,12 @@ from pml_incremental.search import ExactSearch
 
 @dataclass(frozen=True)
 class OpenSet:
-    """How well distances to the gallery tell known classes from unknown ones.
+    """How well distances to the gallery tell known classes from unknown ones."""
 
-    Attributes:
-        auroc: see :func:`pml_incremental.metrics.open_set_auroc`.
-        fpr_at_95_tpr: see :func:`pml_incremental.metrics.open_set_fpr`.
-        known: number of queries with a same-class item in the gallery.
-        unknown: number of queries without one.
-    """
-
-    auroc: float
-    fpr_at_95_tpr: float
-    known: int
-    unknown: int
+    auroc: float  # see :func:`pml_incremental.metrics.open_set_auroc`
+    fpr_at_95_tpr: float  # see :func:`pml_incremental.metrics.open_set_fpr`
+    known: int  # number of queries with a same-class item in the gallery
+    unknown: int  # number of queries without one
 
 
 def open_set(
@@ -35,20 +28,6 @@ def open_set(
     """Ask the gallery of the seen splits with all queries, those of unseen splits too.
 
     A query is known if the gallery holds another image of its class; no query finds itself.
-
-    Args:
-        embeddings: split -> shape (N, d), as of an :class:`Evaluation`.
-        labels: split -> shape (N,).
-        seen: the splits whose images are the gallery.
-
-    Raises:
-        ValueError: if no split is seen, or there are no known or no unknown queries.
-
-    Example:
-        >>> x = torch.tensor([[0.0], [0.1], [5.0], [5.1]])
-        >>> y = torch.tensor([0, 0, 1, 1])
-        >>> open_set({"a": x[:2], "b": x[2:]}, {"a": y[:2], "b": y[2:]}, seen=["a"]).auroc
-        1.0
     """
     inside = [split for split in embeddings if split in seen]
     outside = [split for split in embeddings if split not in seen]

@@ -21,26 +21,13 @@ MEBIBYTE = 2**20
 
 @dataclass(frozen=True)
 class RetrievalSearch:
-    """Names of metrics and the options of the search.
-
-    Args:
-        metrics: names, see :meth:`pml_incremental.metrics.RetrievalMetric.named`, and ``NMI`` and
-            ``AMI``, which cluster each gallery by k-means.
-        memory_mb: what the search may take beside the embeddings, in MiB.
-        index: faiss's factory string for an approximate search; default: exact.
-        nprobe: lists that an IVF index looks at.
-        device: where to search; default: where the embeddings are.
-
-    Raises:
-        ValueError: if a metric is unknown or memory_mb is below 1.
-        MissingExtraError: if faiss is missing for a metric.
-    """
+    """Names of metrics and the options of the search."""
 
     metrics: tuple[str, ...]
-    memory_mb: int = 512
-    index: str | None = None
-    nprobe: int | None = None
-    device: torch.device | None = None
+    memory_mb: int = 512  # what the search may take beside the embeddings, in MiB
+    index: str | None = None  # faiss's factory string for an approximate search; default: exact
+    nprobe: int | None = None  # lists that an IVF index looks at
+    device: torch.device | None = None  # where to search; default: where the embeddings are
 
     def __post_init__(self) -> None:
         self.ranked()
@@ -64,12 +51,7 @@ class RetrievalSearch:
         return IndexSearch(embeddings, labels, self.index, self.nprobe, memory, self.device)
 
     def values(self, found: MatchRanks, gallery: Sequence[tuple[Tensor, Tensor]]) -> Values:
-        """All metrics of some queries, and how many were left out.
-
-        Args:
-            found: where their same-class items stand.
-            gallery: embeddings (N, d) and labels (N,), in one or more parts, for clustering.
-        """
+        """All metrics of some queries, and how many were left out."""
         values = {metric.name: metric.mean(found) for metric in self.ranked()}
         clustering = [name for name in self.metrics if name in CLUSTERING]
         if clustering:

@@ -34,17 +34,7 @@ def search_splits(
     seen: Collection[str],
     queries: Iterable[str] | None = None,
 ) -> Found:
-    """Search every split in itself and, if it is seen, in all seen splits.
-
-    Args:
-        search: what to measure and how.
-        embedded: split -> embeddings (N, d) and labels (N,).
-        seen: splits of the joint gallery.
-        queries: splits that ask; default: all.
-
-    Returns:
-        Values and ranks by gallery (``own`` and ``joint``) and split.
-    """
+    """Search every split in itself and, if it is seen, in all seen splits."""
     order = [*(s for s in embedded if s in seen), *(s for s in embedded if s not in seen)]
     ends = list(accumulate(len(embedded[split][1]) for split in order))
     rows = {s: range(a, b) for s, a, b in zip(order, [0, *ends], ends, strict=False)}
@@ -89,14 +79,7 @@ def search_references(
     query: str,
     references: Collection[str],
 ) -> Values:
-    """Values of a split in some splits, which it may be one of.
-
-    Args:
-        search: what to measure and how.
-        embedded: split -> embeddings (N, d) and labels (N,).
-        query: the split that asks.
-        references: the splits that are searched.
-    """
+    """Values of a split in some splits, which it may be one of."""
     parts = [embedded[split] for split in query_first(query, references)]
     queries = range(len(parts[0][1]))
     labels = torch.cat([labels for _, labels in parts])
@@ -107,10 +90,5 @@ def search_references(
 
 
 def query_first(query: str, splits: Iterable[str]) -> list[str]:
-    """The splits in order, but the query's first.
-
-    Example:
-        >>> query_first("b", ["a", "b", "c"])
-        ['b', 'a', 'c']
-    """
+    """The splits in order, but the query's first."""
     return [query, *(split for split in splits if split != query)]

@@ -18,26 +18,6 @@ class BatchOrder(BatchSampler):
 
     A data loader asks for batches ahead of their use, so whoever uses them says so by
     :meth:`take`: what was not taken is given again by an order that is gone on with.
-
-    Args:
-        batches: decides the batches of a pass each time it is iterated over.
-        seeded: give each image with a seed of its own, as ``(index, seed)``, for
-            :class:`~pml_incremental.trainers.random_state.SeededItems`.
-        processes: that share each batch. Those of several get seeds in any case, so that an image
-            is changed alike whichever process loads it.
-
-    Attributes:
-        order: the batches of this pass, as indices into the dataset; whole, in each process.
-        taken: how many of them were used.
-
-    Example:
-        >>> order = BatchOrder(BatchSampler(range(6), 2, drop_last=True))
-        >>> first = next(iter(order))
-        >>> order.take()
-        >>> later = BatchOrder(BatchSampler(range(6), 2, drop_last=True))
-        >>> later.load_state_dict(order.state_dict())
-        >>> first, list(later), list(later)
-        ([0, 1], [[2, 3], [4, 5]], [[0, 1], [2, 3], [4, 5]])
     """
 
     def __init__(

@@ -21,22 +21,7 @@ def training_loader(
     collate_fn: Callable[[list[Any]], Any] | None,
     device: torch.device,
 ) -> DataLoader[Any]:
-    """Batches in an order, loaded ahead by processes that live as long as the loader.
-
-    Args:
-        dataset: of the images.
-        order: of the batches, seeded if there are workers.
-        workers: processes; 0 to load in this one.
-        prefetch_factor: batches that each loads ahead; default: torch's, 2.
-        collate_fn: makes a batch of items; default: torch's.
-        device: that batches go to; for a CUDA device they are pinned.
-
-    Returns:
-        A loader, each iteration over which is a pass.
-
-    Raises:
-        ValueError: if prefetch_factor is given and there are no workers to do so, or it is below 1.
-    """
+    """Batches in an order, loaded ahead by processes that live as long as the loader."""
     if prefetch_factor is not None and (workers == 0 or prefetch_factor < 1):
         raise ValueError(
             "prefetch_factor must be at least 1, and needs dataloader_num_workers above 0, got "
@@ -54,12 +39,7 @@ def training_loader(
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """A part of a batch on a device, without waiting for a GPU.
-
-    Args:
-        batch: a tensor, which is moved, or anything else.
-        device: where to.
-    """
+    """A part of a batch on a device, without waiting for a GPU."""
     if not isinstance(batch, Tensor):
         return batch
     return batch.to(device, non_blocking=device.type == "cuda")

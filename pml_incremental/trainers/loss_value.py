@@ -6,13 +6,5 @@ from torch import Tensor
 
 
 def loss_value(loss: Tensor | float) -> float:
-    """The value of a loss; PML's are tensors or, before they are computed, plain zeros.
-
-    Args:
-        loss: a scalar; for a tensor on a GPU the device is waited for.
-
-    Example:
-        >>> loss_value(0)
-        0.0
-    """
+    """The value of a loss; PML's are tensors or, before they are computed, plain zeros."""
     return float(loss.detach()) if isinstance(loss, Tensor) else float(loss)

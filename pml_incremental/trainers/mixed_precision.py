@@ -22,18 +22,6 @@ class Autocast:
 
     Losses come after it, and stay outside: cosines that differ in the third digit are one number
     in bfloat16, and comparing a batch with itself costs little beside a network.
-
-    Args:
-        precision: ``"fp32"`` leaves everything as it is.
-        device: that the networks are on.
-
-    Raises:
-        ValueError: if precision is another.
-
-    Example:
-        >>> layer, images = torch.nn.Linear(2, 2), torch.ones(1, 2)
-        >>> Autocast("bf16", torch.device("cpu"))(layer, images).dtype
-        torch.float32
     """
 
     def __init__(self, precision: Precision, device: torch.device) -> None:
@@ -43,12 +31,7 @@ class Autocast:
         self.device_type = device.type
 
     def __call__(self, network: Callable[..., Any], *inputs: Tensor) -> Any:
-        """What a network makes of its inputs: a tensor, a tuple of tensors, or None.
-
-        Args:
-            network: a module, or a function that calls some.
-            inputs: its arguments.
-        """
+        """What a network makes of its inputs: a tensor, a tuple of tensors, or None."""
         if self.dtype is None:
             return network(*inputs)
         with torch.autocast(self.device_type, self.dtype):
@@ -62,13 +45,6 @@ class GradientScaling:
     A scale that was too high gives gradients that are not finite. That is how the scale is found
     and no error: the step is left out, and the scale lowered. With other precisions than fp16 it
     does nothing.
-
-    Args:
-        precision: of the student.
-        device: of the loss.
-
-    Attributes:
-        skipped_steps: how many were left out so far.
     """
 
     def __init__(self, precision: Precision, device: torch.device) -> None:

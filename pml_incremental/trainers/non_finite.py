@@ -32,12 +32,6 @@ class FiniteCheck:
 
     Every look at them waits for the device. With an interval above 1 they are looked at together,
     when the steps were taken already.
-
-    Args:
-        every: iterations between two looks, at least 1.
-
-    Raises:
-        ValueError: if every is below 1.
     """
 
     def __init__(self, every: int = 1) -> None:
@@ -47,11 +41,7 @@ class FiniteCheck:
         self._pending: list[Tensor] = []
 
     def before_step(self, trainer: StepMixin) -> bool:
-        """Whether loss and gradients are finite; True if that is to be seen later.
-
-        Args:
-            trainer: after its backward pass.
-        """
+        """Whether loss and gradients are finite; True if that is to be seen later."""
         if self.every == 1:
             # Lengths take a tenth of the time; but the square of what is finite may overflow.
             return bool(_are_finite(trainer, 2.0)) or bool(_are_finite(trainer, torch.inf))
@@ -64,11 +54,7 @@ class FiniteCheck:
             self.settle(trainer)
 
     def settle(self, trainer: StepMixin) -> None:
-        """Look at what was put off, as someone is about to rely on the weights.
-
-        Raises:
-            NonFiniteLossError: if one of them was not finite.
-        """
+        """Look at what was put off, as someone is about to rely on the weights."""
         pending, self._pending = self._pending, []
         if pending and not bool(torch.stack(pending).all()):
             raise NonFiniteLossError(
@@ -85,11 +71,7 @@ def is_finite(loss: Tensor) -> bool:
 
 
 def non_finite_error(trainer: StepMixin) -> NonFiniteLossError:
-    """The error with each loss's value and the images of the iteration.
-
-    Args:
-        trainer: before the step that would spoil its weights.
-    """
+    """The error with each loss's value and the images of the iteration."""
     return NonFiniteLossError(_describe(trainer))
 
 

@@ -12,21 +12,7 @@ _SINGLE = (type(None), bool, int, float, str, np.generic, np.ndarray, Tensor)
 
 
 def plain_attributes(thing: object) -> dict[str, Any]:
-    """The attributes of an object that are numbers, strings, tensors, arrays, or made of them.
-
-    Args:
-        thing: such as PML's ``MPerClassSampler``, which shuffles its ``labels`` in place.
-
-    Returns:
-        Copies by name; names that begin with an underscore and values of other kinds, mappings
-        among them, are left out.
-
-    Example:
-        >>> from pytorch_metric_learning.samplers import MPerClassSampler
-        >>> found = plain_attributes(MPerClassSampler([0, 1, 0], m=2))
-        >>> [int(label) for label in found["labels"]]
-        [0, 1]
-    """
+    """The attributes of an object that are numbers, strings, tensors, arrays, or made of them."""
     return {
         name: _copy(value)
         for name, value in getattr(thing, "__dict__", {}).items()

@@ -104,15 +104,10 @@ class Probes:
 
 @dataclass(frozen=True)
 class ProbePool:
-    """Probes that are made once, and what the teacher makes of them.
+    """Probes that are made once, and what the teacher makes of them."""
 
-    Attributes:
-        images: shape (P, C, H, W), on the CPU.
-        outputs: what the teacher makes of them.
-    """
-
-    images: Tensor
-    outputs: TeacherCache
+    images: Tensor  # shape (P, C, H, W), on the CPU
+    outputs: TeacherCache  # what the teacher makes of them
 
     @classmethod
     def of(
@@ -121,16 +116,7 @@ class ProbePool:
         batches: Iterable[Tensor],
         embed: Callable[[Tensor], TeacherOutputs],
     ) -> ProbePool:
-        """Fill a pool.
-
-        Args:
-            probes: how many, and how they are made.
-            batches: of the task's images, shape (N, C, H, W) each, as many as are needed.
-            embed: gives the teacher's outputs for a batch.
-
-        Returns:
-            The pool, of ``probes.pool`` images.
-        """
+        """Fill a pool."""
         assert probes.pool is not None
         made: list[Tensor] = []
         outputs: list[TeacherOutputs] = []

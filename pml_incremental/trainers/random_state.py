@@ -11,18 +11,7 @@ from torch.utils.data import Dataset
 
 
 def random_state() -> dict[str, Any]:
-    """The states of the generators of Python, NumPy and torch on every device in use.
-
-    Returns:
-        Plain values, arrays and tensors, for :func:`restore_random_state`.
-
-    Example:
-        >>> before = random_state()
-        >>> first = torch.rand(1)
-        >>> restore_random_state(before)
-        >>> bool(first == torch.rand(1))
-        True
-    """
+    """The states of the generators of Python, NumPy and torch on every device in use."""
     return {
         "python": random.getstate(),
         "numpy": np.random.get_state(),
@@ -33,11 +22,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Go on with the streams from where :func:`random_state` found them.
-
-    Args:
-        state: what it returned.
-    """
+    """Go on with the streams from where :func:`random_state` found them."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
@@ -52,18 +37,6 @@ class SeededItems(Dataset[Any]):
 
     Every generator is seeded before an item is made, so that the same pair gives the same item in
     any data loading process, whatever that process made before.
-
-    Args:
-        dataset: whose items these are.
-        in_main_process: leave the process's random streams where they were.
-
-    Example:
-        >>> class Noise(Dataset):
-        ...     def __getitem__(self, index):
-        ...         return torch.rand(1).item()
-        >>> items = SeededItems(Noise())
-        >>> items[0, 7] == items[0, 7], items[0, 7] == items[0, 8]
-        (True, False)
     """
 
     def __init__(self, dataset: Dataset[Any], in_main_process: bool = False) -> None:

@@ -28,11 +28,7 @@ class DataLoadingError(ChildProcessError):
 
 @contextmanager
 def named_loading_errors() -> Iterator[None]:
-    """Say what to do if a loading process dies; torch raises that anywhere in the main process.
-
-    Raises:
-        DataLoadingError: in place of torch's RuntimeError.
-    """
+    """Say what to do if a loading process dies; torch raises that anywhere in the main process."""
     try:
         yield
     except RuntimeError as error:
@@ -243,18 +239,6 @@ class IterationStart:
 
     These are the buffers of all modules, such as BatchNorm's statistics, which a NaN would spoil
     for good, what losses and miners keep in plain attributes, and the random streams.
-
-    Args:
-        models: in training.
-        helpers: loss functions and miners.
-
-    Example:
-        >>> norm = nn.BatchNorm1d(2)
-        >>> start = IterationStart([norm], [])
-        >>> _ = norm(torch.full((4, 2), torch.nan))
-        >>> start.restore_modules()
-        >>> norm.running_mean.tolist()
-        [0.0, 0.0]
     """
 
     def __init__(self, models: Iterable[nn.Module], helpers: Iterable[nn.Module]) -> None:

@@ -140,21 +140,7 @@ class StepMixin(DataParallelMixin):
 
 
 class Accumulation:
-    """Batches whose gradients are accumulated for one optimizer step: an iteration.
-
-    Args:
-        steps: backward passes for each optimizer step, at least 1.
-
-    Raises:
-        ValueError: if steps is below 1.
-
-    Example:
-        >>> accumulation = Accumulation(4)
-        >>> accumulation.iterations_in_pass(10)
-        3
-        >>> [accumulation.batches_in(iteration, 3) for iteration in range(3)]
-        [4, 4, 2]
-    """
+    """Batches whose gradients are accumulated for one optimizer step: an iteration."""
 
     def __init__(self, steps: int = 1) -> None:
         if steps < 1:
@@ -163,20 +149,11 @@ class Accumulation:
         self._left_over = 0
 
     def iterations_in_pass(self, batches: int) -> int:
-        """How many iterations a pass over the data takes, if an epoch is to be one.
-
-        Args:
-            batches: of a pass. What they leave over makes the epoch's last iteration.
-        """
+        """How many iterations a pass over the data takes, if an epoch is to be one."""
         self._left_over = batches % self.steps
         return -(-batches // self.steps)
 
     def batches_in(self, iteration: int, iterations_per_epoch: int) -> int:
-        """Batches of an iteration.
-
-        Args:
-            iteration: within its epoch, counted from 0.
-            iterations_per_epoch: of all.
-        """
+        """Batches of an iteration."""
         is_last = iteration + 1 == iterations_per_epoch
         return self._left_over if is_last and self._left_over else self.steps

@@ -15,14 +15,7 @@ if TYPE_CHECKING:
 
 
 def training_state(trainer: ResumableMixin) -> dict[str, Any]:
-    """Models, losses, miners, optimizers, schedulers, scale, batches and random streams.
-
-    Args:
-        trainer: between two iterations.
-
-    Returns:
-        Nested plain values, arrays and tensors, which are not copies.
-    """
+    """Models, losses, miners, optimizers, schedulers, scale, batches and random streams."""
     epoch, iterations = trainer.position
     return {
         "epoch": epoch,
@@ -42,12 +35,7 @@ def training_state(trainer: ResumableMixin) -> dict[str, Any]:
 
 
 def load_training_state(trainer: ResumableMixin, state: Mapping[str, Any]) -> None:
-    """Take back what :func:`training_state` gave, random streams last.
-
-    Args:
-        trainer: built as the one that the state is of.
-        state: of it.
-    """
+    """Take back what :func:`training_state` gave, random streams last."""
     trainer.position = state["epoch"], state["iterations"]
     trainer.skipped_batches = state["skipped_batches"]
     for kind, modules in _modules(trainer).items():

@@ -19,17 +19,11 @@ from pml_incremental.probes import (
 
 @dataclass(frozen=True)
 class TurnedCopies:
-    """Copies to join a batch, and what the joined batch's rows then are.
+    """Copies to join a batch, and what the joined batch's rows then are."""
 
-    Attributes:
-        images: of this process, turned, shape (n, C, H, W).
-        labels: of all processes' images, each process's copies after its images.
-        upright: which of these rows are no copies, int64.
-    """
-
-    images: Tensor
-    labels: Tensor
-    upright: Tensor
+    images: Tensor  # of this process, turned, shape (n, C, H, W)
+    labels: Tensor  # of all processes' images, each process's copies after its images
+    upright: Tensor  # which of these rows are no copies, int64
 
     @classmethod
     def of(
@@ -40,21 +34,7 @@ class TurnedCopies:
         place: Iterable[int],
         processes: Processes,
     ) -> TurnedCopies:
-        """Turn the images of some classes of a batch.
-
-        Args:
-            images: of this process, shape (N, C, H, W).
-            labels: of all processes' images, shape (W N,) for W processes.
-            share: of the images to turn, from 0 to 1.
-            place: where in training this is, as numbers that tell it from other batches.
-            processes: that share the batch.
-
-        Example:
-            >>> images, labels = torch.rand(4, 1, 2, 2), torch.tensor([0, 0, 1, 1])
-            >>> copies = TurnedCopies.of(images, labels, 0.5, (1, 0), Processes())
-            >>> copies.images.shape, copies.labels[:4].tolist(), (copies.labels < 0).sum().item()
-            (torch.Size([2, 1, 2, 2]), [0, 0, 1, 1], 2)
-        """
+        """Turn the images of some classes of a batch."""
         generator = torch.Generator().manual_seed(hash(tuple(place)) & (2**63 - 1))
         count = len(images)
         by_process = labels.view(-1, count)

@@ -133,28 +133,15 @@ def choose_strategies(config: ExperimentConfig, names: Sequence[str]) -> Experim
 
 @dataclass(frozen=True)
 class Share:
-    """A part of a run.
+    """A part of a run."""
 
-    Args:
-        config: of the run.
-        spec: the strategy, one of the config's; None for what all strategies share.
-        progress: whether to show progress bars.
-    """
-
-    config: ExperimentConfig
-    spec: ObjectSpec | None
-    progress: bool = False
+    config: ExperimentConfig  # of the run
+    spec: ObjectSpec | None  # the strategy, one of the config's; None for what all strategies share
+    progress: bool = False  # whether to show progress bars
 
 
 def do_share(share: Share) -> None:
-    """Learn a share, or what is missing of it, and leave it in the run's folder.
-
-    Args:
-        share: what to learn.
-
-    Raises:
-        ValueError: as :func:`pml_incremental.experiment.run` does.
-    """
+    """Learn a share, or what is missing of it, and leave it in the run's folder."""
     apply_torch_settings(share.config)
     find_own_modules()  # as the command line does, in processes that it started
     with stop_signals() as stop:
@@ -169,15 +156,7 @@ def do_share(share: Share) -> None:
 
 
 def read_share(folder: RunFolder, spec: ObjectSpec) -> dict[str, TaskMatrix] | None:
-    """What :func:`do_share` left.
-
-    Args:
-        folder: of the run.
-        spec: the strategy.
-
-    Returns:
-        A matrix per metric, or None if the strategy is not finished.
-    """
+    """What :func:`do_share` left."""
     stored: dict[str, Any] | None = folder.read_json(_file(spec))
     if stored is None:
         return None

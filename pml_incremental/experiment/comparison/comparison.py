@@ -59,11 +59,7 @@ class Comparison:
 
 
 def write_comparison(comparison: Comparison) -> None:
-    """Write the table in three formats and the pictures to ``report/``.
-
-    Args:
-        comparison: of runs that measured ``own/recall_at_1``.
-    """
+    """Write the table in three formats and the pictures to ``report/``."""
     folder = comparison.folder / "report"
     folder.mkdir(parents=True, exist_ok=True)
     matrices = {name: comparison.matrices(name, OWN) for name in comparison.strategies}
@@ -81,10 +77,6 @@ def write_comparison(comparison: Comparison) -> None:
 
 
 def summary_table(comparison: Comparison) -> ComparisonTable:
-    """Old, new and mean Recall@1, average incremental and forgetting of each strategy.
-
-    Args:
-        comparison: of runs that measured ``own/recall_at_1``.
-    """
+    """Old, new and mean Recall@1, average incremental and forgetting of each strategy."""
     matrices = {name: comparison.matrices(name, OWN) for name in comparison.strategies}
     return comparison_table(matrices, title=f"{comparison.name}: {metric_title(OWN)}, in %")

@@ -34,15 +34,7 @@ OBSERVED_ON: tuple[ObservedOn, ...] = get_args(ObservedOn)
 def candidates_by_task(
     run: StoredRun, stored: StoredStrategy
 ) -> Iterator[tuple[Task, list[Candidate]]]:
-    """The teacher itself and every bank, as they were while a task from the third on was learned.
-
-    Args:
-        run: the run.
-        stored: one of its strategies.
-
-    Yields:
-        A task t and candidates for M_1 .. M_{t-2}. They are changed in place for the next task.
-    """
+    """The teacher and every bank, as they were while a task from the third on was learned."""
     replays = {on: [estimation_of_fecd(*spec, on) for spec in REPLAYED] for on in OBSERVED_ON}
     for task in run.scenario[2:]:
         for replayed in replays.values():
@@ -66,12 +58,6 @@ def update_banks(
     """Carry banks over to the teacher of a task, with the random numbers of the task loop.
 
     All banks are given the same features, so that the images are gone through once.
-
-    Args:
-        run: the run.
-        stored: the strategy.
-        task: the one whose teacher is coming.
-        replayed: observed on the same images.
     """
     leaving, coming = stored.models[task.number - 3 : task.number - 1]
     observed_on, passes = replayed[0].observed_on, replayed[0].passes
@@ -111,22 +97,13 @@ def as_candidate(part: Estimation, whose: str = "") -> Candidate:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something that estimates all prior models.
+    """Something that estimates all prior models."""
 
-    Attributes:
-        name: of the estimator.
-        observed_on: the images that it has learned from, ``"finished"`` or ``"new"``; empty if it
-            learns nothing.
-        estimate: features of the teacher (N, D) to estimates (K, N, d), oldest model first.
-        sees_trunk: whether the features are the embeddings followed by the trunk's output.
-        nbytes: what is stored for all prior models.
-    """
-
-    name: str
+    name: str  # of the estimator
     observed_on: str
     estimate: Callable[[Tensor], Tensor]
-    sees_trunk: bool
-    nbytes: int
+    sees_trunk: bool  # whether the features are the embeddings followed by the trunk's output
+    nbytes: int  # what is stored for all prior models
 
     @classmethod
     def of_bank(cls, name: str, observed_on: str, bank: EstimatorBank) -> Candidate:
@@ -136,11 +113,5 @@ class Candidate:
 
     @classmethod
     def of_teacher(cls, models: int) -> Candidate:
-        """The teacher in place of each of so many prior models.
-
-        Example:
-            >>> import torch
-            >>> Candidate.of_teacher(2).estimate(torch.ones(3, 4)).shape
-            torch.Size([2, 3, 4])
-        """
+        """The teacher in place of each of so many prior models."""
         return cls(TEACHER_ITSELF, "", lambda features: features.expand(models, -1, -1), False, 0)

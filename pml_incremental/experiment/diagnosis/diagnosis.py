@@ -93,17 +93,7 @@ def learning_strategies(run: StoredRun) -> dict[str, Strategy]:
 def compare(
     run: StoredRun, stored: StoredStrategy, task: Task, candidates: Sequence[Candidate]
 ) -> Iterator[EstimationRow]:
-    """All candidates against the real prior models, on a new task's images.
-
-    Args:
-        run: the run.
-        stored: the strategy.
-        task: the new task.
-        candidates: as they were while it was learned.
-
-    Yields:
-        One row for each kind of images, candidate and prior model.
-    """
+    """All candidates against the real prior models, on a new task's images."""
     *priors, teacher = stored.models[: task.number - 1]
     splits: dict[Split, TaskSubset] = {
         "train": task.train.with_transform(task.test.transform),
@@ -130,28 +120,14 @@ def compare(
 
 
 def write_diagnosis(diagnosis: Diagnosis, folder: RunFolder) -> None:
-    """Write ``diagnosis.json``, ``diagnosis.csv`` and ``pictures/estimation_error.png``.
-
-    Args:
-        diagnosis: the numbers.
-        folder: the run's folder.
-    """
+    """Write ``diagnosis.json``, ``diagnosis.csv`` and ``pictures/estimation_error.png``."""
     folder.write_json("diagnosis.json", diagnosis.to_dict())
     folder.write_text("diagnosis.csv", as_csv(diagnosis))
     _draw(diagnosis, folder)
 
 
 def as_csv(diagnosis: Diagnosis) -> str:
-    """A line for each row, under a line of names.
-
-    Example:
-        >>> from pml_incremental.experiment.diagnosis.diagnosis_result import EstimationRow
-        >>> row = EstimationRow("fecd", 3, 1, "test", "MLPEstimator", "new", 0.5, 0.9, 0.1, 64)
-        >>> print(as_csv(Diagnosis("demo", 80, 4096, (row,))))
-        strategy,task,model,images,estimator,observed_on,divergence,correlation,drift,nbytes,age
-        fecd,3,1,test,MLPEstimator,new,0.5,0.9,0.1,64,1
-        <BLANKLINE>
-    """
+    """A line for each row, under a line of names."""
     lines = [{**asdict(row), "age": row.age} for row in diagnosis.rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")

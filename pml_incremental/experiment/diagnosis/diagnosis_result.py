@@ -18,31 +18,18 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True)
 class EstimationRow:
-    """How near one estimate of one prior model is to it, on one task's images.
+    """How near one estimate of one prior model is to it, on one task's images."""
 
-    Attributes:
-        strategy: whose models these are.
-        task: t, the new task, whose images these are and whose teacher is M_{t-1}.
-        model: k, of the prior model M_k.
-        images: ``"train"`` or ``"test"``.
-        estimator: what estimates.
-        observed_on: images that it has learned from: ``"finished"``, ``"new"`` or empty.
-        divergence: mean of ``correlation_divergence``, tau = 4.
-        correlation: mean of ``off_diagonal_correlation``.
-        drift: mean of ``relative_drift`` from M_k to the teacher, whatever the estimator.
-        nbytes: stored for all prior models of the task together.
-    """
-
-    strategy: str
-    task: int
-    model: int
-    images: Split
-    estimator: str
-    observed_on: str
-    divergence: float
-    correlation: float
-    drift: float
-    nbytes: int
+    strategy: str  # whose models these are
+    task: int  # t, the new task, whose images these are and whose teacher is M_{t-1}
+    model: int  # k, of the prior model M_k
+    images: Split  # ``"train"`` or ``"test"``
+    estimator: str  # what estimates
+    observed_on: str  # images that it has learned from: ``"finished"``, ``"new"`` or empty
+    divergence: float  # mean of ``correlation_divergence``, tau = 4
+    correlation: float  # mean of ``off_diagonal_correlation``
+    drift: float  # mean of ``relative_drift`` from M_k to the teacher, whatever the estimator
+    nbytes: int  # stored for all prior models of the task together
 
     @property
     def age(self) -> int:
@@ -52,41 +39,24 @@ class EstimationRow:
 
 @dataclass(frozen=True)
 class EstimatorSummary:
-    """An estimator over all tasks and prior models of a strategy.
+    """An estimator over all tasks and prior models of a strategy."""
 
-    Attributes:
-        strategy: whose models are estimated.
-        estimator: what estimates.
-        observed_on: images that it has learned from: ``"finished"``, ``"new"`` or empty.
-        divergence_ratio: sum of the divergences by that of the teacher itself, by kind of images;
-            NaN where the models do not differ.
-        correlation: mean, by kind of images.
-        nbytes: stored for all prior models in the last task.
-    """
-
-    strategy: str
-    estimator: str
-    observed_on: str
+    strategy: str  # whose models are estimated
+    estimator: str  # what estimates
+    observed_on: str  # images that it has learned from: ``"finished"``, ``"new"`` or empty
     divergence_ratio: dict[Split, float]
-    correlation: dict[Split, float]
-    nbytes: int
+    correlation: dict[Split, float]  # mean, by kind of images
+    nbytes: int  # stored for all prior models in the last task
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """How well estimators know the prior models of a run.
+    """How well estimators know the prior models of a run."""
 
-    Attributes:
-        name: the run's.
-        batch_size: about how many images are compared with each other.
-        model_bytes: what storing the prior models of the last task themselves would take.
-        rows: all comparisons.
-    """
-
-    name: str
-    batch_size: int
-    model_bytes: int
-    rows: tuple[EstimationRow, ...]
+    name: str  # the run's
+    batch_size: int  # about how many images are compared with each other
+    model_bytes: int  # what storing the prior models of the last task themselves would take
+    rows: tuple[EstimationRow, ...]  # all comparisons
 
     @property
     def strategies(self) -> list[str]:

@@ -21,30 +21,19 @@ from pml_incremental.trainers import Teacher
 
 @dataclass(frozen=True)
 class Quality:
-    """How near an estimate of one prior model is to it, on average.
+    """How near an estimate of one prior model is to it, on average."""
 
-    Attributes:
-        divergence: mean of ``correlation_divergence``.
-        correlation: mean over batches of ``off_diagonal_correlation``.
-    """
-
-    divergence: float
-    correlation: float
+    divergence: float  # mean of ``correlation_divergence``
+    correlation: float  # mean over batches of ``off_diagonal_correlation``
 
 
 @dataclass(frozen=True)
 class EmbeddedTask:
-    """What the teacher and all prior models make of the same images.
+    """What the teacher and all prior models make of the same images."""
 
-    Attributes:
-        teacher: embeddings followed by the output of its trunk, shape (N, d + D).
-        priors: embeddings of M_1 .. M_{t-2}, shape (K, N, d).
-        batches: positions of the images that are compared with each other.
-    """
-
-    teacher: Tensor
-    priors: Tensor
-    batches: Sequence[Tensor]
+    teacher: Tensor  # embeddings followed by the output of its trunk, shape (N, d + D)
+    priors: Tensor  # embeddings of M_1 .. M_{t-2}, shape (K, N, d)
+    batches: Sequence[Tensor]  # positions of the images that are compared with each other
 
     @property
     def embeddings(self) -> Tensor:
@@ -66,20 +55,7 @@ class EmbeddedTask:
 
 
 def mean_quality(estimated: Sequence[Tensor], real: Sequence[Tensor]) -> Quality:
-    """The quality of one prior model's estimate over batches of images.
-
-    Args:
-        estimated: one batch of estimates after the other, each of shape (N, d).
-        real: what the model makes of the same images.
-
-    Returns:
-        The mean over images of the divergence and over batches of the correlation.
-
-    Example:
-        >>> z = torch.eye(3)[[0, 0, 1, 2]]
-        >>> mean_quality([z], [2 * z]).divergence
-        0.0
-    """
+    """The quality of one prior model's estimate over batches of images."""
     pairs = list(zip(estimated, real, strict=True))
     divergences = torch.cat([correlation_divergence(*pair) for pair in pairs])
     correlations = torch.stack([off_diagonal_correlation(*pair) for pair in pairs])
@@ -89,19 +65,7 @@ def mean_quality(estimated: Sequence[Tensor], real: Sequence[Tensor]) -> Quality
 def embed_task(
     images: TaskSubset, teacher: Teacher, priors: Sequence[Teacher], batch_size: int, seed: int
 ) -> EmbeddedTask:
-    """Run the teacher and all prior models on the same images.
-
-    Args:
-        images: N of them.
-        teacher: M_{t-1}.
-        priors: M_1 .. M_{t-2}.
-        batch_size: about how many images are compared with each other: N is split into equal
-            parts, at random.
-        seed: of the split.
-
-    Returns:
-        All embeddings, on the CPU.
-    """
+    """Run the teacher and all prior models on the same images."""
     device = next(teacher.trunk.parameters()).device
     rows = []
     for batch, _ in DataLoader(images, batch_size=128):
@@ -116,19 +80,6 @@ def embed_task(
 
 
 def equal_parts(count: int, size: int, seed: int) -> Iterator[Tensor]:
-    """Positions from 0 in a random order, in parts of nearly equal size.
-
-    Args:
-        count: of positions.
-        size: wanted for each part; reached as nearly as equal parts allow.
-        seed: of the order.
-
-    Yields:
-        Positions.
-
-    Example:
-        >>> [len(part) for part in equal_parts(100, size=40, seed=0)]
-        [50, 50]
-    """
+    """Positions from 0 in a random order, in parts of nearly equal size."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     yield from order.tensor_split(max(1, round(count / size)))

@@ -24,19 +24,12 @@ class UnfitRunError(ValueError):
 
 @dataclass(frozen=True)
 class StoredStrategy:
-    """One strategy of a finished run.
+    """One strategy of a finished run."""
 
-    Attributes:
-        label: its name in tables and folders.
-        strategy: built anew, its components without memory.
-        models: M_1 .. M_T, frozen.
-        measurements: of the model before any task and after each.
-    """
-
-    label: str
-    strategy: Strategy
-    models: list[Teacher]
-    measurements: list[Measurements]
+    label: str  # its name in tables and folders
+    strategy: Strategy  # built anew, its components without memory
+    models: list[Teacher]  # M_1 .. M_T, frozen
+    measurements: list[Measurements]  # of the model before any task and after each
 
     @property
     def bytes_of_priors(self) -> int:
@@ -50,15 +43,7 @@ class StoredStrategy:
 
 
 class StoredRun:
-    """A finished run whose every stage is there.
-
-    Args:
-        path: its folder.
-
-    Raises:
-        UnfitRunError: if the folder is not that of a run, or the run is not finished.
-        ConfigError: if its config does not hold any more.
-    """
+    """A finished run whose every stage is there."""
 
     def __init__(self, path: str | Path) -> None:
         try:

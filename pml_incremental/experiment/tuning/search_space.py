@@ -27,19 +27,6 @@ def search_space(spec: ObjectSpec) -> dict[str, Range]:
 
     Weights are searched from a tenth to ten times, temperatures and ``lose_at_most`` from a quarter
     to four times of what the config says or, where it says nothing, of the default.
-
-    Args:
-        spec: a strategy or a sum of them.
-
-    Returns:
-        Range by name; in a sum, the name of the part comes first.
-
-    Raises:
-        ConfigError: if there is nothing to search, or a number to search around is not positive.
-
-    Example:
-        >>> search_space(ObjectSpec(class_name="correlation", kwargs={"temperature": 1}))
-        {'weight': Range(low=1.0, high=100.0), 'temperature': Range(low=0.25, high=4.0)}
     """
     space = {}
     for prefix, name, options in _parts(spec):
@@ -60,20 +47,7 @@ def search_space(spec: ObjectSpec) -> dict[str, Range]:
 
 
 def with_values(spec: ObjectSpec, values: Mapping[str, float]) -> ObjectSpec:
-    """A strategy with numbers found in its search space.
-
-    Args:
-        spec: the strategy.
-        values: by the names of :func:`search_space`.
-
-    Returns:
-        The same strategy with these options, and its others as they were.
-
-    Example:
-        >>> spec = ObjectSpec(class_name="l2+ewc", kwargs={"ewc": {"weight": 1}})
-        >>> with_values(spec, {"l2.weight": 2.0, "ewc.weight": 3.0}).kwargs
-        {'ewc': {'weight': 3.0}, 'l2': {'weight': 2.0}}
-    """
+    """A strategy with numbers found in its search space."""
     kwargs: dict[str, Any] = {
         key: dict(value) if isinstance(value, dict) else value for key, value in spec.kwargs.items()
     }

@@ -9,16 +9,7 @@ from pml_incremental.scenarios import ClassIncrementalScenario, Task, join_subse
 
 
 class TrainingImages:
-    """The training images of some tasks as a dataset of its own; nothing else can be reached.
-
-    Args:
-        tasks: the first tasks of a stream.
-
-    Attributes:
-        labels: one per image.
-        classes: the name of each label.
-        class_groups: the labels of each task.
-    """
+    """The training images of some tasks as a dataset of its own; nothing else can be reached."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self._images = join_subsets([task.train.with_transform(None) for task in tasks])
@@ -39,17 +30,6 @@ def validation_scenario(
     """The first two tasks, each class's training images split into training and validation.
 
     Classes with fewer than four training images are left out, as both sides need two.
-
-    Args:
-        scenario: of at least two tasks.
-        validation_fraction: share of each class's training images to validate on, between 0 and 1.
-        seed: of the random split.
-
-    Returns:
-        A stream of two tasks whose test images are training images of the scenario.
-
-    Raises:
-        ValueError: if there is only one task, or the fraction is outside its range.
     """
     if len(scenario) < 2:
         raise ValueError("tuning needs two tasks, the scenario has one: it brings no new classes")

@@ -13,21 +13,7 @@ from pml_incremental.suggestions.survey import Survey
 def trained_first_config(
     weights: TrainedWeights, survey: Survey, name: str, heading: str = ""
 ) -> str:
-    """A config that teaches a trained model the classes of a folder, all at once.
-
-    Args:
-        weights: of the model.
-        survey: what is in the folder, whose images were looked at.
-        name: of the run.
-        heading: a comment above all.
-
-    Returns:
-        YAML text with comments.
-
-    Raises:
-        ConfigError: if nothing says what model the weights are of.
-        FewClassesError: if the folder has no two classes that can be learned and tested.
-    """
+    """A config that teaches a trained model the classes of a folder, all at once."""
     values = update_values(weights, survey, name)
     values["strategies"] = suggest_strategies()
     whole = str(weights.described_by)

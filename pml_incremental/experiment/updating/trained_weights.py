@@ -26,41 +26,19 @@ _PARALLEL = "module."  # before all names of a model saved from DataParallel
 
 @dataclass(frozen=True)
 class TrainedWeights:
-    """Where the weights of trunk and embedder are, and how they are used.
+    """Where the weights of trunk and embedder are, and how they are used."""
 
-    Attributes:
-        file: with the trunk's.
-        sources: ``weights_file`` and ``weights_prefix`` of ``trunk`` and, if there are such,
-            ``embedder``.
-        described_by: the file that says what model they are of.
-        recipe: keys of a config that describe the model and how it learns; None if nothing does.
-        image_mode: of the pictures that it takes.
-    """
-
-    file: Path
+    file: Path  # with the trunk's
     sources: Mapping[str, Mapping[str, str]]
-    described_by: Path
+    described_by: Path  # the file that says what model they are of
     recipe: Mapping[str, Any] | None
-    image_mode: str = "RGB"
+    image_mode: str = "RGB"  # of the pictures that it takes
 
     @classmethod
     def read(
         cls, file: Path, embedder: Path | None = None, config: Path | None = None
     ) -> TrainedWeights:
-        """Look into files of weights.
-
-        Args:
-            file: ``model.safetensors`` of a run, which describes its model itself, or another file
-                that :func:`~pml_incremental.models.read_weights` reads.
-            embedder: a file of its own with the embedder's weights.
-            config: a YAML file with ``models`` and ``transforms``, and whatever else a run's config
-                has; in place of what the file says itself.
-
-        Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if a file holds something else than weights, or is damaged.
-            ConfigError: if the YAML file cannot be read.
-        """
+        """Look into files of weights."""
         recipe, image_mode = _read_description(file)
         sources = _find_sources(file)
         if embedder is not None:
@@ -70,12 +48,7 @@ class TrainedWeights:
         return cls(file, sources, file, recipe, image_mode)
 
     def model_config(self) -> ExperimentConfig:
-        """A config for the model alone, whose data are nowhere.
-
-        Raises:
-            ConfigError: if nothing says what model the weights are of, or it names classes that
-                are not allowed.
-        """
+        """A config for the model alone, whose data are nowhere."""
         if self.recipe is None:
             raise ConfigError(
                 [f"{self.file} {NO_RECIPE}; give weights that update or a run has written"]
@@ -98,11 +71,7 @@ class TrainedWeights:
         return self.filled_in(config_from([(whole, values)], (), whole))
 
     def filled_in(self, config: ExperimentConfig) -> ExperimentConfig:
-        """The config with these weights for its models.
-
-        Raises:
-            ConfigError: if it has an embedder and the weights have none, or the other way round.
-        """
+        """The config with these weights for its models."""
         values = config.to_yaml_dict()
         embedder = values["models"]["embedder"]
         if embedder is not None and "embedder" not in self.sources:
@@ -132,12 +101,7 @@ def _read_description(file: Path) -> tuple[dict[str, Any] | None, str]:
 
 
 def _find_sources(file: Path, alone: str = "trunk") -> dict[str, dict[str, str]]:
-    """The models whose weights are in a file, by the beginnings of the names.
-
-    Args:
-        file: to read.
-        alone: whose they are if the names do not say so.
-    """
+    """The models whose weights are in a file, by the beginnings of the names."""
     names = list(read_weights(file))
     start = _PARALLEL if all(name.startswith(_PARALLEL) for name in names) else ""
     found = {}

@@ -169,15 +169,7 @@ def _write_figures(path: Path, before: Figures, after: Figures) -> None:
 
 
 def check_old_weights(config: ExperimentConfig, sources: Mapping[str, Mapping[str, str]]) -> None:
-    """Note in the run's folder which old weights it begins with, or check that they are those.
-
-    Args:
-        config: of the run.
-        sources: ``weights_file`` of each model.
-
-    Raises:
-        ValueError: if a file is another one by now, or the folder holds another run.
-    """
+    """Note in the run's folder which old weights it begins with, or check that they are those."""
     folder = RunFolder(config.output / config.name, config.to_yaml_dict())
     files = sorted({source["weights_file"] for source in sources.values()})
     now = {file: sha256(Path(file)) for file in files}
@@ -192,15 +184,10 @@ def check_old_weights(config: ExperimentConfig, sources: Mapping[str, Mapping[st
 
 @dataclass(frozen=True)
 class Figures:
-    """Recall@1 of a model, as a share; NaN where no query has another image of its class.
+    """Recall@1 of a model, as a share; NaN where no query has another image of its class."""
 
-    Attributes:
-        own: of each folder's images in that folder.
-        together: of each folder's images in all folders.
-    """
-
-    own: dict[str, float]
-    together: dict[str, float]
+    own: dict[str, float]  # of each folder's images in that folder
+    together: dict[str, float]  # of each folder's images in all folders
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, NaN as None."""
@@ -209,16 +196,7 @@ class Figures:
 
 
 class MeasuredFolders:
-    """Folders of images to measure with, their classes known by name.
-
-    Args:
-        folders: by what to call each.
-        on_bad_image: ``"raise"`` an error about images that cannot be read, or ``"skip"`` them.
-
-    Raises:
-        ValueError: if a folder is not laid out as ``ImageFolder`` takes it, or an image cannot be
-            read.
-    """
+    """Folders of images to measure with, their classes known by name."""
 
     def __init__(self, folders: Mapping[str, Path], on_bad_image: OnBadImage = "raise") -> None:
         self.folders = {
@@ -226,12 +204,7 @@ class MeasuredFolders:
         }
 
     def splits(self, new: Task, name_of_new: str) -> dict[str, TaskSubset]:
-        """The folders' images and a task's held-out ones, with one label per class name.
-
-        Args:
-            new: the task; its transform holds for all.
-            name_of_new: what to call it.
-        """
+        """The folders' images and a task's held-out ones, with one label per class name."""
         known = [folder.classes for folder in self.folders.values()]
         names = sorted({*new.class_names, *(name for classes in known for name in classes)})
         number = {name: place for place, name in enumerate(names)}
@@ -253,13 +226,7 @@ class MeasuredFolders:
 def measure(
     run: FinishedRun, models: Mapping[str, nn.Module], splits: Mapping[str, TaskSubset]
 ) -> Figures:
-    """What a model finds, with the run's tester.
-
-    Args:
-        run: names the tester.
-        models: ``trunk`` and ``embedder``.
-        splits: the images, by name.
-    """
+    """What a model finds, with the run's tester."""
     spec = run.config.tester
     kwargs = {key: value for key, value in spec.kwargs.items() if key not in _OF_OTHER_SEARCHES}
     tester = ObjectSpec(
@@ -270,11 +237,7 @@ def measure(
 
 
 def name_folders(folders: Sequence[Path]) -> dict[str, Path]:
-    """Folders by what to call them: their path as it was given.
-
-    Raises:
-        ValueError: if one is given twice.
-    """
+    """Folders by what to call them: their path as it was given."""
     named = {str(folder): folder for folder in folders}
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise ValueError("a folder to test with is given twice: leave one out")

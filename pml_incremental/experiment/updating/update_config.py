@@ -41,20 +41,6 @@ def update_config(
 
     Model, losses, optimizers and epochs are those that the weights' recipe has, and otherwise as
     for a new folder. The batch is made smaller where the folder cannot fill it.
-
-    Args:
-        weights: of the trained model.
-        data: the folder of class folders.
-        name: of the run.
-        strategy: what holds the old classes.
-        overrides: ``key.sub=value``.
-        output: the folder in which the run has its folder.
-        on_bad_image: ``"raise"`` an error about images that cannot be read, or ``"skip"`` them.
-
-    Raises:
-        ConfigError: if nothing says which models the weights belong to, or the config is not valid.
-        ValueError: if the folder is not laid out as ``ImageFolder`` takes it or has no two classes
-            that can be learned.
     """
     values = update_values(weights, _survey(weights, data, on_bad_image), name)
     values |= {"output": str(output)}
@@ -66,17 +52,7 @@ def update_config(
 
 
 def update_values(weights: TrainedWeights, survey: Survey, name: str) -> dict[str, Any]:
-    """The values of such a config, still without the weights.
-
-    Args:
-        weights: whose recipe is used.
-        survey: what is in the folder.
-        name: of the run.
-
-    Raises:
-        ConfigError: if the weights have no recipe.
-        FewClassesError: if the folder has no two classes that can be learned.
-    """
+    """The values of such a config, still without the weights."""
     if weights.recipe is None:
         raise ConfigError(
             [

@@ -77,12 +77,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
 
 
 def flat_config(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every single value by its path; lists and empty mappings stay whole.
-
-    Example:
-        >>> flat_config({"seed": 0, "trainer": {"IncrementalMetricLoss": {"batch_size": 80}}})
-        {'seed': 0, 'trainer.IncrementalMetricLoss.batch_size': 80}
-    """
+    """Every single value by its path; lists and empty mappings stay whole."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:

@@ -16,12 +16,7 @@ Point = tuple[float, float]
 
 
 class Axes:
-    """A frame from data to pixels, with its grid.
-
-    Args:
-        x_range: smallest and largest x.
-        y_range: smallest and largest y.
-    """
+    """A frame from data to pixels, with its grid."""
 
     def __init__(self, x_range: Point, y_range: Point) -> None:
         self.x_range, self.y_range = x_range, y_range

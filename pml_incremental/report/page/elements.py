@@ -19,12 +19,7 @@ STRONG_FROM = 0.75
 
 
 def text(value: object) -> str:
-    """A value as text that HTML shows as it is.
-
-    Example:
-        >>> text("<b> & 'c'")
-        '&lt;b&gt; &amp; &#x27;c&#x27;'
-    """
+    """A value as text that HTML shows as it is."""
     return html.escape(str(value))
 
 

@@ -67,12 +67,7 @@ class RunRecord:
 
 
 def folder_to_give(folder: Path) -> str:
-    """What to give in place of a folder that is not that of a finished run.
-
-    Example:
-        >>> folder_to_give(Path("nowhere"))
-        'give the folder of a finished run'
-    """
+    """What to give in place of a folder that is not that of a finished run."""
     inside = [child.parent.name for child in sorted(folder.glob("*/metrics.json"))]
     if not inside:
         return "give the folder of a finished run"
