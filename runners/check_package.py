@@ -36,7 +36,7 @@ def check_wheel(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     package = files_under(ROOT / "pml_incremental", "pml_incremental", "*.py", "*.css", "py.typed")
     configs = files_under(ROOT / "configs", "pml_incremental/configs", "*.yaml")
-    expected = package | {name for name in configs if "powerful_benchmarker" not in name}
+    expected = package | configs
     assert names == expected, f"missing or too many: {sorted(names ^ expected)}"
     assert "pml_incremental/py.typed" in names
 

@@ -1,33 +1,11 @@
-"""powerful-benchmarker 0.9.33 with the losses, trainers and datasets of pml-incremental.
+"""``python -m pml_incremental.benchmarker`` by the name of a file."""
 
-It takes powerful-benchmarker's own command line, in which ``--config_general [default, fecd]`` and
-the like also name our files; docs/powerful-benchmarker.md has whole commands.
-"""
-
-from __future__ import annotations
-
-import argparse
-import logging
 import sys
 
+# This file has the name of the package that it runs, and Python looks in its folder first.
+sys.path.append(sys.path.pop(0))
 
-def main() -> None:
-    """Read where things are and run the experiment that the rest of the command line describes."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    # This file has the package's name, and Python looks in its folder first.
-    sys.path.append(sys.path.pop(0))
-    from incremental_benchmark.runner import IncrementalRunner
-
-    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
-    parser.add_argument("--dataset_root", default="datasets")
-    parser.add_argument("--root_experiment_folder", default="experiments")
-    parser.add_argument("--root_config_folder")
-    parser.add_argument("--pytorch_home")
-    parser.add_argument("--global_db_path")
-    parser.add_argument("--merge_argparse_when_resuming", action="store_true")
-    places, _ = parser.parse_known_args()
-    IncrementalRunner(**vars(places)).run()
-
+from pml_incremental.benchmarker.__main__ import main
 
 if __name__ == "__main__":
     main()

@@ -27,11 +27,13 @@ import numpy as np
 
 from pml_incremental import report
 from pml_incremental.config import ExperimentConfig
-from pml_incremental.experiment import run, task_loop
-from pml_incremental.experiment.measurements import Measurements
-from pml_incremental.experiment.stage import Stage
-from pml_incremental.experiment.student import Student
-from pml_incremental.experiment.task_loop import TaskLoop
+from pml_incremental.experiment import run
+from pml_incremental.experiment.running import task_loop
+from pml_incremental.experiment.running.measurements import Measurements
+from pml_incremental.experiment.running.stage import Stage
+from pml_incremental.experiment.running.task_loop import TaskLoop
+from pml_incremental.metrics import TaskMatrix
+from pml_incremental.trainers import Teacher
 
 BYTES_PER_MATRIX_ENTRY = 60  # a Python float and its place in a dictionary
 SPARE_MEGABYTES = 10
@@ -66,25 +68,29 @@ class Watch:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        learn, evaluate = TaskLoop.learn_and_measure, TaskLoop.evaluate
+        prepare, measure = TaskLoop.prepare_teacher, TaskLoop.measure
+        record = TaskLoop.record
 
-        def evaluate_timed(loop: TaskLoop, student: Student, seen: int, whose: str) -> Measurements:
+        def prepare_from_now(loop: TaskLoop, *arguments: Any) -> Teacher | None:
+            self.since = time.process_time()
+            return prepare(loop, *arguments)
+
+        def measure_timed(loop: TaskLoop, *arguments: Any) -> Measurements:
             before = time.process_time()
-            found = evaluate(loop, student, seen, whose)
+            found = measure(loop, *arguments)
             self.evaluating = time.process_time() - before
             self.metrics = len(found)
             return found
 
-        def learn_and_read(loop: TaskLoop, stage: Stage, *rest: Any) -> Measurements:
-            self.since = time.process_time()
-            found = learn(loop, stage, *rest)
+        def record_and_read(loop: TaskLoop, stage: Stage, *rest: Any) -> dict[str, TaskMatrix]:
             spent = time.process_time() - self.since - self.evaluating
             self.readings.append(read_process(stage.task.number, spent, self.evaluating))
-            return found
+            return record(loop, stage, *rest)
 
         with (
-            patch.object(TaskLoop, "learn_and_measure", learn_and_read),
-            patch.object(TaskLoop, "evaluate", evaluate_timed),
+            patch.object(TaskLoop, "prepare_teacher", prepare_from_now),
+            patch.object(TaskLoop, "measure", measure_timed),
+            patch.object(TaskLoop, "record", record_and_read),
         ):
             yield
 

@@ -176,8 +176,7 @@ def validate(
             print_overview(config)
             return
         from pml_incremental.config.strategy_labels import spec_label
-        from pml_incremental.experiment.assembly import choose_device
-        from pml_incremental.experiment.training_checks import checked_scenario
+        from pml_incremental.experiment.assembly import checked_scenario, choose_device
 
         device = choose_device(config.device)
         scenario = checked_scenario(config)

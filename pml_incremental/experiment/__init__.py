@@ -9,8 +9,8 @@ from pml_incremental.experiment.comparison.engines import (
     ThisProcess,
 )
 from pml_incremental.experiment.diagnosis.diagnosis import diagnose
-from pml_incremental.experiment.result import Result
-from pml_incremental.experiment.run import run
+from pml_incremental.experiment.running.result import Result
+from pml_incremental.experiment.running.run import run
 from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.experiment.tuning.tune import Tuned, tune
 from pml_incremental.experiment.updating.update import Update, update

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pml_incremental.config import ExperimentConfig, ModelSpecs, ObjectSpec
-from pml_incremental.models import output_width, remove_classification_head
+from pml_incremental.config import ConfigError, ExperimentConfig, ModelSpecs, ObjectSpec
+from pml_incremental.experiment.seeding import seed_everything
+from pml_incremental.models import check_compiler, output_width, remove_classification_head
 from pml_incremental.scenarios import ClassIncrementalScenario, Task, TaskSubset
+from pml_incremental.strategies import Strategy
+from pml_incremental.trainers import check_unchanging
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -142,3 +146,56 @@ def build_sampler(config: ExperimentConfig, images: TaskSubset) -> Any:
 def batch_size(config: ExperimentConfig) -> int:
     """Images in a training batch."""
     return int(config.trainer.kwargs.get("batch_size", DEFAULT_BATCH_SIZE))
+
+
+def checked_scenario(config: ExperimentConfig) -> ClassIncrementalScenario:
+    """The tasks of a run, once everything is known to fit that can be known without training."""
+    for spec in config.strategies:
+        build_strategy(config, spec)
+    seed_everything(config.seed)
+    scenario = build_scenario(config)
+    check_training(config, scenario)
+    return scenario
+
+
+def check_training(config: ExperimentConfig, scenario: ClassIncrementalScenario) -> None:
+    """Refuse a config whose training would fail for what it finds here."""
+    if config.models.compile:
+        check_compiler()
+    if config.trainer.kwargs.get("cache_teacher"):
+        check_unchanging(scenario[0].train)
+
+
+def build_strategy(config: ExperimentConfig, spec: ObjectSpec) -> Strategy:
+    """The strategy that a config names."""
+    strategy: Strategy = spec.build("strategy")
+    problem = _problem(strategy, config)
+    if problem is not None:
+        raise ConfigError([f"strategies: {spec.class_name} {problem}"])
+    return replace(strategy, trained_start=config.trained_start)
+
+
+def _problem(strategy: Strategy, config: ExperimentConfig) -> str | None:
+    """Why a config cannot have the strategy, if it cannot."""
+    if strategy.needs_classifier and config.models.classifier is None:
+        return (
+            "compares logits and the config has no classifier; add models.classifier "
+            "(GrowingClassifier), its optimizer, loss_funcs.classifier_loss and the trainer "
+            "IncrementalTrainWithClassifier, or leave it out"
+        )
+    if strategy.needs_classifier and config.trained_start:
+        return (
+            "compares logits, and with trained_start: true only trunk and embedder are trained; "
+            "leave it out"
+        )
+    if strategy.moves_teacher and config.trainer.kwargs.get("cache_teacher"):
+        return (
+            "moves the teacher, whose embeddings cannot be cached then; leave it out, or trainer's "
+            "cache_teacher"
+        )
+    if strategy.moves_teacher and strategy.caches_teacher:
+        return (
+            "moves the teacher and has a pool of probes, for which it is asked once alone; leave "
+            "out the pool"
+        )
+    return None

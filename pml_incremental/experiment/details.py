@@ -11,7 +11,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from pml_incremental.experiment.finished_run import FinishedRun
-from pml_incremental.experiment.retrievals import as_picture
+from pml_incremental.experiment.running.outputs import as_picture
 from pml_incremental.metrics import bootstrap_interval, reciprocal_rank
 from pml_incremental.report.page import ClassChange, Details, FoundImage, QueryChange
 from pml_incremental.scenarios import Task

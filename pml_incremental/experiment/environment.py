@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
+
+from pml_incremental.config import ExperimentConfig
 
 _PACKAGES = (
     "pml-incremental",
@@ -56,3 +59,14 @@ def _git_commit() -> str | None:
     except FileNotFoundError:
         return None
     return answer.stdout.strip() or None
+
+
+def apply_torch_settings(config: ExperimentConfig) -> None:
+    """Set the number of threads and whether kernels must be deterministic, for this process."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    if config.deterministic:
+        # cuBLAS reads this when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(config.deterministic)

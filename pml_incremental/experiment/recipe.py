@@ -8,7 +8,7 @@ from PIL.Image import Image
 
 from pml_incremental.config import ExperimentConfig, ObjectSpec
 from pml_incremental.config.registry import resolve
-from pml_incremental.experiment.retrievals import as_picture
+from pml_incremental.experiment.running.outputs import as_picture
 from pml_incremental.scenarios import ClassIncrementalScenario
 
 # What belongs to one run. Everything else in a config describes a model and how it learns.

@@ -13,7 +13,7 @@ from pml_incremental.report.bare_table import add_number_columns, bare_table
 from pml_incremental.report.columns import OF_A_RUN, Column
 
 if TYPE_CHECKING:
-    from pml_incremental.experiment.result import Result
+    from pml_incremental.experiment.running.result import Result
 
 
 def print_summary(result: Result, console: Console | None = None) -> None:
@@ -32,7 +32,7 @@ def print_summary(result: Result, console: Console | None = None) -> None:
 
     Example:
         >>> from pathlib import Path
-        >>> from pml_incremental.experiment.result import Result
+        >>> from pml_incremental.experiment.running.result import Result
         >>> metrics = ("own/recall_at_1", "joint/recall_at_1")
         >>> matrices = {metric: TaskMatrix([[0.2], [0.9]]) for metric in metrics}
         >>> result = Result("demo", Path("runs/demo"), {"finetune": matrices})

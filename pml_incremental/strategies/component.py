@@ -58,6 +58,13 @@ class FinishedTask:
     trained_start: bool = False
 
 
+_FORMER_METHODS = {
+    "begin_task": "before_task(task, previous, teacher)",
+    "measure": "after_task(trained, finished)",
+    "end_task": "after_task(trained, finished)",
+}
+
+
 class Component:
     """What a strategy adds to plain training. Every method has a default that adds nothing.
 
@@ -80,7 +87,16 @@ class Component:
     #: Whether all that it does comes of what it kept of earlier tasks.
     acts_from_memory: bool = False
 
-    def begin_task(
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for former, now in _FORMER_METHODS.items():
+            if former in cls.__dict__:
+                raise TypeError(
+                    f"{cls.__name__}.{former} would never be called: components have {now} "
+                    "instead; rename the method"
+                )
+
+    def before_task(
         self,
         task: Task,  # noqa: ARG002
         previous: Teacher | None,  # noqa: ARG002
@@ -153,17 +169,11 @@ class Component:
             teacher: the model before the task.
         """
 
-    def measure(self, trained: TrainedModel) -> None:
-        """Remember what matters to the trained model, before :meth:`end_task`.
-
-        Args:
-            trained: the model as it was evaluated, with gradients.
-        """
-
-    def end_task(self, finished: FinishedTask) -> None:
+    def after_task(self, trained: TrainedModel, finished: FinishedTask) -> None:
         """Remember what later tasks will need.
 
         Args:
+            trained: the model as it was evaluated, with gradients, and the images it learned from.
             finished: the task just learned.
         """
 
@@ -183,7 +193,7 @@ class Component:
         """
 
     def training_state(self) -> dict[str, Tensor]:
-        """What may have changed since :meth:`begin_task`, so that training can go on from here.
+        """What may have changed since :meth:`before_task`, so that training can go on from here.
 
         By default all of ``state_dict``. A component that gathers something else while a task is
         learned must override this.
@@ -191,7 +201,7 @@ class Component:
         return self.state_dict()
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what :meth:`training_state` gave, after :meth:`begin_task` was called again.
+        """Take back what :meth:`training_state` gave, after :meth:`before_task` was called again.
 
         Args:
             state: tensors on the CPU.

@@ -54,7 +54,7 @@ class Distillation(Component):
         self.needs_classifier = compares == "logits"
         self.caches_teacher = probes is not None and probes.pool is not None
 
-    def begin_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:  # noqa: ARG002
+    def before_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:  # noqa: ARG002
         """Let the task have probes of its own."""
         probes = self.weighted.probes
         if probes is not None:

@@ -17,6 +17,7 @@ from pml_incremental.strategies._checks import check_weight
 from pml_incremental.strategies.accuracy_ranges import Range, accuracy_ranges
 from pml_incremental.strategies.bank_update import PASSES, Sees, check_observation, update_bank
 from pml_incremental.strategies.component import Component, FinishedTask, WeightedLoss
+from pml_incremental.strategies.trained_model import TrainedModel
 from pml_incremental.trainers import Compared, Probes, Teacher
 
 _PREFIX = "bank."
@@ -61,7 +62,7 @@ class Estimation(Component):
         self.probes = probes
         self.ranges: dict[int, Range] = {}
 
-    def begin_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:
+    def before_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:
         """Observe both models on the new images, if that is what the bank learns from."""
         if self.probes is not None:
             self.probes = replace(self.probes, seed=torch.initial_seed())
@@ -79,7 +80,7 @@ class Estimation(Component):
             )
         return losses
 
-    def end_task(self, finished: FinishedTask) -> None:
+    def after_task(self, trained: TrainedModel, finished: FinishedTask) -> None:  # noqa: ARG002
         """Observe both models on the finished task's images, and measure the ranges."""
         if self.bank.needs_ranges:
             self.ranges = accuracy_ranges(

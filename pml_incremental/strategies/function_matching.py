@@ -27,10 +27,10 @@ class MapMatching(Distillation):
     def __init__(self, weight: float) -> None:
         super().__init__("map_loss", _Scaled(EmbeddingDistillationLoss("l2")), weight, "maps")
 
-    def begin_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:
+    def before_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:
         """Start with no hold, as the weights are the teacher's."""
         self._scaled.factor = torch.zeros(())
-        return super().begin_task(task, previous, teacher)
+        return super().before_task(task, previous, teacher)
 
     def after_step(self, modules: Mapping[str, nn.Module], teacher: Teacher | None) -> None:
         """See how far the weights have moved."""

@@ -62,7 +62,7 @@ class Oracle(Component):
         self.probes = probes
         self.stored: Mapping[str, Tensor] = {}
 
-    def begin_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:  # noqa: ARG002
+    def before_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:  # noqa: ARG002
         """Add the model before the teacher to the prior ones."""
         self._restore(teacher)
         if self.probes is not None:
@@ -90,7 +90,7 @@ class Oracle(Component):
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Keep the weights until :meth:`begin_task` brings models to load them into."""
+        """Keep the weights until :meth:`before_task` brings models to load them into."""
         self.priors.clear()
         self.stored = dict(state)
 
@@ -99,7 +99,7 @@ class Oracle(Component):
         return {}
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
-        """Nothing: ``begin_task`` brought the prior models."""
+        """Nothing: ``before_task`` brought the prior models."""
 
     def _restore(self, like: Teacher) -> None:
         count = len({key.split(".")[0] for key in self.stored})

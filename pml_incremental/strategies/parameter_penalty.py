@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pml_incremental.regularizers import ParameterRegularizer, SynapticIntelligence
 from pml_incremental.scenarios import Task
 from pml_incremental.strategies._checks import check_weight
-from pml_incremental.strategies.component import Component, WeightedPenalty
+from pml_incremental.strategies.component import Component, FinishedTask, WeightedPenalty
 from pml_incremental.strategies.trained_model import TrainedModel
 from pml_incremental.trainers import Teacher
 
@@ -57,7 +57,7 @@ class ParameterPenalty(Component):
         if isinstance(self.regularizer, SynapticIntelligence):
             self.regularizer.after_step(modules)
 
-    def measure(self, trained: TrainedModel) -> None:
+    def after_task(self, trained: TrainedModel, finished: FinishedTask) -> None:  # noqa: ARG002
         """Importances and anchors of the task that has just been learned."""
         measured_on = (
             trained.embed if self.regularizer.importance_from == "output" else trained.loss

@@ -15,6 +15,7 @@ from pml_incremental.functional import herding_order
 from pml_incremental.scenarios import Task, TaskSubset, select_images
 from pml_incremental.strategies.component import Component, FinishedTask
 from pml_incremental.strategies.strategy import Strategy, register_strategy
+from pml_incremental.strategies.trained_model import TrainedModel
 
 _BATCH_SIZE = 128
 
@@ -54,7 +55,7 @@ class Replay(Component):
             if len(positions)
         ]
 
-    def end_task(self, finished: FinishedTask) -> None:
+    def after_task(self, trained: TrainedModel, finished: FinishedTask) -> None:  # noqa: ARG002
         """Choose images of the new classes, and drop some of the old ones if need be."""
         images = finished.task.train
         count = self._count(len(self._kept) + len(finished.task.labels))

@@ -10,7 +10,7 @@ import pytest
 
 from pml_incremental.cli import main
 from pml_incremental.config import dump_yaml
-from pml_incremental.experiment import outputs, task_loop
+from pml_incremental.experiment.running import outputs, task_loop
 from pml_incremental.storage import newest_readable
 
 pytestmark = pytest.mark.slow  # whole runs

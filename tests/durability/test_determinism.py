@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pml_incremental.experiment.torch_settings import apply_torch_settings
+from pml_incremental.experiment.environment import apply_torch_settings
 
 pytestmark = pytest.mark.slow  # whole runs
 

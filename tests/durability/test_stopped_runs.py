@@ -7,9 +7,14 @@ import time
 
 import pytest
 
-from pml_incremental.experiment import outputs, run, task_loop
-from pml_incremental.experiment.stop_signals import RunInterrupted, StopRequest, stop_signals
-from pml_incremental.experiment.task_checkpoint import TaskCheckpoint
+from pml_incremental.experiment import run
+from pml_incremental.experiment.running import outputs, task_loop
+from pml_incremental.experiment.running.stop_signals import (
+    RunInterrupted,
+    StopRequest,
+    stop_signals,
+)
+from pml_incremental.experiment.running.task_checkpoint import TaskCheckpoint
 
 pytestmark = pytest.mark.slow  # whole runs
 

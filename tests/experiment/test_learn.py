@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from pml_incremental.experiment.assembly import build_scenario
-from pml_incremental.experiment.learn import trained_model
+from pml_incremental.experiment.running.learn import trained_model
 from pml_incremental.experiment.student import Student
 
 

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pml_incremental.experiment.retrievals import choose_queries
+from pml_incremental.experiment.running.outputs import choose_queries
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pml_incremental.experiment.run_folder import RunFolder
+from pml_incremental.experiment.running.run_folder import RunFolder
 
 CONFIG = {"name": "x", "seed": 0, "output": "runs", "strategies": ["finetune"]}
 

@@ -5,8 +5,7 @@ from PIL import Image
 
 from pml_incremental.datasets import ImageFolder
 from pml_incremental.experiment import run
-from pml_incremental.experiment.run_folder import RunFolder
-from pml_incremental.experiment.run_images import check_same_images
+from pml_incremental.experiment.running.run_folder import RunFolder, check_same_images
 from pml_incremental.scenarios import ClassIncrementalScenario
 
 CONFIG = {"name": "x"}

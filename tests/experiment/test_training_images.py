@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pml_incremental.experiment.assembly import build_sampler, build_scenario
-from pml_incremental.experiment.stage import training_images
+from pml_incremental.experiment.running.stage import training_images
 from pml_incremental.strategies import STRATEGIES, FinishedTask
 from pml_incremental.trainers import Teacher
 
@@ -33,7 +33,9 @@ def test_new_images_are_the_tasks_own(tasks):
 def test_batches_of_replay_hold_old_and_new_classes(tasks, tiny_config):
     strategy = STRATEGIES["replay"](per_class=2)
     (component,) = strategy.components
-    component.end_task(FinishedTask(tasks[0], None, Teacher(nn.Flatten()), torch.device("cpu"), []))
+    component.after_task(
+        None, FinishedTask(tasks[0], None, Teacher(nn.Flatten()), torch.device("cpu"), [])
+    )
     images = training_images(strategy, tasks[:2])
     old = [label for label in images.labels if label in tasks[0].labels]
     assert Counter(Counter(old).values()) == {2: 8}

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from pml_incremental.config import ConfigError
-from pml_incremental.experiment import learn, outputs, run, task_loop
+from pml_incremental.experiment import run
+from pml_incremental.experiment.running import learn, outputs, task_loop
 from pml_incremental.models import check_compiler, compilation, compiled
 
 pytestmark = pytest.mark.slow  # whole runs

@@ -1,5 +1,3 @@
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +6,7 @@ import torch
 from pytorch_metric_learning.losses import TripletMarginLoss
 from torch import nn
 
+from pml_incremental.benchmarker.estimation import connect_bank
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.hooks import start_of_task
 from pml_incremental.losses import FeatureEstimationLoss
@@ -16,7 +15,6 @@ from pml_incremental.strategies import STRATEGIES
 from pml_incremental.strategies.bank_update import update_bank
 from pml_incremental.trainers import IncrementalMetricLoss, Teacher
 
-RUNNERS = Path(__file__).parents[2] / "runners"
 CPU = torch.device("cpu")
 
 
@@ -47,7 +45,7 @@ def as_task(images):
 def by_strategy(leaving, coming, images, folder):
     estimation = STRATEGIES["fecd"](estimator="MLPEstimator").components[-1]
     torch.manual_seed(5)
-    estimation.begin_task(SimpleNamespace(train=as_task(images)), leaving, coming)
+    estimation.before_task(SimpleNamespace(train=as_task(images)), leaving, coming)
     return estimation.bank
 
 
@@ -70,11 +68,6 @@ def by_hook(leaving, coming, images, folder):
 
 
 def by_powerful_benchmarker(leaving, coming, images, folder):
-    sys.path.insert(0, str(RUNNERS))
-    try:
-        from incremental_benchmark.estimation import connect_bank
-    finally:
-        sys.path.remove(str(RUNNERS))
     loss = FeatureEstimationLoss()
     parser = SimpleNamespace(
         args=SimpleNamespace(estimator="MLPEstimator"),

@@ -62,7 +62,7 @@ def test_oracle_gives_the_embeddings_of_the_real_models_in_order():
 def test_oracle_without_prior_models_is_inactive():
     images = torch.randn(5, 1, 2, 2)
     _, component = STRATEGIES["fecd-oracle"]().components
-    beside = component.begin_task(None, None, teacher(0))
+    beside = component.before_task(None, None, teacher(0))
     embeddings, features = beside.embed_with_features(images)
     student = torch.randn(5, 3, requires_grad=True)
     weighted = component.losses(None)["estimation_loss"]

@@ -90,7 +90,7 @@ def moved_by(share):
     with torch.no_grad():
         after["trunk"].weight *= 1 + share
     matching = MapMatching(1.0)
-    matching.begin_task(None, None, Teacher(**before))
+    matching.before_task(None, None, Teacher(**before))
     loss = matching.losses(None)["map_loss"].loss
     student, target = torch.zeros(3, 4, requires_grad=True), torch.ones(3, 4)
     assert loss(student, ref_emb=target) == 0
@@ -110,5 +110,5 @@ def test_how_much_is_held_is_part_of_the_training_state_and_starts_anew():
     other.load_training_state(matching.training_state())
     student, target = torch.zeros(3, 4), torch.ones(3, 4)
     assert other.losses(None)["map_loss"].loss(student, ref_emb=target).item() == loss
-    other.begin_task(None, None, Teacher(**models()))
+    other.before_task(None, None, Teacher(**models()))
     assert other.losses(None)["map_loss"].loss(student, ref_emb=target) == 0

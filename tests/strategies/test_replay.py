@@ -25,7 +25,7 @@ def replay_after(tasks, **options):
     (component,) = STRATEGIES["replay"](**options).components
     student = Teacher(nn.Flatten())
     for task in tasks:
-        component.end_task(FinishedTask(task, None, student, torch.device("cpu"), []))
+        component.after_task(None, FinishedTask(task, None, student, torch.device("cpu"), []))
     return component
 
 

@@ -10,15 +10,15 @@ from typing import Any
 from pml_incremental.config import ExperimentConfig, ObjectSpec
 from pml_incremental.config.own_modules import find_own_modules
 from pml_incremental.config.strategy_labels import spec_label
+from pml_incremental.experiment.assembly import build_strategy
 from pml_incremental.experiment.comparison.comparison import Comparison, write_comparison
 from pml_incremental.experiment.comparison.engines import Engine, ThisProcess
-from pml_incremental.experiment.outputs import write_outputs
-from pml_incremental.experiment.result import Result
-from pml_incremental.experiment.run_folder import RunFolder
-from pml_incremental.experiment.stop_signals import stop_signals
-from pml_incremental.experiment.strategy_specs import build_strategy
-from pml_incremental.experiment.task_loop import TaskLoop
-from pml_incremental.experiment.torch_settings import apply_torch_settings
+from pml_incremental.experiment.environment import apply_torch_settings
+from pml_incremental.experiment.running.outputs import write_outputs
+from pml_incremental.experiment.running.result import Result
+from pml_incremental.experiment.running.run_folder import RunFolder
+from pml_incremental.experiment.running.stop_signals import stop_signals
+from pml_incremental.experiment.running.task_loop import TaskLoop
 from pml_incremental.metrics import TaskMatrix
 
 

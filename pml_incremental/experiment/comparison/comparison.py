@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pml_incremental.experiment.outputs import metric_title
-from pml_incremental.experiment.result import Result
+from pml_incremental.experiment.running.outputs import metric_title
+from pml_incremental.experiment.running.result import Result
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.metrics.recall_at_1 import OWN
 from pml_incremental.report import (

@@ -15,8 +15,8 @@ from pml_incremental.experiment.diagnosis.bank_replay import Candidate, candidat
 from pml_incremental.experiment.diagnosis.diagnosis_result import Diagnosis, EstimationRow, Split
 from pml_incremental.experiment.diagnosis.estimation_errors import embed_task
 from pml_incremental.experiment.diagnosis.stored_run import StoredRun, StoredStrategy, UnfitRunError
-from pml_incremental.experiment.run_folder import RunFolder
-from pml_incremental.experiment.torch_settings import apply_torch_settings
+from pml_incremental.experiment.environment import apply_torch_settings
+from pml_incremental.experiment.running.run_folder import RunFolder
 from pml_incremental.report import plot_estimation_error
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies import Strategy

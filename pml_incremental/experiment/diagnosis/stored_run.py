@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pml_incremental.config import ConfigError, ExperimentConfig
 from pml_incremental.experiment.finished_run import FinishedRun
-from pml_incremental.experiment.measurements import Measurements
-from pml_incremental.experiment.run_folder import RunFolder
-from pml_incremental.experiment.stage import Stage
-from pml_incremental.experiment.strategy_memory import load_component
+from pml_incremental.experiment.running.measurements import Measurements
+from pml_incremental.experiment.running.run_folder import RunFolder
+from pml_incremental.experiment.running.stage import Stage
+from pml_incremental.experiment.running.strategy_memory import load_component
 from pml_incremental.scenarios import ClassIncrementalScenario, Task
 from pml_incremental.strategies import Component, Strategy
 from pml_incremental.strategies.estimation import Estimation

@@ -14,10 +14,10 @@ import numpy as np
 from pml_incremental.config import ExperimentConfig, ObjectSpec, RecordSpecs, dump_yaml
 from pml_incremental.config.strategy_labels import spec_label
 from pml_incremental.experiment.assembly import check_batches
-from pml_incremental.experiment.run_folder import RunFolder
-from pml_incremental.experiment.stop_signals import StopRequest, stop_signals
-from pml_incremental.experiment.task_loop import TaskLoop
-from pml_incremental.experiment.torch_settings import apply_torch_settings
+from pml_incremental.experiment.environment import apply_torch_settings
+from pml_incremental.experiment.running.run_folder import RunFolder
+from pml_incremental.experiment.running.stop_signals import StopRequest, stop_signals
+from pml_incremental.experiment.running.task_loop import TaskLoop
 from pml_incremental.experiment.tuning.search_space import Range, search_space, with_values
 from pml_incremental.experiment.tuning.validation_scenario import validation_scenario
 from pml_incremental.extras import require

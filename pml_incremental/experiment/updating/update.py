@@ -17,10 +17,10 @@ from pml_incremental.config import ConfigError, ExperimentConfig, ObjectSpec
 from pml_incremental.config.strategy_labels import spec_label
 from pml_incremental.datasets import ImageFolder
 from pml_incremental.datasets.image_files import OnBadImage
+from pml_incremental.experiment.assembly import build_strategy
 from pml_incremental.experiment.finished_run import FinishedRun
-from pml_incremental.experiment.run import run
-from pml_incremental.experiment.run_folder import RunFolder
-from pml_incremental.experiment.strategy_specs import build_strategy
+from pml_incremental.experiment.running.run import run
+from pml_incremental.experiment.running.run_folder import RunFolder
 from pml_incremental.experiment.updating.trained_weights import TrainedWeights
 from pml_incremental.experiment.updating.update_config import update_config
 from pml_incremental.metrics.recall_at_1 import RECALL_AT_1

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pml_incremental.config import CheckpointSpecs
-from pml_incremental.experiment.stop_signals import StopRequest
+from pml_incremental.experiment.running.stop_signals import StopRequest
 from pml_incremental.storage import (
     DamagedFileError,
     StorageError,

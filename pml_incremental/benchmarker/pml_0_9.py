@@ -18,8 +18,8 @@ from pytorch_metric_learning import testers, trainers
 from pytorch_metric_learning.utils import accuracy_calculator
 from torch import Tensor
 
-from incremental_benchmark.task_splits import joint_gallery
 from pml_incremental import losses
+from pml_incremental.benchmarker.task_splits import joint_gallery
 from pml_incremental.metrics import recall_at_k
 from pml_incremental.trainers.incremental_mixin import IncrementalMixin
 
@@ -102,6 +102,7 @@ class RecallCalculator(accuracy_calculator.AccuracyCalculator):
         super().__init__(include=wanted, **kwargs)
 
     def requires_knn(self) -> list[str]:
+        """What needs a search, Recall@K included."""
         return [*super().requires_knn(), *self.recalls]
 
     def get_accuracy(
@@ -113,6 +114,7 @@ class RecallCalculator(accuracy_calculator.AccuracyCalculator):
         *args: Any,
         **kwargs: Any,
     ) -> dict[str, float]:
+        """PML's metrics, and Recall@K as PML 2.9 has it."""
         most = np.unique(reference_labels, return_counts=True)[1].max()
         # faiss fills up with index -1, which would read as the last item of the gallery.
         self.k = int(min(max(most, *self.ks), len(reference) - 1))
@@ -136,6 +138,7 @@ class IncrementalTester(testers.GlobalEmbeddingSpaceTester):
     def do_knn_and_accuracies(
         self, accuracies: dict[str, float], embeddings_and_labels: Any, split_name: str
     ) -> None:
+        """Search the gallery of the task, then that of all tasks."""
         super().do_knn_and_accuracies(accuracies, embeddings_and_labels, split_name)
         gallery = joint_gallery(split_name, embeddings_and_labels)
         joint: dict[str, float] = {}

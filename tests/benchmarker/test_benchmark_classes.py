@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from incremental_benchmark import datasets, models
 from PIL import Image
 from torch import nn
+
+from pml_incremental.benchmarker import datasets, models
 
 
 def test_items_are_dictionaries():

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+_PACKAGE = Path(__file__).parents[1]
+_INSTALLED = _PACKAGE / "configs"
+# In a checkout they lie beside the package.
+CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "configs"
 OURS = CONFIGS / "powerful_benchmarker"
 LOSSES = CONFIGS / "losses"
 

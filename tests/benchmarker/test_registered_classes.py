@@ -10,10 +10,10 @@ if importlib.util.find_spec("easy_module_attribute_getter") is None:
     pytest.skip("needs powerful-benchmarker: tox run -e pb-stock", allow_module_level=True)
 
 from easy_module_attribute_getter.utils import load_yaml
-from incremental_benchmark.config_files import LOSSES, OURS, find_config
-from incremental_benchmark.runner import IncrementalRunner
 from powerful_benchmarker.factories import LossFactory
 
+from pml_incremental.benchmarker.config_files import LOSSES, OURS, find_config
+from pml_incremental.benchmarker.runner import IncrementalRunner
 from pml_incremental.functional import correlation_distillation
 
 THEIRS = "bninception", "ContrastiveLoss", "GlobalEmbeddingSpaceTester"

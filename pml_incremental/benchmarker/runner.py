@@ -6,18 +6,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from incremental_benchmark import datasets, models
-from incremental_benchmark.config_files import OURS, find_config
+from pml_incremental.benchmarker import datasets, models
+from pml_incremental.benchmarker.config_files import OURS, find_config
 
 # powerful-benchmarker is first imported by the modules below, once what it misses is there.
 if int(version("pytorch-metric-learning").split(".")[0]) >= 2:
-    from incremental_benchmark import pml_2 as for_this_pml
+    from pml_incremental.benchmarker import pml_2 as for_this_pml
 else:
-    from incremental_benchmark import pml_0_9 as for_this_pml
+    from pml_incremental.benchmarker import pml_0_9 as for_this_pml
 from powerful_benchmarker.runners.single_experiment_runner import SingleExperimentRunner
 
-from incremental_benchmark import api_parsers
-from incremental_benchmark.split_manager import ClassIncrementalSplitManager
+from pml_incremental.benchmarker import api_parsers
+from pml_incremental.benchmarker.split_manager import ClassIncrementalSplitManager
 
 
 class IncrementalRunner(SingleExperimentRunner):

@@ -12,7 +12,7 @@ from powerful_benchmarker.split_managers import BaseSplitManager
 from torch import Tensor
 from torch.utils.data import Subset
 
-from incremental_benchmark.task_splits import TaskSplits, split_tasks
+from pml_incremental.benchmarker.task_splits import TaskSplits, split_tasks
 from pml_incremental.scenarios import ClassIncrementalScenario
 
 
@@ -96,9 +96,11 @@ class ClassIncrementalSplitManager(BaseSplitManager):
         return f"task_{partition + 1}"
 
     def get_base_split_scheme_name(self) -> str:
+        """What task folders begin with."""
         return "task"
 
     def get_test_set_name(self) -> str:
+        """The split that is tested: all classes seen."""
         return "seen_classes"
 
     def split_assertions(self) -> None:

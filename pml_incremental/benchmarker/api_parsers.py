@@ -15,10 +15,10 @@ import torch
 from powerful_benchmarker.api_parsers import APITrainWithClassifier, BaseAPIParser
 from torch import nn
 
-from incremental_benchmark.estimation import connect_bank
-from incremental_benchmark.learned_task import LearnedTask
-from incremental_benchmark.split_manager import ClassIncrementalSplitManager
-from incremental_benchmark.task_matrix import write_task_matrix
+from pml_incremental.benchmarker.estimation import connect_bank
+from pml_incremental.benchmarker.learned_task import LearnedTask
+from pml_incremental.benchmarker.split_manager import ClassIncrementalSplitManager
+from pml_incremental.benchmarker.task_matrix import write_task_matrix
 from pml_incremental.losses import FeatureEstimationLoss
 
 

@@ -5,8 +5,9 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from incremental_benchmark.config_files import LOSSES, OURS, find_config
-from incremental_benchmark.task_matrix import recorded
+
+from pml_incremental.benchmarker.config_files import LOSSES, OURS, find_config
+from pml_incremental.benchmarker.task_matrix import recorded
 
 
 @pytest.fixture

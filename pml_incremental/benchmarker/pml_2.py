@@ -26,8 +26,8 @@ from pytorch_metric_learning import testers
 from pytorch_metric_learning.utils import logging_presets
 from torchvision.datasets.utils import check_md5
 
-from incremental_benchmark.task_splits import joint_gallery
 from pml_incremental import losses, trainers
+from pml_incremental.benchmarker.task_splits import joint_gallery
 from pml_incremental.testers import IncrementalTester as OurTester
 from pml_incremental.testers import RecallCalculator
 
@@ -45,10 +45,12 @@ class RecordKeeper(record_keeper.RecordKeeper):
         parent_name: str = "",
         **kwargs: Any,
     ) -> None:
+        """Take the name of the group as record-keeper 0.9.29 calls it."""
         name = input_group_name_for_non_objects or parent_name
         super().update_records(*args, parent_name=name, **kwargs)
 
     def append_primitive(self, group: str, series: str, value: Any, global_iteration: int) -> None:
+        """Append a value, as record-keeper 0.9.29 calls it."""
         self.append_data(group, series, value, global_iteration)
 
 
@@ -113,6 +115,7 @@ class IncrementalTester(_TakesReferenceSet, OurTester):
         query_split_name: str,
         reference_split_names: list[str],
     ) -> None:
+        """Search the gallery of the task, then that of all tasks."""
         gallery = joint_gallery(query_split_name, embeddings_and_labels)
         super().do_knn_and_accuracies(
             accuracies,
@@ -126,6 +129,7 @@ class HookContainer(logging_presets.HookContainer):
     """Records are found by the name of the split, also before anything was tested."""
 
     def record_group_name(self, tester: Any, split_name: str) -> str:
+        """The group of a split."""
         return f"{self.base_record_group_name(tester)}_{split_name.upper()}"
 
 

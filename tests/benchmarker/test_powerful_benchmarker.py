@@ -23,7 +23,7 @@ pytestmark = [
         reason="needs powerful-benchmarker: tox run -e pb-stock,pb-pml2",
     ),
 ]
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 TASKS = ["task_1", "task_2", "task_3", "task_4"]
 CLASSES = 12
 # As in a shell: powerful-benchmarker puts the pieces of lists and mappings together itself.

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from incremental_benchmark.task_splits import joint_gallery, split_tasks
 
+from pml_incremental.benchmarker.task_splits import joint_gallery, split_tasks
 from pml_incremental.datasets import Glyphs
 from pml_incremental.scenarios import ClassIncrementalScenario
 
