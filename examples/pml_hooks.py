@@ -16,7 +16,7 @@ from torchvision.transforms import ToTensor
 
 from pml_incremental.datasets import Glyphs
 from pml_incremental.experiment import seed_everything
-from pml_incremental.experiment.tuning.validation_scenario import validation_scenario
+from pml_incremental.experiment.tuning.tune import validation_scenario
 from pml_incremental.hooks import TaskHooks
 from pml_incremental.losses import CorrelationDistillationLoss
 from pml_incremental.metrics import TaskMatrix

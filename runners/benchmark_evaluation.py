@@ -18,8 +18,7 @@ from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from torch import Tensor
 
 from pml_incremental.search import IndexSearch, Lookup
-from pml_incremental.testers.retrieval_search import RetrievalSearch
-from pml_incremental.testers.split_search import Found, search_splits
+from pml_incremental.testers.retrieval_search import Found, RetrievalSearch, search_splits
 
 IMAGES, WIDTH, TASKS = 60_502, 512, 10  # the size of Stanford Online Products' test set
 MILLION, NARROW = 1_000_000, 128

@@ -18,7 +18,7 @@ from own_process import in_own_process, measured
 from torch import Tensor, nn
 
 from pml_incremental.estimators import EstimatorBank
-from pml_incremental.functional.chunks import DEFAULT_MAX_BYTES
+from pml_incremental.functional.chunked_divergence import DEFAULT_MAX_BYTES
 from pml_incremental.losses import CorrelationDistillationLoss, FeatureEstimationLoss
 
 WIDTH, PRIOR_MODELS, ESTIMATED = 512, 10, 2048

@@ -9,7 +9,7 @@ from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
 from pml_incremental.strategies.bank_update import PASSES, Sees, update_bank
 from pml_incremental.trainers import Teacher
-from pml_incremental.trainers.random_state import random_state, restore_random_state
+from pml_incremental.trainers.training_state import random_state, restore_random_state
 
 
 def connect_bank(parser: Any, name: str, loss: FeatureEstimationLoss) -> None:

@@ -68,7 +68,7 @@ def _root(
         bool, typer.Option(TRACEBACK, help="When a command fails, show where in the code.")
     ] = False,
 ) -> None:
-    from pml_incremental.config.own_modules import find_own_modules
+    from pml_incremental.config.import_checks import find_own_modules
 
     find_own_modules()
     shows_traceback.set(traceback)
@@ -175,7 +175,7 @@ def validate(
         if no_data:
             print_overview(config)
             return
-        from pml_incremental.config.strategy_labels import spec_label
+        from pml_incremental.config.objects import spec_label
         from pml_incremental.experiment.assembly import checked_scenario, choose_device
 
         device = choose_device(config.device)

@@ -130,7 +130,7 @@ def compare(
         config = load_valid_config(arguments, download)
         config = with_strategies(config, strategies, "--strategies")
         from pml_incremental.experiment import compare as compare_runs
-        from pml_incremental.experiment.comparison.comparison import summary_table
+        from pml_incremental.experiment.comparison.compare import summary_table
         from pml_incremental.report import print_comparison
 
         chosen = choose_engine(config, engine, jobs, cluster, engine_option or [])
@@ -161,7 +161,7 @@ def tune(
         config = with_strategies(load_valid_config(arguments, download), strategy, "--strategy")
         from pml_incremental.config import ConfigError, dump_yaml
         from pml_incremental.experiment import tune as search
-        from pml_incremental.report.text import percent
+        from pml_incremental.report.style import percent
 
         if len(config.strategies) != 1:
             names = ", ".join(spec.class_name for spec in config.strategies)

@@ -69,7 +69,7 @@ def build(
         check_folders({"IMAGES": images, "--run": run})
         from pml_incremental.gallery import build_gallery
         from pml_incremental.gallery.gallery import check_place
-        from pml_incremental.search.faiss_index import import_faiss
+        from pml_incremental.search.approximate import import_faiss
 
         check_place(target)
         if index is not None:
@@ -95,7 +95,7 @@ def search(
         check_folders({"GALLERY": place, "QUERIES": queries})
         from pml_incremental.gallery import Gallery, ModelVersion, search_gallery
         from pml_incremental.gallery.image_files import ImageFiles
-        from pml_incremental.gallery.result_page import describe_recall, write_result_page
+        from pml_incremental.gallery.search import describe_recall, write_result_page
 
         gallery = Gallery.load(place)
         files = ImageFiles.under(queries, on_bad_image(skip_bad_images), not quiet)
@@ -190,8 +190,8 @@ def _measure(
 def _print_report(report: UpdateReport) -> None:
     from rich.console import Console
 
-    from pml_incremental.report.bare_table import add_number_columns, bare_table
-    from pml_incremental.report.text import percent
+    from pml_incremental.report.style import percent
+    from pml_incremental.report.tables import add_number_columns, bare_table
 
     lines = {
         "old model, old gallery": report.before,

@@ -80,8 +80,10 @@ def write_config(
 ) -> Survey:
     """Write a new config for a folder, once it has been found valid."""
     from pml_incremental.config import ConfigError, config_from, parse_yaml, validate
-    from pml_incremental.experiment.updating.first_config import trained_first_config
-    from pml_incremental.experiment.updating.trained_weights import TrainedWeights
+    from pml_incremental.experiment.updating.trained_weights import (
+        TrainedWeights,
+        trained_first_config,
+    )
     from pml_incremental.storage import write_text_whole
     from pml_incremental.suggestions.config_file import first_config
     from pml_incremental.suggestions.survey import survey_folder

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to a Typer app."""
+    """Add the commands to a Typer app."""
     app.command(epilog="Example: pml-incremental report runs/glyphs --details")(report)
+    app.command(epilog="Example: pml-incremental diagnose runs/glyphs_sequential")(diagnose)
 
 
 def report(
@@ -73,7 +74,7 @@ def _examine(folders: list[Path], progress: bool) -> dict[tuple[int, str], Detai
 def _diagnosed(folder: Path, record: RunRecord, progress: bool) -> RunRecord:
     """A record with its diagnosis, which is made if the run allows one and has none yet."""
     from pml_incremental.experiment import diagnose
-    from pml_incremental.experiment.diagnosis.stored_run import UnfitRunError
+    from pml_incremental.experiment.diagnosis.bank_replay import UnfitRunError
     from pml_incremental.report.page import RunRecord
 
     if record.diagnosis is not None:
@@ -84,3 +85,28 @@ def _diagnosed(folder: Path, record: RunRecord, progress: bool) -> RunRecord:
         typer.echo(f"no estimates of earlier models: {error}", err=True)
         return record
     return RunRecord.read(folder)
+
+
+def diagnose(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Folder of a finished run of 3 or more tasks.", show_default=False
+        ),
+    ],
+    quiet: Quiet = False,
+) -> None:
+    """Compare estimates of a run's earlier models with those models themselves."""
+    with clean_errors():
+        from pml_incremental.experiment import diagnose as diagnose_run
+        from pml_incremental.experiment.diagnosis.bank_replay import UnfitRunError
+        from pml_incremental.report import print_diagnosis
+
+        try:
+            diagnosis = diagnose_run(run, progress=not quiet)
+        except UnfitRunError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from error
+        print_diagnosis(diagnosis)
+        names = ("diagnosis.json", "diagnosis.csv", "pictures/estimation_error.png")
+        typer.echo(f"written: {', '.join(str(run / name) for name in names)}")

@@ -1,7 +1,6 @@
 """Configs: YAML files, command-line overrides, and the objects they describe."""
 
 from pml_incremental.config.errors import ConfigError, suggest
-from pml_incremental.config.listing import available
 from pml_incremental.config.loading import config_from, load_config
 from pml_incremental.config.objects import ObjectSpec
 from pml_incremental.config.registry import CATEGORIES, PLURALS, resolve
@@ -12,7 +11,7 @@ from pml_incremental.config.schema import (
     RecordSpecs,
     TransformSpecs,
 )
-from pml_incremental.config.shipped import find_config, first_sentence, shipped_configs
+from pml_incremental.config.shipped import available, find_config, first_sentence, shipped_configs
 from pml_incremental.config.validation import validate
 from pml_incremental.config.yaml_files import dump_yaml, parse_yaml, read_yaml
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pml_incremental.config.layout import KeyPath, children, find_objects
 from pml_incremental.config.registry import offers
-from pml_incremental.config.strategy_sums import is_sum
+from pml_incremental.config.strategy_names import is_sum
 
 TRUSTED = ("pml_incremental", "pytorch_metric_learning", "torch", "torchvision")
 
@@ -81,3 +83,9 @@ def _is_offered(category: str, name: str) -> bool:
         package = f"pml_incremental.{category}s."
         return str(getattr(member, "__module__", "")).startswith(package)
     return offers(category, attribute, member)
+
+
+def find_own_modules() -> None:
+    """Let Python find the user's own ``my_module:MyClass`` in the working folder."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())

@@ -12,10 +12,9 @@ from pydantic_core import ErrorDetails
 from pml_incremental.config.errors import ConfigError, suggest
 from pml_incremental.config.import_checks import find_import_problems
 from pml_incremental.config.layout import KeyPath, canonical, category_at, is_object
-from pml_incremental.config.merge import Origins, merge
 from pml_incremental.config.schema import ExperimentConfig, Section
 from pml_incremental.config.validation import find_problems, report
-from pml_incremental.config.yaml_files import parse_yaml, read_yaml
+from pml_incremental.config.yaml_files import Origins, merge, parse_yaml, read_yaml
 
 _SECTIONS: dict[KeyPath, type[Section]] = {
     (): ExperimentConfig,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import (
@@ -131,3 +132,22 @@ def _build_inner(value: Any, path: KeyPath, offered: dict[str, Any]) -> Any:
     if isinstance(value, list):
         return [_build_inner(item, (*path, i), offered) for i, item in enumerate(value)]
     return value
+
+
+def spec_label(spec: ObjectSpec) -> str:
+    """A strategy's name in tables and folders: its name and its options."""
+    options = spec.kwargs
+    if "+" in spec.class_name:  # a part without options says no more than its name
+        options = {part: of_part for part, of_part in options.items() if of_part}
+    return "-".join([spec.class_name, *_words(options)])
+
+
+def _words(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Options in words; those of a part of a sum begin with the part's name."""
+    words = []
+    for key, value in sorted(values.items()):
+        if isinstance(value, dict):
+            words += _words(value, f"{prefix}{key}.") if value else [f"{prefix}{key}"]
+        else:
+            words.append(f"{prefix}{key}_{value}")
+    return words

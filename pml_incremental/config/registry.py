@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pml_incremental.config.errors import ConfigError, suggest
-from pml_incremental.config.strategy_sums import is_sum, sum_factory
+from pml_incremental.config.strategy_names import is_sum, sum_factory
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,8 @@ from pydantic import (
 
 from pml_incremental.config.import_checks import find_import_problems
 from pml_incremental.config.layout import canonical
-from pml_incremental.config.merge import Origins
-from pml_incremental.config.objects import ObjectSpec
-from pml_incremental.config.strategy_labels import spec_label
+from pml_incremental.config.objects import ObjectSpec, spec_label
+from pml_incremental.config.yaml_files import Origins
 
 
 def drop_nulls(value: Any) -> Any:

@@ -16,14 +16,14 @@ from pml_incremental.config.layout import (
     find_objects,
     is_object,
 )
-from pml_incremental.config.merge import Origins
 from pml_incremental.config.registry import resolve
 from pml_incremental.config.schema import ExperimentConfig
 from pml_incremental.config.signatures import Signature, signature_of
-from pml_incremental.config.strategy_sums import is_sum, split_sum
+from pml_incremental.config.strategy_names import is_sum, split_sum
 from pml_incremental.config.supplied import COMMON, OFFERED, PML_BASES, SUPPLIED, TYPES
 from pml_incremental.config.trial import find_trial_problem
 from pml_incremental.config.values import find_mismatch
+from pml_incremental.config.yaml_files import Origins
 
 _MINERS = ("tuple_miner", "subset_batch_miner")
 # PML's third kind, by_plateau, waits for validation results that the task loop does not give.

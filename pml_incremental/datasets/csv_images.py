@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pml_incremental.datasets._listed_images import ListedImages, number_classes
+from pml_incremental.datasets._base import ListedImages, number_classes
 from pml_incremental.datasets.image_files import OnBadImage, find_bad_images
 
 COLUMNS = ("path", "label")

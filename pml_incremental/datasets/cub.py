@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pml_incremental.datasets._base import ListedImages
 from pml_incremental.datasets._download import Archive, find_archives
-from pml_incremental.datasets._listed_images import ListedImages
 
 FOLDER = "CUB_200_2011"
 MD5 = "97eceeb196236b17998738112f37df78"

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from pml_incremental.datasets._images_in_memory import ImagesInMemory
+from pml_incremental.datasets._base import ImagesInMemory
 
 # What NumPy and zipfile raise on damaged files; MemoryError for sizes that no file has.
 UNREADABLE = (ValueError, BadZipFile, EOFError, MemoryError, NotImplementedError, zlib.error)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pml_incremental.datasets._base import ListedImages, number_classes
 from pml_incremental.datasets._download import Archive, find_archives
-from pml_incremental.datasets._listed_images import ListedImages, number_classes
 
 SOURCE = "http://vision.stanford.edu/aditya86/ImageNetDogs"
 ARCHIVES = (

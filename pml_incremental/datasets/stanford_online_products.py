@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pml_incremental.datasets._download import Archive, find_archives
-from pml_incremental.datasets._listed_images import (
+from pml_incremental.datasets._base import (
     ListedImages,
     labels_by_group,
     number_classes,
 )
+from pml_incremental.datasets._download import Archive, find_archives
 
 FOLDER = "Stanford_Online_Products"
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pml_incremental.datasets._images_in_memory import ImagesInMemory
-from pml_incremental.datasets._listed_images import ListedImages
+from pml_incremental.datasets._base import ImagesInMemory, ListedImages
 
 
 def build_parts(

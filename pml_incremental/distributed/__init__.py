@@ -3,7 +3,7 @@
 from pml_incremental.distributed.batchnorm import share_batchnorm
 from pml_incremental.distributed.launch import own_device, process_group
 from pml_incremental.distributed.processes import FirstProcessError, Processes
-from pml_incremental.distributed.rank_batches import RankBatches
+from pml_incremental.distributed.sharing import RankBatches
 
 __all__ = [
     "FirstProcessError",

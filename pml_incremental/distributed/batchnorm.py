@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pml_incremental.distributed.gather import mean_over_processes
-from pml_incremental.functional.precision import widen
+from pml_incremental.distributed.processes import mean_over_processes
+from pml_incremental.functional.checks import widen
 
 _KNOWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 

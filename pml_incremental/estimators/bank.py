@@ -16,7 +16,7 @@ from torch import Tensor
 from pml_incremental.estimators._checks import SIZES, Sizes, check_change_of_teacher, model_names
 from pml_incremental.estimators.base import FeatureEstimator
 from pml_incremental.estimators.registry import build_estimator, class_path
-from pml_incremental.functional.precision import widen
+from pml_incremental.functional.checks import widen
 from pml_incremental.storage import read_tensor_file, write_tensor_file
 
 _KEY = "estimator_bank"

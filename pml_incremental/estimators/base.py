@@ -18,7 +18,7 @@ from pml_incremental.estimators._checks import (
     check_tensors,
     split_state,
 )
-from pml_incremental.functional.precision import widen
+from pml_incremental.functional.checks import widen
 
 
 class FeatureEstimator(ABC):

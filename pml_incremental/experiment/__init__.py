@@ -1,7 +1,6 @@
 """Whole runs: the task loop, its folder and its result."""
 
-from pml_incremental.experiment.comparison.compare import choose_strategies, compare
-from pml_incremental.experiment.comparison.comparison import Comparison
+from pml_incremental.experiment.comparison.compare import Comparison, choose_strategies, compare
 from pml_incremental.experiment.comparison.engines import (
     Engine,
     LocalProcesses,
@@ -9,9 +8,9 @@ from pml_incremental.experiment.comparison.engines import (
     ThisProcess,
 )
 from pml_incremental.experiment.diagnosis.diagnosis import diagnose
-from pml_incremental.experiment.running.result import Result
+from pml_incremental.experiment.environment import seed_everything
+from pml_incremental.experiment.running.outputs import Result
 from pml_incremental.experiment.running.run import run
-from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.experiment.tuning.tune import Tuned, tune
 from pml_incremental.experiment.updating.update import Update, update
 

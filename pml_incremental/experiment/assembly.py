@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pml_incremental.config import ConfigError, ExperimentConfig, ModelSpecs, ObjectSpec
-from pml_incremental.experiment.seeding import seed_everything
+from pml_incremental.experiment.environment import seed_everything
 from pml_incremental.models import check_compiler, output_width, remove_classification_head
 from pml_incremental.scenarios import ClassIncrementalScenario, Task, TaskSubset
 from pml_incremental.strategies import Strategy

@@ -16,8 +16,7 @@ from pml_incremental.metrics import bootstrap_interval, reciprocal_rank
 from pml_incremental.report.page import ClassChange, Details, FoundImage, QueryChange
 from pml_incremental.scenarios import Task
 from pml_incremental.search import ExactSearch, Lookup
-from pml_incremental.testers.cross_model import cross_model_matrices
-from pml_incremental.testers.open_set import open_set
+from pml_incremental.testers.deployment import cross_model_matrices, open_set
 
 FORGOTTEN, PER_TASK, SHOWN, PIXELS = 6, 2, 4, 72
 

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from pml_incremental.config import ExperimentConfig, load_config, suggest
-from pml_incremental.config.strategy_labels import spec_label
+from pml_incremental.config.objects import spec_label
 from pml_incremental.experiment.assembly import (
     build_models,
     build_scenario,
     build_strategy,
     choose_device,
 )
+from pml_incremental.experiment.environment import seed_everything
 from pml_incremental.experiment.recipe import without_sources
-from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.models import tensors_under
 from pml_incremental.report.page.run_record import folder_to_give
 from pml_incremental.scenarios import ClassIncrementalScenario

@@ -20,7 +20,7 @@ The operators are opaque to ``torch.compile``. It would write out the loops of a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import EllipsisType
 from typing import Any, NoReturn
 
@@ -28,7 +28,13 @@ import torch
 from torch import Tensor
 
 from pml_incremental.functional._row_divergence import difference_from_sum, divergence_of_rows
-from pml_incremental.functional.chunks import blocks
+
+DEFAULT_MAX_BYTES = 2**28
+
+# As many matrices exist at the peak of a forward and backward pass that keeps what it computes.
+_MATRICES_AT_PEAK = 8
+# More rows fall out of a CPU's caches; fewer make its matrix products slow.
+_ROWS_IN_CACHE = 128
 
 _Index = tuple[EllipsisType | slice | None, ...]
 _ARGUMENTS = (
@@ -207,3 +213,36 @@ def _no_second_derivative(*_: Any) -> NoReturn:
 
 student_gradient.register_autograd(_no_second_derivative)
 target_gradient.register_autograd(_no_second_derivative)
+
+
+def check_max_bytes(max_bytes: int | None) -> None:
+    """Raise unless ``max_bytes`` is a positive integer or None."""
+    if max_bytes is None:
+        return
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int):
+        raise TypeError(f"max_bytes must be an integer or None, got {max_bytes!r}")
+    if max_bytes < 1:
+        raise ValueError(
+            f"max_bytes must be at least 1, got {max_bytes}: give the bytes that similarity "
+            "matrices may take, or None for no limit"
+        )
+
+
+def rows_at_a_time(
+    count: int, models: int, dtype: torch.dtype, device: torch.device, max_bytes: int | None
+) -> int | None:
+    """Rows of ``models`` similarity matrices of ``count`` images that fit; None if all do.
+
+    At least one, whatever ``max_bytes`` says.
+    """
+    bytes_per_row = _MATRICES_AT_PEAK * models * count * dtype.itemsize
+    if max_bytes is None or count * bytes_per_row <= max_bytes:
+        return None
+    rows = max(max_bytes // bytes_per_row, 1)
+    return min(rows, _ROWS_IN_CACHE) if device.type == "cpu" else rows
+
+
+def blocks(count: int, rows: int) -> Iterator[slice]:
+    """Slices of so many rows each, or fewer in the last."""
+    for start in range(0, count, rows):
+        yield slice(start, min(start + rows, count))

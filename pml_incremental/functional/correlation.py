@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 
 from pml_incremental.functional._row_divergence import RowDivergence
-from pml_incremental.functional.checks import check_paired, check_temperature
-from pml_incremental.functional.chunked_divergence import chunked_divergence
-from pml_incremental.functional.chunks import (
+from pml_incremental.functional.checks import check_paired, check_temperature, widen
+from pml_incremental.functional.chunked_divergence import (
     DEFAULT_MAX_BYTES,
     check_max_bytes,
+    chunked_divergence,
     rows_at_a_time,
 )
-from pml_incremental.functional.precision import widen
 from pml_incremental.functional.self_similarity import self_similarity
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pml_incremental.functional._pairs import paired_same_width, unit_vectors
+from pml_incremental.functional.relational import paired_same_width, unit_vectors
 
 
 def l2_distillation(student: Tensor, teacher: Tensor) -> Tensor:

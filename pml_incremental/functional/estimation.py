@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from pml_incremental.functional.checks import check_embeddings
-from pml_incremental.functional.precision import widen
+from pml_incremental.functional.checks import check_embeddings, widen
 
 
 def estimate_features(

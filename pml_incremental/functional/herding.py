@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pml_incremental.functional.precision import widen
+from pml_incremental.functional.checks import widen
 
 
 def herding_order(embeddings: Tensor, count: int) -> Tensor:

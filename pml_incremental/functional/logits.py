@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pml_incremental.functional._pairs import paired
 from pml_incremental.functional.correlation import similarity_divergence
+from pml_incremental.functional.relational import paired
 
 
 def logit_distillation(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pml_incremental.functional._pairs import paired_same_width, pairwise_distances
+from pml_incremental.functional.relational import paired_same_width, pairwise_distances
 
 
 def maximum_mean_discrepancy(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pml_incremental.functional._pairs import paired, unit_vectors
+from pml_incremental.functional.relational import paired, unit_vectors
 
 
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:

@@ -24,11 +24,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pml_incremental.datasets.image_files import OnBadImage
 from pml_incremental.gallery.image_files import ImageFiles
-from pml_incremental.search.faiss_index import build_index, import_faiss
-from pml_incremental.search.stacked import Stacked
+from pml_incremental.gallery.model_version import ModelVersion, WeightsModel
+from pml_incremental.search.approximate import build_index, import_faiss
+from pml_incremental.search.tensors import Stacked
 from pml_incremental.storage import StorageError
-from pml_incremental.storage.checksum import sha256
+from pml_incremental.storage.checked_json import sha256
 from pml_incremental.storage.whole_file import explain_failure, sync
 
 FORMAT = 1
@@ -280,3 +282,27 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}; build the gallery anew") from error
+
+
+def build_gallery(
+    images: Path,
+    model: ModelVersion | WeightsModel,
+    index: str | None = None,
+    on_bad_image: OnBadImage = "raise",
+    progress: bool = False,
+) -> Gallery:
+    """Embed all images of a folder.
+
+    Args:
+        images: a folder; the folder that an image is in names its class.
+        model: embeds them.
+        index: faiss's factory string for an approximate search; default: exact.
+        on_bad_image: ``"raise"`` an error about images that cannot be read, or ``"skip"`` them.
+        progress: whether to show progress bars.
+
+    Raises:
+        ValueError: if there are no images, one cannot be read, or the model's weights are gone.
+    """
+    files = ImageFiles.under(images.resolve(), on_bad_image, progress)
+    vectors = check_vectors(model.embed(files, progress), files)
+    return Gallery(vectors, files, model.describe(), index, (f"embedded by {model.name}",))

@@ -11,8 +11,8 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from pml_incremental.datasets.class_folders import IMAGE_SUFFIXES
 from pml_incremental.datasets.image_files import OnBadImage, find_bad_images, read_rgb
+from pml_incremental.datasets.image_folder import IMAGE_SUFFIXES
 from pml_incremental.testers import IncrementalTester
 
 

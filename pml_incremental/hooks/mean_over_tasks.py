@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytorch_metric_learning.utils.logging_presets import HookContainer
@@ -84,3 +84,28 @@ def mean_over_splits(
         mean = sum(accuracies[split][name] for split in splits) / len(splits)
         found[name.removeprefix(_JOINT)] = mean
     return means
+
+
+class InOrder:
+    """Calls each hook in its order; says that training should stop if one of them does.
+
+    Takes the place of any hook of a PML trainer or tester, which has room for one of each kind.
+
+    Args:
+        *hooks: each takes the trainer (or the tester) and may return False to stop training. All
+            are called, whatever an earlier one returned.
+
+    Example:
+        >>> seen = []
+        >>> both = InOrder(seen.append, lambda trainer: trainer != "last")
+        >>> both("first"), both("last"), seen
+        (True, False, ['first', 'last'])
+    """
+
+    def __init__(self, *hooks: Callable[[Any], object]) -> None:
+        self.hooks = hooks
+
+    def __call__(self, subject: Any) -> bool:
+        """Call all hooks."""
+        answers = [hook(subject) for hook in self.hooks]
+        return not any(answer is False for answer in answers)

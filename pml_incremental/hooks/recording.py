@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pml_incremental.records import RecordWriter
-from pml_incremental.trainers.loss_value import loss_value
+from pml_incremental.trainers._terms import loss_value
 
 
 class RecordLosses:

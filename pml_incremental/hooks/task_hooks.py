@@ -6,11 +6,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytorch_metric_learning.utils import common_functions as c_f
 from pytorch_metric_learning.utils.logging_presets import get_hook_container, get_record_keeper
+from torch import Tensor
 from torch.utils.data import Dataset
 
+from pml_incremental.estimators import EstimatorBank
 from pml_incremental.hooks.mean_over_tasks import MEAN, MeanOverTasks
-from pml_incremental.hooks.random_state import RandomState
+from pml_incremental.storage.plain_state import pack_state, unpack_state
+from pml_incremental.strategies.bank_update import PASSES, Sees, update_bank
+from pml_incremental.trainers import Teacher
+from pml_incremental.trainers.training_state import (
+    plain_attributes,
+    random_state,
+    restore_random_state,
+    set_plain_attributes,
+)
 
 
 class TaskHooks:
@@ -157,3 +168,89 @@ def _add_random_state(trainer: Any) -> RandomState:
     state = RandomState(trainer.sampler)
     trainer.random_state = {"random_state": state}
     return state
+
+
+def start_of_task(
+    trainer: Any,
+    bank: EstimatorBank,
+    leaving: Teacher,
+    sees: Sees | None = None,
+    passes: int = PASSES,
+) -> None:
+    """Bring the estimators up to date, before a task is trained.
+
+    They learn from what the trainer's teacher, which learned the task before, and the teacher
+    before that make of the trainer's images, as the strategy ``fecd`` does.
+
+    Args:
+        trainer: of the task about to be learned; it has a ``teacher``.
+        bank: stands for the leaving teacher too afterwards.
+        leaving: the teacher beside which the trainer's teacher was learned.
+        sees: see :func:`~pml_incremental.strategies.bank_update.update_bank`.
+        passes: how often the training images are gone through.
+
+    Raises:
+        ValueError: if passes is below 1, sees is not known, or the trainer has no teacher.
+    """
+    teacher = getattr(trainer, "teacher", None)
+    if teacher is None:
+        raise ValueError(
+            "start_of_task needs a trainer with a teacher, such as "
+            "IncrementalMetricLoss(teacher=Teacher.snapshot(models), ...)"
+        )
+
+    def images_of(batch: Any) -> Tensor:
+        images, _ = trainer.data_and_label_getter(batch)
+        moved: Tensor = c_f.to_device(images, device=trainer.data_device, dtype=trainer.dtype)
+        return moved
+
+    update_bank(
+        bank,
+        trainer.dataset,
+        leaving,
+        teacher,
+        sees,
+        passes,
+        processes=getattr(trainer, "processes", None),
+        collate_fn=trainer.collate_fn,
+        images_of=images_of,
+    )
+
+
+class RandomState:
+    """The state, now, of all generators that a PML trainer draws from; saved like a model.
+
+    These are Python's, NumPy's and torch's on every device in use, and the order of the classes in
+    a sampler such as PML's ``MPerClassSampler``, which shuffles it in place.
+
+    Args:
+        sampler: of the training batches, or None.
+
+    Example:
+        >>> import torch
+        >>> now = RandomState()
+        >>> drawn = torch.rand(1)
+        >>> now.restore()
+        >>> bool(torch.rand(1) == drawn)
+        True
+    """
+
+    def __init__(self, sampler: Any = None) -> None:
+        self._sampler = sampler
+        self._state = {"streams": random_state(), "sampler": plain_attributes(sampler)}
+
+    def restore(self) -> None:
+        """Put all generators back to where they were."""
+        restore_random_state(self._state["streams"])
+        set_plain_attributes(self._sampler, self._state["sampler"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values, which ``torch.load`` reads without executing anything."""
+        plain, tensors = pack_state(self._state)
+        return {"plain": plain, "tensors": tensors}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put all generators to where they were when the state was taken."""
+        tensors = {name: tensor.cpu() for name, tensor in state["tensors"].items()}
+        self._state = unpack_state(state["plain"], tensors)
+        self.restore()

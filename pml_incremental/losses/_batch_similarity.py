@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pml_incremental.functional import similarity_divergence
-from pml_incremental.functional.chunked_divergence import chunked_divergence
-from pml_incremental.functional.chunks import blocks
+from pml_incremental.functional.chunked_divergence import blocks, chunked_divergence
 from pml_incremental.functional.self_similarity import self_similarity
 
 

@@ -9,13 +9,12 @@ from pytorch_metric_learning.distances.base_distance import BaseDistance
 from torch import Tensor
 
 from pml_incremental.functional import similarity_divergence
-from pml_incremental.functional.checks import check_temperature
-from pml_incremental.functional.chunks import (
+from pml_incremental.functional.checks import check_temperature, widen
+from pml_incremental.functional.chunked_divergence import (
     DEFAULT_MAX_BYTES,
     check_max_bytes,
     rows_at_a_time,
 )
-from pml_incremental.functional.precision import widen
 from pml_incremental.losses._batch_similarity import BatchSimilarity, chunked_similarity_divergence
 from pml_incremental.losses.teacher_loss import TeacherLoss
 

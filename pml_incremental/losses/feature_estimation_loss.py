@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.functional import similarity_divergence
-from pml_incremental.functional.chunks import DEFAULT_MAX_BYTES
-from pml_incremental.functional.precision import widen
+from pml_incremental.functional.checks import widen
+from pml_incremental.functional.chunked_divergence import DEFAULT_MAX_BYTES
 from pml_incremental.losses._batch_similarity import chunked_similarity_divergence, similarities_to
 from pml_incremental.losses.correlation_distillation_loss import CorrelationDistillationLoss
 

@@ -1,6 +1,5 @@
 """Recall@K, the task matrix, quality of estimates: no pytorch-metric-learning."""
 
-from pml_incremental.metrics.bootstrap import bootstrap_interval
 from pml_incremental.metrics.cross_model import CrossModelSummary, summarise_cross_model
 from pml_incremental.metrics.estimation_quality import (
     correlation_divergence,
@@ -10,20 +9,27 @@ from pml_incremental.metrics.estimation_quality import (
 from pml_incremental.metrics.match_ranks import NOT_FOUND, MatchRanks, match_ranks
 from pml_incremental.metrics.open_set import open_set_auroc, open_set_fpr
 from pml_incremental.metrics.rank_metrics import (
+    RetrievalMetric,
     average_precision,
     average_precision_at_r,
+    common_depth,
     hit_at_k,
     precision_at_k,
     r_precision,
     reciprocal_rank,
 )
 from pml_incremental.metrics.recall import lone_queries, recall_at_k
-from pml_incremental.metrics.retrieval_metric import RetrievalMetric, common_depth
-from pml_incremental.metrics.spread import Spread
-from pml_incremental.metrics.task_averages import average_incremental, last, seen_means
-from pml_incremental.metrics.task_forgetting import forgetting, max_forgetting
 from pml_incremental.metrics.task_matrix import TaskMatrix
-from pml_incremental.metrics.task_transfer import backward_transfer, forward_transfer
+from pml_incremental.metrics.task_summaries import (
+    average_incremental,
+    backward_transfer,
+    forgetting,
+    forward_transfer,
+    last,
+    max_forgetting,
+    seen_means,
+)
+from pml_incremental.metrics.uncertainty import Spread, bootstrap_interval
 
 __all__ = [
     "NOT_FOUND",

@@ -12,10 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pml_incremental.metrics._checks import check_rates, check_task_values
-from pml_incremental.metrics.task_averages import average_incremental, last
-from pml_incremental.metrics.task_forgetting import forgetting, max_forgetting
-from pml_incremental.metrics.task_transfer import backward_transfer, forward_transfer
-from pml_incremental.metrics.without_nan import without_nan
+from pml_incremental.metrics.task_summaries import (
+    average_incremental,
+    backward_transfer,
+    forgetting,
+    forward_transfer,
+    last,
+    max_forgetting,
+)
 
 SUMMARIES = (
     average_incremental,
@@ -147,3 +151,12 @@ class TaskMatrix:
 
     def __repr__(self) -> str:
         return f"TaskMatrix({self.values.tolist()})"
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None for each NaN, however deep in dictionaries and lists."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -55,3 +56,15 @@ def check_count(probe: str, option: str, value: Any) -> None:
         raise TypeError(f"{option} of {probe} must be a whole number, got {value!r}")
     if value < 1:
         raise ValueError(f"{option} of {probe} must be at least 1, got {value}")
+
+
+def uniform(low: float, high: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw numbers evenly from low to high, float32, on the CPU."""
+    return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float32)
+
+
+def others(images: Tensor, generator: torch.Generator) -> Tensor:
+    """For each image another one of the batch, each taken once; of a single image that image."""
+    order = torch.randperm(len(images), generator=generator)
+    next_in_order = order.roll(-1)[order.argsort()]
+    return images[next_in_order.to(images.device)]

@@ -11,11 +11,9 @@ import torch
 from torch import Tensor
 
 from pml_incremental.by_name import find_by_name
-from pml_incremental.probes.compose import in_turn, side_by_side
-from pml_incremental.probes.cut_and_mix import cut_and_mix
+from pml_incremental.probes.compose import Probe, in_turn, probe_name, side_by_side
 from pml_incremental.probes.drawn import blobs, dead_leaves, strokes
-from pml_incremental.probes.mixup import mixup
-from pml_incremental.probes.probe import Probe, probe_name
+from pml_incremental.probes.mixing import cut_and_mix, mixup
 from pml_incremental.probes.warp import warp
 
 PROBES: dict[str, Callable[..., Tensor]] = {

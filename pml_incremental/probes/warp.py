@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pml_incremental.functional.precision import widen
-from pml_incremental.probes._checks import check_images, check_number, check_range
-from pml_incremental.probes._draws import uniform
+from pml_incremental.functional.checks import widen
+from pml_incremental.probes._checks import check_images, check_number, check_range, uniform
 
 
 def warp(

@@ -1,8 +1,7 @@
 """Quadratic penalties that hold parameters near what earlier tasks left; torch only."""
 
-from pml_incremental.regularizers.ewc import EWC
+from pml_incremental.regularizers.ewc import EWC, OnlineEWC
 from pml_incremental.regularizers.mas import MAS
-from pml_incremental.regularizers.online_ewc import OnlineEWC
 from pml_incremental.regularizers.parameter_regularizer import ParameterRegularizer
 from pml_incremental.regularizers.synaptic_intelligence import SynapticIntelligence
 

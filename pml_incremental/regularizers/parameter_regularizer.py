@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from pml_incremental.regularizers._parameters import Models, grown, leading_block, named_parameters
+from pml_incremental.regularizers._importance import Models, grown, leading_block, named_parameters
 
 State: TypeAlias = dict[str, dict[str, Tensor]]
 Families: TypeAlias = Iterable[tuple[str, ...]]

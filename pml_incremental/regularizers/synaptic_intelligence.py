@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pml_incremental.functional.precision import widen
-from pml_incremental.regularizers._parameters import Models, leading_block, named_parameters
+from pml_incremental.functional.checks import widen
+from pml_incremental.regularizers._importance import Models, leading_block, named_parameters
 from pml_incremental.regularizers.parameter_regularizer import ParameterRegularizer
 
 

@@ -1,20 +1,22 @@
 """Pictures and tables of what a run measured."""
 
-from pml_incremental.report.comparison_table import (
+from pml_incremental.report.estimation_errors import plot_estimation_error, print_diagnosis
+from pml_incremental.report.pareto_plot import plot_pareto
+from pml_incremental.report.retrieval_grid import (
+    LabelledImage,
+    RetrievalRow,
+    plot_retrieval_grid,
+    retrieval_rows,
+)
+from pml_incremental.report.tables import (
     ComparisonTable,
     comparison_table,
     print_comparison,
+    print_summary,
+    print_update,
 )
-from pml_incremental.report.diagnosis_table import print_diagnosis
-from pml_incremental.report.estimation_error_plot import plot_estimation_error
-from pml_incremental.report.forgetting_curves_plot import plot_forgetting_curves
-from pml_incremental.report.pareto_plot import plot_pareto
-from pml_incremental.report.retrieval_grid import plot_retrieval_grid
-from pml_incremental.report.retrieval_row import LabelledImage, RetrievalRow, retrieval_rows
-from pml_incremental.report.run_table import print_summary
-from pml_incremental.report.task_curves_plot import plot_task_curves
+from pml_incremental.report.task_curves_plot import plot_forgetting_curves, plot_task_curves
 from pml_incremental.report.task_matrix_plot import plot_task_matrix
-from pml_incremental.report.update_table import print_update
 
 __all__ = [
     "ComparisonTable",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.metrics.recall_at_1 import JOINT, OWN
-from pml_incremental.report.text import percent, signed_percent
+from pml_incremental.report.style import percent, signed_percent
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.report.columns import AVERAGE, FORGETTING, MEAN
-from pml_incremental.report.style import FAINT, INK, new_figure, quiet_axes, save_figure
-from pml_incremental.report.text import percent
+from pml_incremental.report.style import FAINT, INK, new_figure, percent, quiet_axes, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

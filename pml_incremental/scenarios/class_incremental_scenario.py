@@ -8,13 +8,10 @@ from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
-from pml_incremental.scenarios._class_images import ClassImages, read_class_images
-from pml_incremental.scenarios._class_names import ClassNames
 from pml_incremental.scenarios._map_dataset import Label, MapDataset
-from pml_incremental.scenarios._task_classes import task_classes
-from pml_incremental.scenarios.split import SplitNeeds
-from pml_incremental.scenarios.task import Task
-from pml_incremental.scenarios.task_subset import TaskSubset
+from pml_incremental.scenarios._task_classes import ClassNames, task_classes
+from pml_incremental.scenarios.split import ClassImages, SplitNeeds, read_class_images
+from pml_incremental.scenarios.task_subset import Task, TaskSubset
 
 
 class ClassIncrementalScenario(Sequence[Task]):

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 
 from pml_incremental.metrics.match_ranks import MatchRanks, concatenate, match_ranks
-from pml_incremental.search.best_scores import BestScores
-from pml_incremental.search.class_members import ClassMembers
-from pml_incremental.search.lookup import Lookup
+from pml_incremental.search.lookup import ClassMembers, Lookup
 from pml_incremental.search.points import Points
-from pml_incremental.search.stacked import Stacked
-from pml_incremental.search.table import scan, side_of_tile
+from pml_incremental.search.scan import BestScores, scan, side_of_tile
+from pml_incremental.search.tensors import Stacked
 from pml_incremental.search.whole_ranking import whole_rankings
 
 GIBIBYTE = 2**30

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pml_incremental.search.stacked import Stacked
+from pml_incremental.search.tensors import Stacked
 
 MOST_ROWS_AT_ONCE = 8192
 # Float64 copies of some rows that exist at once while they are prepared or compared.

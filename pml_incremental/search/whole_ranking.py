@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from pml_incremental.metrics.match_ranks import NOT_FOUND, MatchRanks, trim
-from pml_incremental.search.class_members import ClassMembers
-from pml_incremental.search.lookup import Lookup, hull, overlap
+from pml_incremental.search.lookup import ClassMembers, Lookup, hull, overlap
 from pml_incremental.search.points import Points
-from pml_incremental.search.table import COPIES_OF_SCORES
+from pml_incremental.search.scan import COPIES_OF_SCORES
 
 
 def whole_rankings(

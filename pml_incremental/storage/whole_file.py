@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,6 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from pml_incremental.storage.errors import StorageError
-from pml_incremental.storage.processes import host, is_alive
 
 _SUFFIX = ".part"
 _LEFTOVER = re.compile(rf"\.(?P<host>[^.]+)\.(?P<pid>\d+){re.escape(_SUFFIX)}$")
@@ -107,3 +107,21 @@ def _error_number(error: Exception) -> int | None:
         return error.errno
     found = re.search(r"os error (\d+)", str(error))  # safetensors gives it in words alone
     return int(found[1]) if found else None
+
+
+def host() -> str:
+    """This machine's name, as file names can hold it."""
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in socket.gethostname())
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine may still run."""
+    if os.name == "nt":  # where os.kill with 0 does not ask but interrupt
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True

@@ -1,9 +1,6 @@
 """Named methods against forgetting, and what they are made of."""
 
-from pml_incremental.strategies import (  # noqa: F401  # these register the names
-    baselines as _baselines,
-)
-from pml_incremental.strategies import distillation_strategies as _distillation_strategies  # noqa: F401
+# These register the names.
 from pml_incremental.strategies import ema_teacher as _ema_teacher  # noqa: F401
 from pml_incremental.strategies import fecd as _fecd  # noqa: F401
 from pml_incremental.strategies import function_matching as _function_matching  # noqa: F401
@@ -13,13 +10,13 @@ from pml_incremental.strategies import weight_merging as _weight_merging  # noqa
 from pml_incremental.strategies.component import (
     Component,
     FinishedTask,
+    TrainedModel,
     WeightedLoss,
     WeightedPenalty,
 )
 from pml_incremental.strategies.distillation import Distillation
-from pml_incremental.strategies.parameter_penalty import ParameterPenalty
+from pml_incremental.strategies.parameters import ParameterPenalty
 from pml_incremental.strategies.strategy import STRATEGIES, Images, Strategy, register_strategy
-from pml_incremental.strategies.trained_model import TrainedModel
 
 __all__ = [
     "STRATEGIES",

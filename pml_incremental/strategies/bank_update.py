@@ -16,8 +16,7 @@ from torch.utils.data import BatchSampler, Dataset, RandomSampler
 from pml_incremental.distributed import Processes
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.trainers import Probes, Teacher
-from pml_incremental.trainers.batch_order import BatchOrder
-from pml_incremental.trainers.loading import to_device, training_loader
+from pml_incremental.trainers.batches import BatchOrder, to_device, training_loader
 
 #: What the estimators see of the teacher: its embeddings, or the output of its trunk too.
 Sees: TypeAlias = Literal["embeddings", "trunk"]

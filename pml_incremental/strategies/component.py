@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from pml_incremental.distributed import Processes
 from pml_incremental.scenarios import Task, TaskSubset
-from pml_incremental.strategies.trained_model import TrainedModel
 from pml_incremental.trainers import Compared, Penalty, Probes, Teacher
+
+#: Images (N, C, H, W) and labels (N,).
+Batch: TypeAlias = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -207,3 +209,29 @@ class Component:
             state: tensors on the CPU.
         """
         self.load_state_dict(state)
+
+
+def check_weight(name: str, weight: float) -> None:
+    """Raise a ValueError if a loss's weight in the total is not at least 0."""
+    if not weight >= 0:
+        raise ValueError(f"the weight of {name} must be at least 0, got {weight}")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model at the end of a task, with gradients, and the means to measure it.
+
+    Attributes:
+        modules: trunk, embedder, classifier and loss functions by name; not to be changed.
+        batches: gives one pass over the task's training images, sampled as in training.
+        embed: embeddings of a batch, shape (N, d), before any normalisation by a loss.
+        loss: the task's own loss on a batch (metric and classifier loss with their weights, no
+            distillation and no penalty), a scalar.
+        images: the task's training images, each once, with training's random transforms.
+    """
+
+    modules: Mapping[str, nn.Module]
+    batches: Callable[[], Iterable[Batch]]
+    embed: Callable[[Batch], Tensor]
+    loss: Callable[[Batch], Tensor]
+    images: TaskSubset

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
@@ -11,14 +11,21 @@ from torch import Tensor
 
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
+from pml_incremental.metrics.recall_at_1 import OWN
 from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import Task, TaskSubset
-from pml_incremental.strategies._checks import check_weight
-from pml_incremental.strategies.accuracy_ranges import Range, accuracy_ranges
 from pml_incremental.strategies.bank_update import PASSES, Sees, check_observation, update_bank
-from pml_incremental.strategies.component import Component, FinishedTask, WeightedLoss
-from pml_incremental.strategies.trained_model import TrainedModel
+from pml_incremental.strategies.component import (
+    Component,
+    FinishedTask,
+    TrainedModel,
+    WeightedLoss,
+    check_weight,
+)
 from pml_incremental.trainers import Compared, Probes, Teacher
+
+#: (low, high): smallest and largest change.
+Range: TypeAlias = tuple[float, float]
 
 _PREFIX = "bank."
 
@@ -132,3 +139,33 @@ def load_bank(bank: EstimatorBank, tensors: Mapping[str, Tensor]) -> dict[int, R
     state["tensors"] = tensors_under(_PREFIX, tensors)
     bank.load_state_dict(state)
     return {k: (low, high) for k, (low, high) in enumerate(tensors["ranges"].tolist(), 1)}
+
+
+def accuracy_ranges(
+    measurements: Sequence[Mapping[str, Mapping[str, float | None]]],
+    fixed_range: Range | None = None,
+    trained_start: bool = False,
+) -> dict[int, Range]:
+    r"""Smallest and largest change of Recall@1 from each prior model to the last model.
+
+    .. math:: low_k = \min_{j \le t} (a_{tj} - a_{kj}), \quad
+        high_k = \max_{j \le t} (a_{tj} - a_{kj})
+
+    over the held-out images of the tasks learned so far. The paper speaks of an "accuracy change"
+    without saying how it is worked out; this reading is ours.
+
+    Source: Chen et al., IEEE TMM 2022, doi 10.1109/TMM.2021.3073279 (feature estimation).
+    """
+    last = len(measurements) - 1
+    tasks = [f"task_{number}" for number in range(1, last + 1)]
+
+    def accuracy(model: int, task: str) -> float:
+        value = measurements[model][OWN][task]
+        assert value is not None  # own-gallery values are measured for every task
+        return value
+
+    ranges: dict[int, Range] = {}
+    for k, model in enumerate(range(0 if trained_start else 1, last), start=1):
+        changes = [accuracy(last, task) - accuracy(model, task) for task in tasks]
+        ranges[k] = fixed_range if fixed_range is not None else (min(changes), max(changes))
+    return ranges

@@ -8,8 +8,7 @@ from typing import Any, Literal
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
 from pml_incremental.strategies.bank_update import PASSES, Sees
-from pml_incremental.strategies.distillation import ProbeOptions, probes_of
-from pml_incremental.strategies.distillation_strategies import correlation
+from pml_incremental.strategies.distillation import ProbeOptions, correlation, probes_of
 from pml_incremental.strategies.estimation import Estimation, ObservedOn
 from pml_incremental.strategies.oracle import Oracle
 from pml_incremental.strategies.strategy import Strategy, register_strategy

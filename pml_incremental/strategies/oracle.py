@@ -13,8 +13,7 @@ from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
 from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import Task
-from pml_incremental.strategies._checks import check_weight
-from pml_incremental.strategies.component import Component, WeightedLoss
+from pml_incremental.strategies.component import Component, WeightedLoss, check_weight
 from pml_incremental.trainers import Probes, Teacher
 
 

@@ -13,9 +13,8 @@ from torch.utils.data import DataLoader
 
 from pml_incremental.functional import herding_order
 from pml_incremental.scenarios import Task, TaskSubset, select_images
-from pml_incremental.strategies.component import Component, FinishedTask
+from pml_incremental.strategies.component import Component, FinishedTask, TrainedModel
 from pml_incremental.strategies.strategy import Strategy, register_strategy
-from pml_incremental.strategies.trained_model import TrainedModel
 
 _BATCH_SIZE = 128
 

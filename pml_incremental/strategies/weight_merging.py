@@ -12,15 +12,14 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
-from pml_incremental.functional.precision import widen
+from pml_incremental.functional.checks import widen
 from pml_incremental.metrics.recall import lone_queries, recall_at_k
 from pml_incremental.models import move_towards, weight_change
 from pml_incremental.search import ExactSearch
-from pml_incremental.strategies.component import Component
+from pml_incremental.strategies.component import Component, TrainedModel
 from pml_incremental.strategies.strategy import Strategy, register_strategy
-from pml_incremental.strategies.trained_model import TrainedModel
 from pml_incremental.trainers import Teacher
-from pml_incremental.trainers.random_state import (
+from pml_incremental.trainers.training_state import (
     random_state,
     restore_random_state,
     seed_generators,
@@ -97,7 +96,7 @@ def merge(
     return Strategy((WeightMerging(new_share, lose_at_most),))
 
 
-#: Mean change of the weights (:func:`~pml_incremental.models.weight_change`) that calls for all.
+#: Mean change of the weights (:func:`~pml_incremental.models.change`) that calls for all.
 FULL_CHANGE = 0.1
 
 

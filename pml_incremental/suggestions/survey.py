@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pml_incremental.datasets.class_folders import IMAGE_SUFFIXES, find_class_folders
 from pml_incremental.datasets.image_files import OnBadImage, look_at_images, refuse_bad_images
+from pml_incremental.datasets.image_folder import IMAGE_SUFFIXES, find_class_folders
 from pml_incremental.scenarios.split import SplitNeeds
 
 #: How images are held out: a fifth of each class, and no class without two on either side.

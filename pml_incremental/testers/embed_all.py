@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pml_incremental.distributed import Processes
-from pml_incremental.distributed.shares import receive_rows, send_rows, share_of_loader
-from pml_incremental.search.mapped import mapped_tensor
+from pml_incremental.distributed.sharing import receive_rows, send_rows, share_of_loader
+from pml_incremental.search.tensors import mapped_tensor
 
 
 @torch.no_grad()

@@ -17,10 +17,13 @@ from pml_incremental.models.evaluation_mode import evaluation_mode
 from pml_incremental.testers._checks import check_finite, check_splits
 from pml_incremental.testers.embed_all import embed_all
 from pml_incremental.testers.evaluation import Evaluation, Values, evaluation_of
-from pml_incremental.testers.level_search import search_levels
 from pml_incremental.testers.recall_calculator import EXCLUDED_QUERIES, RecallCalculator
-from pml_incremental.testers.retrieval_search import RetrievalSearch
-from pml_incremental.testers.split_search import query_first, search_splits
+from pml_incremental.testers.retrieval_search import (
+    RetrievalSearch,
+    query_first,
+    search_levels,
+    search_splits,
+)
 
 # Split -> embeddings (N, d) and labels (N, levels).
 Embedded = dict[str, tuple[Tensor, Tensor]]

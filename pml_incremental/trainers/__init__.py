@@ -1,5 +1,6 @@
 """PML trainers that learn beside a teacher."""
 
+from pml_incremental.trainers._terms import StepObserver
 from pml_incremental.trainers.data_parallel_mixin import DataParallelMixin
 from pml_incremental.trainers.incremental_mixin import (
     Compared,
@@ -15,10 +16,8 @@ from pml_incremental.trainers.non_finite import NonFiniteLossError
 from pml_incremental.trainers.probes import Probes
 from pml_incremental.trainers.resumable_mixin import Checkpointer, DataLoadingError, ResumableMixin
 from pml_incremental.trainers.step_mixin import StepMixin
-from pml_incremental.trainers.step_observer import StepObserver
 from pml_incremental.trainers.teacher import Teacher, TeacherOutputs
-from pml_incremental.trainers.teacher_cache import TeacherCache
-from pml_incremental.trainers.unchanging_images import check_unchanging
+from pml_incremental.trainers.teacher_cache import TeacherCache, check_unchanging
 
 __all__ = [
     "Checkpointer",

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from pml_incremental.trainers.teacher import Teacher
 
 
 def check_penalties(penalties: Iterable[str], losses: Iterable[str]) -> None:
@@ -49,3 +54,27 @@ def check_weights(weights: Mapping[str, float] | None, terms: Iterable[str]) -> 
                 f"loss_weights {what} {' and '.join(odd)}: give it one number for each of "
                 f"{', '.join(terms)}, or leave it out for weights of 1"
             )
+
+
+def loss_value(loss: Tensor | float) -> float:
+    """The value of a loss; PML's are tensors or, before they are computed, plain zeros."""
+    return float(loss.detach()) if isinstance(loss, Tensor) else float(loss)
+
+
+class StepObserver(Protocol):
+    """Called by an incremental trainer around every optimizer step."""
+
+    def before_step(self, modules: Mapping[str, nn.Module]) -> None:
+        """Called after the backward pass, before gradients are clipped.
+
+        Args:
+            modules: the models and loss functions in training, by name.
+        """
+
+    def after_step(self, modules: Mapping[str, nn.Module], teacher: Teacher | None) -> None:
+        """Called after the optimizers have stepped.
+
+        Args:
+            modules: as for :meth:`before_step`.
+            teacher: the model beside which they learn.
+        """

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pml_incremental.distributed.processes import Processes
-from pml_incremental.distributed.replicas import average_gradients
-from pml_incremental.trainers.batch_order import BatchOrder
+from pml_incremental.distributed.sharing import average_gradients
+from pml_incremental.trainers.batches import BatchOrder
 
 _EMBEDDING_MODELS = ("trunk", "embedder")
 

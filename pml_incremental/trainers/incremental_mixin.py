@@ -16,28 +16,26 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from pml_incremental.models.change import pooled_maps, watched_maps
 from pml_incremental.models.evaluation_mode import evaluation_mode
-from pml_incremental.models.feature_maps import pooled_maps, watched_maps
 from pml_incremental.trainers._terms import (
+    StepObserver,
     check_compares,
     check_penalties,
     check_probes,
     check_weights,
 )
-from pml_incremental.trainers.loading import to_device
+from pml_incremental.trainers.batches import to_device
 from pml_incremental.trainers.mixed_precision import Autocast, Precision
-from pml_incremental.trainers.probes import ProbePool, Probes
-from pml_incremental.trainers.random_state import (
+from pml_incremental.trainers.probes import ProbePool, Probes, TurnedCopies
+from pml_incremental.trainers.resumable_mixin import ResumableMixin
+from pml_incremental.trainers.teacher import Teacher, TeacherOutputs
+from pml_incremental.trainers.teacher_cache import TeacherCache, check_unchanging
+from pml_incremental.trainers.training_state import (
     random_state,
     restore_random_state,
     seed_generators,
 )
-from pml_incremental.trainers.resumable_mixin import ResumableMixin
-from pml_incremental.trainers.step_observer import StepObserver
-from pml_incremental.trainers.teacher import Teacher, TeacherOutputs
-from pml_incremental.trainers.teacher_cache import TeacherCache
-from pml_incremental.trainers.turned import TurnedCopies
-from pml_incremental.trainers.unchanging_images import check_unchanging
 
 #: A scalar that depends on the parameters of models and loss functions, given by name.
 Penalty: TypeAlias = Callable[[Mapping[str, nn.Module]], Tensor]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pml_incremental.functional.precision import widen
+from pml_incremental.functional.checks import widen
 
 #: What networks compute in; their weights stay float32.
 Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pml_incremental.trainers.loss_value import loss_value
+from pml_incremental.trainers._terms import loss_value
 
 if TYPE_CHECKING:
     from pml_incremental.trainers.step_mixin import StepMixin

@@ -13,13 +13,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from pml_incremental.trainers.batch_order import BatchOrder, in_batches
-from pml_incremental.trainers.loading import training_loader
-from pml_incremental.trainers.loss_value import loss_value
+from pml_incremental.trainers._terms import loss_value
+from pml_incremental.trainers.batches import BatchOrder, in_batches, training_loader
 from pml_incremental.trainers.non_finite import REMEDY, NonFiniteLossError
-from pml_incremental.trainers.random_state import random_state, restore_random_state
 from pml_incremental.trainers.step_mixin import StepMixin
-from pml_incremental.trainers.training_state import load_training_state, training_state
+from pml_incremental.trainers.training_state import (
+    load_training_state,
+    random_state,
+    restore_random_state,
+    training_state,
+)
 
 
 class DataLoadingError(ChildProcessError):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from pml_incremental.trainers.plain_attributes import plain_attributes, set_plain_attributes
-from pml_incremental.trainers.random_state import random_state, restore_random_state
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 if TYPE_CHECKING:
     from pml_incremental.trainers.resumable_mixin import ResumableMixin
+
+
+_SINGLE = (type(None), bool, int, float, str, np.generic, np.ndarray, Tensor)
 
 
 def training_state(trainer: ResumableMixin) -> dict[str, Any]:
@@ -68,3 +72,86 @@ def _helper_parts(trainer: ResumableMixin) -> list[nn.Module]:
     return [
         part for helper in helpers if isinstance(helper, nn.Module) for part in helper.modules()
     ]
+
+
+def plain_attributes(thing: object) -> dict[str, Any]:
+    """The attributes of an object that are numbers, strings, tensors, arrays, or made of them."""
+    return {
+        name: _copy(value)
+        for name, value in getattr(thing, "__dict__", {}).items()
+        if not name.startswith("_") and _is_plain(value)
+    }
+
+
+def set_plain_attributes(thing: object, attributes: Mapping[str, Any]) -> None:
+    """Take back what :func:`plain_attributes` gave; tensors go where those in place are."""
+    for name, value in attributes.items():
+        current = getattr(thing, name, None)
+        if isinstance(value, Tensor) and isinstance(current, Tensor):
+            value = value.to(current.device)
+        setattr(thing, name, _copy(value))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(item) for item in value)
+    return isinstance(value, _SINGLE)
+
+
+def _copy(value: Any) -> Any:
+    """A copy that later changes in place do not reach."""
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def random_state() -> dict[str, Any]:
+    """The states of the generators of Python, NumPy and torch on every device in use."""
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
+    }
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Go on with the streams from where :func:`random_state` found them."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["mps"] is not None:
+        torch.mps.set_rng_state(state["mps"])
+
+
+class SeededItems(Dataset[Any]):
+    """A dataset whose items are asked for as ``(index, seed)``.
+
+    Every generator is seeded before an item is made, so that the same pair gives the same item in
+    any data loading process, whatever that process made before.
+    """
+
+    def __init__(self, dataset: Dataset[Any], in_main_process: bool = False) -> None:
+        self.dataset = dataset
+        self.in_main_process = in_main_process
+
+    def __getitem__(self, index: tuple[int, int]) -> Any:
+        place, seed = index
+        before = random_state() if self.in_main_process else None
+        seed_generators(seed)
+        item = self.dataset[place]
+        if before is not None:
+            restore_random_state(before)
+        return item
+
+
+def seed_generators(seed: int) -> None:
+    """Seed the generators that transforms draw from: those of Python, NumPy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pml_incremental.config.layout import canonical
-from pml_incremental.config.merge import Origins, merge
+from pml_incremental.config.yaml_files import Origins, merge
 
 LOSS = ("loss_funcs", "metric_loss")
 

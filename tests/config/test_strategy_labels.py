@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pml_incremental.config import ObjectSpec
-from pml_incremental.config.strategy_labels import spec_label
+from pml_incremental.config.objects import spec_label
 
 
 @pytest.mark.parametrize(

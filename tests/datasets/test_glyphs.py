@@ -7,7 +7,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from pml_incremental.datasets import Glyphs
-from pml_incremental.datasets._glyph_drawing import (
+from pml_incremental.datasets.glyphs import (
     FACES,
     SCRIPTS,
     TEST_FACES,

@@ -7,7 +7,7 @@ from torch import distributed, nn
 from torch.utils.data import BatchSampler, TensorDataset
 
 from pml_incremental.distributed import FirstProcessError, Processes, RankBatches, share_batchnorm
-from pml_incremental.distributed.replicas import copy_from_first
+from pml_incremental.distributed.sharing import copy_from_first
 from pml_incremental.losses import CorrelationDistillationLoss
 from pml_incremental.regularizers import MAS
 from pml_incremental.strategies.bank_update import embed_in_shares

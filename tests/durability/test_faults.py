@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pml_incremental.storage.processes import is_alive
+from pml_incremental.storage.whole_file import is_alive
 
 pytestmark = pytest.mark.slow  # whole runs
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pml_incremental.experiment import Result
-from pml_incremental.experiment.comparison.comparison import Comparison, write_comparison
+from pml_incremental.experiment.comparison.compare import Comparison, write_comparison
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.metrics.recall_at_1 import OWN
 

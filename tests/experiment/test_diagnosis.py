@@ -10,10 +10,13 @@ from PIL import Image
 
 from pml_incremental.cli import main
 from pml_incremental.experiment import diagnose, run
-from pml_incremental.experiment.diagnosis.bank_replay import candidates_by_task
-from pml_incremental.experiment.diagnosis.diagnosis_result import Diagnosis, EstimationRow
-from pml_incremental.experiment.diagnosis.stored_run import StoredRun, UnfitRunError
-from pml_incremental.storage.processes import host
+from pml_incremental.experiment.diagnosis.bank_replay import (
+    StoredRun,
+    UnfitRunError,
+    candidates_by_task,
+)
+from pml_incremental.experiment.diagnosis.diagnosis import Diagnosis, EstimationRow
+from pml_incremental.storage.whole_file import host
 from pml_incremental.strategies.estimation import Estimation
 
 pytestmark = pytest.mark.slow  # whole runs

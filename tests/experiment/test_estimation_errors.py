@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from pml_incremental.estimators import EstimatorBank
-from pml_incremental.experiment.diagnosis.bank_replay import Candidate
-from pml_incremental.experiment.diagnosis.estimation_errors import (
+from pml_incremental.experiment.diagnosis.bank_replay import (
+    Candidate,
     EmbeddedTask,
     embed_task,
     equal_parts,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pml_incremental.experiment.running.result import Result
+from pml_incremental.experiment.running.outputs import Result
 from pml_incremental.metrics import TaskMatrix
 
 

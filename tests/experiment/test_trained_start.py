@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from pml_incremental.config import ConfigError, validate
 from pml_incremental.experiment import diagnose, run
-from pml_incremental.experiment.diagnosis.stored_run import UnfitRunError
+from pml_incremental.experiment.diagnosis.bank_replay import UnfitRunError
 from pml_incremental.storage import read_tensor_file
 
 pytestmark = pytest.mark.slow  # whole runs

@@ -6,8 +6,7 @@ import pytest
 from pml_incremental.config import ConfigError, ObjectSpec, load_config
 from pml_incremental.experiment import tune
 from pml_incremental.experiment.assembly import build_scenario
-from pml_incremental.experiment.tuning.search_space import Range, search_space
-from pml_incremental.experiment.tuning.validation_scenario import validation_scenario
+from pml_incremental.experiment.tuning.tune import Range, search_space, validation_scenario
 
 L2 = ObjectSpec(class_name="l2")
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pml_incremental.functional import correlation_distillation
-from pml_incremental.functional.chunks import DEFAULT_MAX_BYTES, rows_at_a_time
+from pml_incremental.functional.chunked_divergence import DEFAULT_MAX_BYTES, rows_at_a_time
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

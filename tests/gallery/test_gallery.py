@@ -27,7 +27,7 @@ from pml_incremental.gallery import (
 )
 from pml_incremental.gallery import gallery as module
 from pml_incremental.gallery.image_files import ImageFiles
-from pml_incremental.gallery.result_page import write_result_page
+from pml_incremental.gallery.search import write_result_page
 from pml_incremental.storage import StorageError, read_tensor_file, write_tensor_file
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from pml_incremental.metrics.collapse import has_collapsed
+from pml_incremental.experiment.running.measurements import has_collapsed
 
 
 def test_one_that_differs_is_enough():

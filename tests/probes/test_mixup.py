@@ -5,7 +5,7 @@ import torch
 from scipy.stats import beta, kstest
 
 from pml_incremental.probes import mixup
-from pml_incremental.probes.mixup import _beta
+from pml_incremental.probes.mixing import _beta
 
 
 def seeded(seed=0):

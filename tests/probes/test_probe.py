@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pml_incremental.probes import check_probe_images, in_turn, warp
-from pml_incremental.probes.probe import probe_name
+from pml_incremental.probes.compose import probe_name
 
 IMAGES = torch.zeros(4, 3, 8, 8)
 

@@ -5,7 +5,7 @@ import matplotlib as mpl
 import pytest
 from rich.console import Console
 
-from pml_incremental.experiment.diagnosis.diagnosis_result import Diagnosis, EstimationRow
+from pml_incremental.experiment.diagnosis.diagnosis import Diagnosis, EstimationRow
 from pml_incremental.report import plot_estimation_error, print_diagnosis
 
 LINES = {

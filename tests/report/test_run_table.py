@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pml_incremental.experiment.running.result import Result
+from pml_incremental.experiment.running.outputs import Result
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.report import print_summary
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from pml_incremental.search import ExactSearch
-from pml_incremental.search.mapped import mapped_tensor
+from pml_incremental.search.tensors import mapped_tensor
 
 # 120 MB of embeddings are searched with a limit on the memory that is not a mapped file.
 BOUNDED = """
 import resource, sys
 import torch
 from pml_incremental.search import ExactSearch
-from pml_incremental.search.mapped import mapped_tensor
+from pml_incremental.search.tensors import mapped_tensor
 
 folder, memory = sys.argv[1], int(sys.argv[2])
 torch.randn(300, 300) @ torch.randn(300, 300)  # what libraries take for themselves

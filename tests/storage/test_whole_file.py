@@ -14,7 +14,7 @@ from pml_incremental.storage import (
     write_text_whole,
     write_whole,
 )
-from pml_incremental.storage.processes import host
+from pml_incremental.storage.whole_file import host
 
 
 def full(path):

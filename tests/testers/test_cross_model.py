@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pml_incremental.testers.cross_model import cross_model_hits, cross_model_matrices
+from pml_incremental.testers.deployment import cross_model_hits, cross_model_matrices
 
 
 def naive_hits(queries, gallery, labels, k):

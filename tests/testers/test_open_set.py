@@ -6,7 +6,7 @@ from torch.utils.data import TensorDataset
 
 from pml_incremental.metrics import open_set_auroc
 from pml_incremental.testers import IncrementalTester
-from pml_incremental.testers.open_set import open_set
+from pml_incremental.testers.deployment import open_set
 
 
 def evaluate():

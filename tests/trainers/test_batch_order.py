@@ -3,8 +3,8 @@ import torch
 from pytorch_metric_learning.samplers import MPerClassSampler
 from torch.utils.data import BatchSampler, DataLoader, TensorDataset, WeightedRandomSampler
 
-from pml_incremental.trainers.batch_order import BatchOrder, in_batches
-from pml_incremental.trainers.random_state import random_state, restore_random_state
+from pml_incremental.trainers.batches import BatchOrder, in_batches
+from pml_incremental.trainers.training_state import random_state, restore_random_state
 
 LABELS = torch.arange(24) % 4
 IMAGES = TensorDataset(torch.arange(24))

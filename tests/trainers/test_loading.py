@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler, Dataset, RandomSampler
 
-from pml_incremental.trainers.batch_order import BatchOrder
-from pml_incremental.trainers.loading import training_loader
+from pml_incremental.trainers.batches import BatchOrder, training_loader
 
 CPU = torch.device("cpu")
 

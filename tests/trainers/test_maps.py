@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 from pml_incremental.losses import EmbeddingDistillationLoss
 from pml_incremental.models import SmallConvNet, pooled_maps, watched_maps
 from pml_incremental.trainers import Probes
-from pml_incremental.trainers.random_state import seed_generators
+from pml_incremental.trainers.training_state import seed_generators
 
 
 @pytest.fixture

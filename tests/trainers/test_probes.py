@@ -8,7 +8,7 @@ from pytorch_metric_learning.losses import TripletMarginLoss
 
 from pml_incremental.losses import CorrelationDistillationLoss
 from pml_incremental.trainers import Probes, Teacher
-from pml_incremental.trainers.random_state import seed_generators
+from pml_incremental.trainers.training_state import seed_generators
 
 WEIGHTS = {"metric_loss": 1, "correlation_loss": 2, "probe_loss": 3}
 

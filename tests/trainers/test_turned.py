@@ -10,7 +10,7 @@ from torch import nn
 
 from pml_incremental.losses import CorrelationDistillationLoss
 from pml_incremental.trainers import IncrementalTrainWithClassifier
-from pml_incremental.trainers.random_state import seed_generators
+from pml_incremental.trainers.training_state import seed_generators
 
 
 class Watched(TripletMarginLoss):

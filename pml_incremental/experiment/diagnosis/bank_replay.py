@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import get_args
 
+import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
+from pml_incremental.config import ConfigError, ExperimentConfig
 from pml_incremental.estimators import EstimatorBank
-from pml_incremental.experiment.diagnosis.stored_run import StoredRun, StoredStrategy
-from pml_incremental.experiment.seeding import seed_everything
-from pml_incremental.report.estimation_error_plot import TEACHER_ITSELF
-from pml_incremental.scenarios import Task
-from pml_incremental.strategies.accuracy_ranges import accuracy_ranges
+from pml_incremental.experiment.environment import seed_everything
+from pml_incremental.experiment.finished_run import FinishedRun
+from pml_incremental.experiment.running.measurements import Measurements
+from pml_incremental.experiment.running.run_folder import RunFolder
+from pml_incremental.experiment.running.stage import Stage
+from pml_incremental.experiment.running.strategy_memory import load_component
+from pml_incremental.metrics import (
+    correlation_divergence,
+    off_diagonal_correlation,
+    relative_drift,
+)
+from pml_incremental.report.estimation_errors import TEACHER_ITSELF
+from pml_incremental.scenarios import ClassIncrementalScenario, Task, TaskSubset
+from pml_incremental.strategies import Component, Strategy
 from pml_incremental.strategies.bank_update import Sees, feature_pairs
-from pml_incremental.strategies.estimation import Estimation, ObservedOn
+from pml_incremental.strategies.estimation import Estimation, ObservedOn, accuracy_ranges
 from pml_incremental.strategies.fecd import fecd
+from pml_incremental.trainers import Teacher
 
 #: Estimators and what they see; the first two learn nothing from more than the embeddings.
 REPLAYED: tuple[tuple[str, Sees], ...] = (
@@ -115,3 +129,150 @@ class Candidate:
     def of_teacher(cls, models: int) -> Candidate:
         """The teacher in place of each of so many prior models."""
         return cls(TEACHER_ITSELF, "", lambda features: features.expand(models, -1, -1), False, 0)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How near an estimate of one prior model is to it, on average."""
+
+    divergence: float  # mean of ``correlation_divergence``
+    correlation: float  # mean over batches of ``off_diagonal_correlation``
+
+
+@dataclass(frozen=True)
+class EmbeddedTask:
+    """What the teacher and all prior models make of the same images."""
+
+    teacher: Tensor  # embeddings followed by the output of its trunk, shape (N, d + D)
+    priors: Tensor  # embeddings of M_1 .. M_{t-2}, shape (K, N, d)
+    batches: Sequence[Tensor]  # positions of the images that are compared with each other
+
+    @property
+    def embeddings(self) -> Tensor:
+        """The teacher's embeddings, shape (N, d)."""
+        return self.teacher[:, : self.priors.shape[2]]
+
+    def drifts(self) -> list[float]:
+        """Mean relative change of features from each prior model to the teacher."""
+        return [relative_drift(prior, self.embeddings).mean().item() for prior in self.priors]
+
+    def qualities(self, candidate: Candidate) -> list[Quality]:
+        """The quality of a candidate's estimate of each prior model, oldest first."""
+        features = self.teacher if candidate.sees_trunk else self.embeddings
+        estimates = [candidate.estimate(features[batch]) for batch in self.batches]
+        return [
+            mean_quality([found[k] for found in estimates], [prior[b] for b in self.batches])
+            for k, prior in enumerate(self.priors)
+        ]
+
+
+def mean_quality(estimated: Sequence[Tensor], real: Sequence[Tensor]) -> Quality:
+    """The quality of one prior model's estimate over batches of images."""
+    pairs = list(zip(estimated, real, strict=True))
+    divergences = torch.cat([correlation_divergence(*pair) for pair in pairs])
+    correlations = torch.stack([off_diagonal_correlation(*pair) for pair in pairs])
+    return Quality(divergences.mean().item(), correlations.mean().item())
+
+
+def embed_task(
+    images: TaskSubset, teacher: Teacher, priors: Sequence[Teacher], batch_size: int, seed: int
+) -> EmbeddedTask:
+    """Run the teacher and all prior models on the same images."""
+    device = next(teacher.trunk.parameters()).device
+    rows = []
+    for batch, _ in DataLoader(images, batch_size=128):
+        on_device = batch.to(device)
+        features = torch.cat(teacher.embed_with_features(on_device), dim=1)
+        rows.append((features.cpu(), [prior.embed(on_device).cpu() for prior in priors]))
+    return EmbeddedTask(
+        torch.cat([features for features, _ in rows]),
+        torch.cat([torch.stack(embeddings) for _, embeddings in rows], dim=1),
+        list(equal_parts(len(images), batch_size, seed)),
+    )
+
+
+def equal_parts(count: int, size: int, seed: int) -> Iterator[Tensor]:
+    """Positions from 0 in a random order, in parts of nearly equal size."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    yield from order.tensor_split(max(1, round(count / size)))
+
+
+class UnfitRunError(ValueError):
+    """A folder does not hold a run that can be looked at in the way asked for."""
+
+
+@dataclass(frozen=True)
+class StoredStrategy:
+    """One strategy of a finished run."""
+
+    label: str  # its name in tables and folders
+    strategy: Strategy  # built anew, its components without memory
+    models: list[Teacher]  # M_1 .. M_T, frozen
+    measurements: list[Measurements]  # of the model before any task and after each
+
+    @property
+    def bytes_of_priors(self) -> int:
+        """What storing M_1 .. M_{T-2} for the last task takes."""
+        return sum(
+            tensor.nbytes
+            for model in self.models[:-2]
+            for module in model.models().values()
+            for tensor in module.state_dict().values()
+        )
+
+
+class StoredRun:
+    """A finished run whose every stage is there."""
+
+    def __init__(self, path: str | Path) -> None:
+        try:
+            self._run = FinishedRun(Path(path))
+        except ConfigError:
+            raise
+        except ValueError as error:
+            raise UnfitRunError(str(error)) from error
+        self.folder = RunFolder.opened(Path(path))
+        self._check_stages()
+
+    @property
+    def config(self) -> ExperimentConfig:
+        """What decided the run."""
+        return self._run.config
+
+    @property
+    def scenario(self) -> ClassIncrementalScenario:
+        """Its tasks."""
+        return self._run.scenario
+
+    def strategies(self) -> Mapping[str, Strategy]:
+        """The strategies by their labels, built anew."""
+        return self._run.built_strategies()
+
+    def read_strategy(self, label: str, strategy: Strategy) -> StoredStrategy:
+        """All models of a strategy and what they can do."""
+        models = []
+        measurements: list[Measurements] = [self.folder.read_json("before/evaluation.json")]
+        for task in self.scenario:
+            models.append(Teacher(**self._run.models(label, task.number)))
+            stage = Stage(label, strategy, task)
+            measurements.append(self.folder.read_json(stage.evaluation_file))
+        return StoredStrategy(label, strategy, models, measurements)
+
+    def restore(self, stored: StoredStrategy, component: Component, task: Task) -> None:
+        """Give a component of the strategy the memory that it had after a task."""
+        stage = Stage(stored.label, stored.strategy, task)
+        load_component(stored.strategy, component, self.folder.read_tensors(stage.memory_file))
+
+    def _check_stages(self) -> None:
+        for label, strategy in self.strategies().items():
+            has_bank = any(isinstance(part, Estimation) for part in strategy.components)
+            for task in self.scenario:
+                stage = Stage(label, strategy, task)
+                needed = [stage.evaluation_file, stage.weights_file]
+                needed += [stage.memory_file] if has_bank else []
+                for name in needed:
+                    if not self.folder.has(name):
+                        raise UnfitRunError(
+                            f"{self.folder.path} is not finished: {name} is missing; continue the "
+                            "run with the command that started it"
+                        )

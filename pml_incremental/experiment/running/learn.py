@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from pml_incremental.config import ExperimentConfig
-from pml_incremental.distributed.replicas import copy_from_first
+from pml_incremental.distributed.sharing import copy_from_first
 from pml_incremental.experiment.assembly import batch_size, build_optimizers, build_sampler
 from pml_incremental.experiment.running.task_checkpoint import TaskCheckpoint
 from pml_incremental.experiment.student import Student
 from pml_incremental.models import compiled
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies import Component, TrainedModel
-from pml_incremental.strategies.trained_model import Batch
+from pml_incremental.strategies.component import Batch
 from pml_incremental.trainers import Compared, Penalty, Probes, Teacher
 
 logger = logging.getLogger(__name__)

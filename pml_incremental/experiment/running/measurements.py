@@ -7,13 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from pml_incremental.metrics import TaskMatrix
-from pml_incremental.metrics.collapse import COLLAPSED_FROM, has_collapsed
-from pml_incremental.metrics.without_nan import without_nan
+from pml_incremental.metrics.task_matrix import without_nan
 from pml_incremental.scenarios import Task
 from pml_incremental.testers import IncrementalTester
+
+#: Cosine above which images cannot be told apart.
+COLLAPSED_FROM = 0.999
+_SAMPLE = 1000
 
 logger = logging.getLogger(__name__)
 
@@ -63,3 +67,15 @@ def task_matrices(rows: Sequence[Measurements], tasks: Sequence[Task]) -> dict[s
         metric: TaskMatrix([[row[metric][name] for name in names] for row in rows] + to_come)
         for metric in rows[0]
     }
+
+
+def has_collapsed(embeddings: Tensor) -> bool:
+    """Whether all images have nearly the same direction.
+
+    Of more than 1000 embeddings, 1000 evenly spaced ones are compared.
+    """
+    if len(embeddings) < 2:
+        return False
+    rows = torch.linspace(0, len(embeddings) - 1, min(len(embeddings), _SAMPLE)).long()
+    unit = normalize(embeddings[rows].double())
+    return bool((unit @ unit.T).min() > COLLAPSED_FROM)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from pml_incremental.config import ExperimentConfig
-from pml_incremental.config.strategy_labels import spec_label
+from pml_incremental.config.objects import spec_label
 from pml_incremental.distributed import process_group
 from pml_incremental.experiment.assembly import choose_device
 from pml_incremental.experiment.environment import apply_torch_settings
-from pml_incremental.experiment.running.outputs import write_outputs
-from pml_incremental.experiment.running.result import Result
+from pml_incremental.experiment.running.outputs import Result, write_outputs
 from pml_incremental.experiment.running.stop_signals import stop_signals
 from pml_incremental.experiment.running.task_loop import TaskLoop
 

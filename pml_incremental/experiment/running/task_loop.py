@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pml_incremental.config import ExperimentConfig, ObjectSpec
-from pml_incremental.config.strategy_labels import spec_label
+from pml_incremental.config.objects import spec_label
 from pml_incremental.distributed import Processes, own_device
 from pml_incremental.distributed.processes import check_even
 from pml_incremental.experiment.assembly import (
@@ -20,7 +20,7 @@ from pml_incremental.experiment.assembly import (
     checked_scenario,
     choose_device,
 )
-from pml_incremental.experiment.environment import describe_environment
+from pml_incremental.experiment.environment import describe_environment, seed_everything
 from pml_incremental.experiment.recipe import describe_model
 from pml_incremental.experiment.running.learn import TrainingWatch, learn_task, trained_model
 from pml_incremental.experiment.running.measurements import Measurements, measure, task_matrices
@@ -45,7 +45,6 @@ from pml_incremental.experiment.running.strategy_memory import (
     share_training_states,
 )
 from pml_incremental.experiment.running.task_checkpoint import TaskCheckpoint
-from pml_incremental.experiment.seeding import seed_everything
 from pml_incremental.experiment.student import Student
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.records import RecordWriter

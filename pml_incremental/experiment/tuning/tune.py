@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pml_incremental.config import ExperimentConfig, ObjectSpec, RecordSpecs, dump_yaml
-from pml_incremental.config.strategy_labels import spec_label
+from pml_incremental.config import (
+    ConfigError,
+    ExperimentConfig,
+    ObjectSpec,
+    RecordSpecs,
+    dump_yaml,
+    resolve,
+)
+from pml_incremental.config.objects import spec_label
+from pml_incremental.config.signatures import signature_of
+from pml_incremental.config.strategy_names import is_sum, split_sum
 from pml_incremental.experiment.assembly import check_batches
 from pml_incremental.experiment.environment import apply_torch_settings
 from pml_incremental.experiment.running.run_folder import RunFolder
 from pml_incremental.experiment.running.stop_signals import StopRequest, stop_signals
 from pml_incremental.experiment.running.task_loop import TaskLoop
-from pml_incremental.experiment.tuning.search_space import Range, search_space, with_values
-from pml_incremental.experiment.tuning.validation_scenario import validation_scenario
 from pml_incremental.extras import require
 from pml_incremental.metrics.recall_at_1 import OWN
+from pml_incremental.scenarios import ClassIncrementalScenario, Task, join_subsets
 from pml_incremental.trainers import NonFiniteLossError
 
 if TYPE_CHECKING:
     from optuna import Study
+
+
+# How far from its centre a number is searched, as a factor.
+_WEIGHT_REACH, _OTHER_REACH = 10.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,7 @@ def tune(
 
     Args:
         config: a validated config.
-        spec: the strategy; :func:`~pml_incremental.experiment.tuning.search_space.search_space`
+        spec: the strategy; :func:`~pml_incremental.experiment.tuning.tune.search_space`
         trials: how many to try in all, at least 1.
         validation_fraction: share of each class's training images to validate on.
         progress: whether to show progress bars.
@@ -173,3 +185,98 @@ def _sampler(seed: int, done: int) -> object:
 def _short(value: float) -> float:
     """Four digits, which are enough, in file names too."""
     return float(f"{value:.4g}")
+
+
+@dataclass(frozen=True)
+class Range:
+    """A positive number, searched evenly in its logarithm."""
+
+    low: float
+    high: float
+
+
+def search_space(spec: ObjectSpec) -> dict[str, Range]:
+    """The numbers of a strategy that say how hard it holds, and where to look for them.
+
+    Weights are searched from a tenth to ten times, temperatures and ``lose_at_most`` from a quarter
+    to four times of what the config says or, where it says nothing, of the default.
+    """
+    space = {}
+    for prefix, name, options in _parts(spec):
+        for key, parameter in signature_of(resolve("strategy", name)).parameters.items():
+            reach = _reach(key)
+            centre = options.get(key, parameter.default)
+            if reach is not None and centre is not None:
+                if not centre > 0:
+                    raise ConfigError(
+                        [f"{spec.class_name}: {key} is {centre}: nothing can be searched around it"]
+                    )
+                space[prefix + key] = Range(centre / reach, centre * reach)
+    if not space:
+        raise ConfigError(
+            [f"{spec.class_name} has no weight, temperature or lose_at_most to search"]
+        )
+    return space
+
+
+def with_values(spec: ObjectSpec, values: Mapping[str, float]) -> ObjectSpec:
+    """A strategy with numbers found in its search space."""
+    kwargs: dict[str, Any] = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in spec.kwargs.items()
+    }
+    for name, value in values.items():
+        part, dot, key = name.rpartition(".")
+        (kwargs.setdefault(part, {}) if dot else kwargs)[key] = value
+    return ObjectSpec(class_name=spec.class_name, kwargs=kwargs)
+
+
+def _parts(spec: ObjectSpec) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Prefix, name and options of the strategy or of each part of a sum."""
+    if not is_sum("strategy", spec.class_name):
+        yield "", spec.class_name, spec.kwargs
+        return
+    for name, options in split_sum(spec.class_name, spec.kwargs):
+        yield f"{name}.", name, options
+
+
+def _reach(key: str) -> float | None:
+    if key == "weight" or key.endswith("_weight"):
+        return _WEIGHT_REACH
+    return _OTHER_REACH if key in ("temperature", "lose_at_most") else None
+
+
+class TrainingImages:
+    """The training images of some tasks as a dataset of its own; nothing else can be reached."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._images = join_subsets([task.train.with_transform(None) for task in tasks])
+        self.labels = self._images.labels
+        self.classes = [name for task in tasks for name in task.class_names]
+        self.class_groups = [list(task.labels) for task in tasks]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self._images[index]
+
+
+def validation_scenario(
+    scenario: ClassIncrementalScenario, validation_fraction: float, seed: int
+) -> ClassIncrementalScenario:
+    """The first two tasks, each class's training images split into training and validation.
+
+    Classes with fewer than four training images are left out, as both sides need two.
+    """
+    if len(scenario) < 2:
+        raise ValueError("tuning needs two tasks, the scenario has one: it brings no new classes")
+    first, second = scenario[0], scenario[1]
+    return ClassIncrementalScenario(
+        TrainingImages([first, second]),
+        class_groups="natural",
+        seed=seed,
+        test_fraction=validation_fraction,
+        on_small_class="drop",
+        train_transform=first.train.transform,
+        test_transform=first.test.transform,
+    )

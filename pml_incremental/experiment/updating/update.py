@@ -14,21 +14,20 @@ import torch
 from torch import nn
 
 from pml_incremental.config import ConfigError, ExperimentConfig, ObjectSpec
-from pml_incremental.config.strategy_labels import spec_label
+from pml_incremental.config.objects import spec_label
 from pml_incremental.datasets import ImageFolder
 from pml_incremental.datasets.image_files import OnBadImage
 from pml_incremental.experiment.assembly import build_strategy
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.running.run import run
 from pml_incremental.experiment.running.run_folder import RunFolder
-from pml_incremental.experiment.updating.trained_weights import TrainedWeights
-from pml_incremental.experiment.updating.update_config import update_config
+from pml_incremental.experiment.updating.trained_weights import TrainedWeights, update_config
 from pml_incremental.metrics.recall_at_1 import RECALL_AT_1
-from pml_incremental.metrics.without_nan import without_nan
+from pml_incremental.metrics.task_matrix import without_nan
 from pml_incremental.models.weights import describe_missing
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.storage import read_tensor_file, write_tensor_file, write_text_whole
-from pml_incremental.storage.checksum import sha256
+from pml_incremental.storage.checked_json import sha256
 
 _OF_OTHER_SEARCHES = ("metrics", "ks", "index", "nprobe")
 

@@ -11,18 +11,19 @@ import numpy as np
 from pml_incremental.metrics import TaskMatrix, seen_means
 from pml_incremental.metrics.recall_at_1 import JOINT, OWN
 from pml_incremental.report.columns import OF_A_RUN, OLD
-from pml_incremental.report.page.charts import legend, line_chart, scatter
 from pml_incremental.report.page.elements import (
     embedded_png,
     folded,
     heat_map,
+    legend,
+    line_chart,
+    scatter,
     section,
     table,
     text,
 )
 from pml_incremental.report.page.run_record import RunRecord
-from pml_incremental.report.style import percent_range
-from pml_incremental.report.text import percent
+from pml_incremental.report.style import percent, percent_range
 
 Named = Mapping[str, TaskMatrix]
 

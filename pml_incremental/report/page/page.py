@@ -8,7 +8,7 @@ from typing import Any
 
 from pml_incremental.metrics.recall_at_1 import OWN
 from pml_incremental.report.page import closer_look, overview
-from pml_incremental.report.page.details import Details
+from pml_incremental.report.page.closer_look import Details
 from pml_incremental.report.page.elements import bar, document, folded, section, table, text
 from pml_incremental.report.page.overview import entry_name
 from pml_incremental.report.page.run_record import RunRecord
