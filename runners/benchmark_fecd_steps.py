@@ -12,7 +12,7 @@ from torchvision.models import resnet18
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import CorrelationDistillationLoss, FeatureEstimationLoss
 from pml_incremental.models import remove_classification_head
-from pml_incremental.strategies.oracle import OracleBank, OracleTeacher
+from pml_incremental.strategies.fecd import OracleBank, OracleTeacher
 from pml_incremental.trainers import Compared, IncrementalMetricLoss, Teacher
 
 FEATURES, EMBEDDING, PRIOR_MODELS = 512, 128, 3

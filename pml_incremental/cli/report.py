@@ -55,8 +55,7 @@ def report(
 def _examine(folders: list[Path], progress: bool) -> dict[tuple[int, str], Details]:
     from tqdm import tqdm
 
-    from pml_incremental.experiment.details import examine
-    from pml_incremental.experiment.finished_run import FinishedRun
+    from pml_incremental.experiment.finished_run import FinishedRun, examine
 
     runs = [FinishedRun(folder) for folder in folders]
     found = {}

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pml_incremental.config.layout import KeyPath, children, find_objects
-from pml_incremental.config.registry import offers
-from pml_incremental.config.strategy_names import is_sum
+from pml_incremental.config.registry import is_sum, offers
 
 TRUSTED = ("pml_incremental", "pytorch_metric_learning", "torch", "torchvision")
 

@@ -16,10 +16,9 @@ from pml_incremental.config.layout import (
     find_objects,
     is_object,
 )
-from pml_incremental.config.registry import resolve
+from pml_incremental.config.registry import is_sum, resolve, split_sum
 from pml_incremental.config.schema import ExperimentConfig
 from pml_incremental.config.signatures import Signature, signature_of
-from pml_incremental.config.strategy_names import is_sum, split_sum
 from pml_incremental.config.supplied import COMMON, OFFERED, PML_BASES, SUPPLIED, TYPES
 from pml_incremental.config.trial import find_trial_problem
 from pml_incremental.config.values import find_mismatch
@@ -218,7 +217,7 @@ def _find_untrained(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
 
 def _find_unmeasured(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     """A tester without the one metric that tables, pictures and choices are made from."""
-    from pml_incremental.metrics.recall_at_1 import RECALL_AT_1
+    from pml_incremental.metrics.task_matrix import RECALL_AT_1
 
     if not is_object(config.get("tester")):
         return

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from pml_incremental.config import ExperimentConfig, load_config, suggest
@@ -18,13 +21,20 @@ from pml_incremental.experiment.assembly import (
     choose_device,
 )
 from pml_incremental.experiment.environment import seed_everything
-from pml_incremental.experiment.recipe import without_sources
+from pml_incremental.experiment.running.outputs import as_picture
+from pml_incremental.experiment.student import without_sources
+from pml_incremental.metrics import bootstrap_interval, reciprocal_rank
 from pml_incremental.models import tensors_under
+from pml_incremental.report.page import ClassChange, Details, FoundImage, QueryChange
 from pml_incremental.report.page.run_record import folder_to_give
-from pml_incremental.scenarios import ClassIncrementalScenario
+from pml_incremental.scenarios import ClassIncrementalScenario, Task
+from pml_incremental.search import ExactSearch, Lookup
 from pml_incremental.storage import read_tensor_file
 from pml_incremental.strategies import Strategy
 from pml_incremental.testers import IncrementalTester
+from pml_incremental.testers.deployment import cross_model_matrices, open_set
+
+FORGOTTEN, PER_TASK, SHOWN, PIXELS = 6, 2, 4, 72
 
 
 class FinishedRun:
@@ -123,3 +133,141 @@ class FinishedRun:
                 stages.append(embeddings)
                 advance()
         return stages, labels
+
+
+def examine(
+    run: FinishedRun, strategy: str, advance: Callable[[], object] = lambda: None
+) -> Details:
+    """Look closely at one strategy of a run."""
+    stages, labels = run.stage_embeddings(strategy, advance)
+    tasks = list(run.scenario)
+    ends = [first_places(x, y) for x, y in zip(stages[-1], labels, strict=True)]
+    starts = [first_places(stages[j][j], y) for j, y in enumerate(labels)]
+    with torch.no_grad():
+        untrained, _ = run.embed(run.models_before_tasks())
+    before = [stage[j] for j, stage in enumerate([untrained, *stages[:-1]])]
+    seen = [
+        TaskQueries(task, y, stages[j][j], starts[j])
+        for j, (task, y) in enumerate(zip(tasks, labels, strict=True))
+    ]
+    cross, reindexed = cross_model_matrices(
+        [torch.cat(stage) for stage in stages],
+        torch.cat(labels),
+        list(accumulate(map(len, labels))),
+    )
+    classes: list[ClassChange] = []
+    for task, y, start, end in zip(tasks[:-1], labels, starts, ends, strict=False):
+        classes += class_changes(task, y, start, end)
+    return Details(
+        interval=bootstrap_interval([_hits(end).tolist() for end in ends]),
+        classes=sorted(classes, key=lambda change: change.end - change.learned),
+        queries=forgotten_queries(seen, stages[-1], ends),
+        lessons=lessons(seen, before),
+        cross=cross,
+        reindexed=reindexed,
+        open_set=[_open_set(stage, labels, seen) for seen, stage in enumerate(stages[:-1], 1)],
+    )
+
+
+def _open_set(
+    embeddings: Sequence[Tensor], labels: Sequence[Tensor], seen: int
+) -> tuple[float, float]:
+    names = [str(number) for number in range(len(labels))]
+    x, y = dict(zip(names, embeddings, strict=True)), dict(zip(names, labels, strict=True))
+    found = open_set(x, y, names[:seen])
+    return found.auroc, found.fpr_at_95_tpr
+
+
+def _hits(places: Tensor) -> Tensor:
+    return torch.where(places.isnan(), torch.nan, (places == 1).double())
+
+
+def class_changes(task: Task, labels: Tensor, start: Tensor, end: Tensor) -> list[ClassChange]:
+    """Recall@1 of each class of a task that has any, when learned and at the end."""
+    changes = []
+    for label, name in zip(task.labels, task.class_names, strict=True):
+        of_class = (labels == label) & ~start.isnan()
+        if of_class.any():
+            learned, last = (float(_hits(places)[of_class].mean()) for places in (start, end))
+            changes.append(ClassChange(name, task.number, learned, last))
+    return changes
+
+
+@dataclass(frozen=True)
+class TaskQueries:
+    """The held-out images of a task, as the model that has just learned it sees them."""
+
+    task: Task  # the task
+    labels: Tensor  # shape (N,)
+    embeddings: Tensor  # shape (N, d)
+    places: Tensor  # see :func:`first_places`, shape (N,)
+
+    def change(
+        self, query: int, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]
+    ) -> QueryChange:
+        """What one of them finds with two models, each given by embeddings and places."""
+        return QueryChange(
+            query=self._found([query], query)[0],
+            task=self.task.number,
+            place_before=int(before[1][query]),
+            place_after=int(after[1][query]),
+            before=self._nearest(before[0], query),
+            after=self._nearest(after[0], query),
+        )
+
+    def _nearest(self, embeddings: Tensor, query: int) -> list[FoundImage]:
+        asked = range(query, query + 1)
+        search = ExactSearch(embeddings, self.labels)
+        rows = search.nearest(asked, range(len(self.labels)), SHOWN)[0]
+        return self._found(rows.tolist(), query)
+
+    def _found(self, rows: Sequence[int], query: int) -> list[FoundImage]:
+        pictures, first = self.task.test.with_transform(as_picture), self.task.labels.start
+        items = [pictures[row] for row in rows]
+        asked = int(self.labels[query])
+        return [
+            FoundImage(_thumbnail(image), self.task.class_names[label - first], label == asked)
+            for image, label in items
+        ]
+
+
+def first_places(embeddings: Tensor, labels: Tensor) -> Tensor:
+    """Where each image's nearest same-class image stands, NaN if there is none, shape (N,)."""
+    every = range(len(labels))
+    (found,) = ExactSearch(embeddings, labels).rank_matches([Lookup(every, every, depth=None)])
+    return torch.where(found.answerable, 1 / reciprocal_rank(found), torch.nan)
+
+
+def forgotten_queries(
+    tasks: Sequence[TaskQueries], last: Sequence[Tensor], ends: Sequence[Tensor]
+) -> list[QueryChange]:
+    """The queries that found their class first when it was learned and miss it most at the end."""
+    lost = [
+        (float(end[q]), j, q)
+        for j, (queries, end) in enumerate(zip(tasks[:-1], ends, strict=False))
+        for q in torch.nonzero((queries.places == 1) & (end > 1)).flatten().tolist()
+    ]
+    worst = sorted(lost, key=lambda entry: (-entry[0], entry[1:]))[:FORGOTTEN]
+    return [
+        tasks[j].change(q, (tasks[j].embeddings, tasks[j].places), (last[j], ends[j]))
+        for _, j, q in worst
+    ]
+
+
+def lessons(tasks: Sequence[TaskQueries], before: Sequence[Tensor]) -> list[QueryChange]:
+    """Queries spread evenly over each task, before and after it was learned."""
+    changes = []
+    for queries, old in zip(tasks, before, strict=True):
+        answerable = torch.nonzero(~queries.places.isnan()).flatten().tolist()
+        places = first_places(old, queries.labels)
+        step = max(1, len(answerable) // PER_TASK)
+        for query in answerable[::step][:PER_TASK]:
+            after = (queries.embeddings, queries.places)
+            changes.append(queries.change(query, (old, places), after))
+    return changes
+
+
+def _thumbnail(image: Image) -> Image:
+    small = image.copy()
+    small.thumbnail((2 * PIXELS, 2 * PIXELS))
+    return small

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.hooks.mean_over_tasks import MEAN, MeanOverTasks
-from pml_incremental.storage.plain_state import pack_state, unpack_state
+from pml_incremental.storage.tensor_file import pack_state, unpack_state
 from pml_incremental.strategies.bank_update import PASSES, Sees, update_bank
 from pml_incremental.trainers import Teacher
 from pml_incremental.trainers.training_state import (

@@ -1,13 +1,17 @@
 """Recall@K, the task matrix, quality of estimates: no pytorch-metric-learning."""
 
-from pml_incremental.metrics.cross_model import CrossModelSummary, summarise_cross_model
+from pml_incremental.metrics.deployment import (
+    CrossModelSummary,
+    open_set_auroc,
+    open_set_fpr,
+    summarise_cross_model,
+)
 from pml_incremental.metrics.estimation_quality import (
     correlation_divergence,
     off_diagonal_correlation,
     relative_drift,
 )
 from pml_incremental.metrics.match_ranks import NOT_FOUND, MatchRanks, match_ranks
-from pml_incremental.metrics.open_set import open_set_auroc, open_set_fpr
 from pml_incremental.metrics.rank_metrics import (
     RetrievalMetric,
     average_precision,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+
+# Means of exact ratios may end a few units in the last place above 1.
+ROUNDING = 1e-9
 
 
 def recall_at_k(
@@ -80,3 +85,28 @@ def lone_queries(query_labels: Tensor, gallery_labels: Tensor, self_in_gallery: 
     matches = counts[position] * (classes[position] == query_labels)
     lone: Tensor = matches <= int(self_in_gallery)
     return lone
+
+
+def check_task_values(
+    values: ArrayLike | Sequence[Sequence[float | None]],
+) -> NDArray[np.float64]:
+    """A float64 copy of ``values``, or an error if they are no task matrix."""
+    matrix = np.array(values, dtype=np.float64)
+    if matrix.ndim != 2 or matrix.shape[1] == 0 or matrix.shape[0] != matrix.shape[1] + 1:
+        raise ValueError(
+            f"a task matrix has shape (T + 1, T), row 0 being the untrained model, got "
+            f"{matrix.shape}"
+        )
+    check_rates("a task matrix", matrix)
+    return matrix
+
+
+def check_rates(name: str, values: NDArray[np.float64]) -> None:
+    """Raise unless every value is NaN or within [0, 1]."""
+    outside = ~np.isnan(values) & ~((values >= -ROUNDING) & (values <= 1 + ROUNDING))
+    if outside.any():
+        where = tuple(int(i) for i in np.argwhere(outside)[0])
+        raise ValueError(
+            f"{name} holds shares between 0 and 1, got {values[where]} at "
+            f"{where if len(where) > 1 else where[0]}: divide percentages by 100"
+        )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pml_incremental.metrics._checks import check_rates, check_task_values
+from pml_incremental.metrics.recall import check_rates, check_task_values
 from pml_incremental.metrics.task_summaries import (
     average_incremental,
     backward_transfer,
@@ -20,6 +20,12 @@ from pml_incremental.metrics.task_summaries import (
     last,
     max_forgetting,
 )
+
+RECALL_AT_1 = "recall_at_1"
+#: Among the images of the query's own task.
+OWN = f"own/{RECALL_AT_1}"
+#: Among those of all tasks seen.
+JOINT = f"joint/{RECALL_AT_1}"
 
 SUMMARIES = (
     average_incremental,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pml_incremental.metrics._checks import check_task_values
+from pml_incremental.metrics.recall import check_task_values
 
 
 def forgetting(values: ArrayLike) -> float:

@@ -2,12 +2,16 @@
 
 from pml_incremental.models.bn_inception import BNInception, move_towards
 from pml_incremental.models.change import pooled_maps, watched_maps, weight_change
-from pml_incremental.models.compilation import check_compiler, compiled
-from pml_incremental.models.efficientnet_lite import efficientnet_lite0
 from pml_incremental.models.growing_classifier import GrowingClassifier, copy_leading_block
 from pml_incremental.models.mlp import MLP
+from pml_incremental.models.modes import check_compiler, compiled
 from pml_incremental.models.small_conv_net import SmallConvNet
-from pml_incremental.models.trunk import output_width, remove_classification_head, timm_trunk
+from pml_incremental.models.trunk import (
+    efficientnet_lite0,
+    output_width,
+    remove_classification_head,
+    timm_trunk,
+)
 from pml_incremental.models.weights import load_weights, read_weights, tensors_under
 
 __all__ = [

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from pml_incremental.functional.checks import widen
-from pml_incremental.models.evaluation_mode import evaluation_mode
+from pml_incremental.models.modes import evaluation_mode
 
 Models: TypeAlias = nn.Module | Mapping[str, nn.Module]
 

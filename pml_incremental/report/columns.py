@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pml_incremental.metrics import TaskMatrix
-from pml_incremental.metrics.recall_at_1 import JOINT, OWN
+from pml_incremental.metrics.task_matrix import JOINT, OWN
 from pml_incremental.report.style import percent, signed_percent
 
 

@@ -8,8 +8,13 @@ from pml_incremental.storage.generations import (
     remove_generations,
     write_generation,
 )
-from pml_incremental.storage.plain_state import pack_state, unpack_state
-from pml_incremental.storage.tensor_file import has_checksum, read_tensor_file, write_tensor_file
+from pml_incremental.storage.tensor_file import (
+    has_checksum,
+    pack_state,
+    read_tensor_file,
+    unpack_state,
+    write_tensor_file,
+)
 from pml_incremental.storage.whole_file import (
     is_leftover,
     remove_leftovers,

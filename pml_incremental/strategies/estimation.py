@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
-from pml_incremental.metrics.recall_at_1 import OWN
+from pml_incremental.metrics.task_matrix import OWN
 from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies.bank_update import PASSES, Sees, check_observation, update_bank

@@ -11,9 +11,9 @@ from pml_incremental.suggestions.choices import (
     suggest_recipe,
     suggest_strategies,
     suggest_tasks,
+    trunk_at_hand,
 )
 from pml_incremental.suggestions.survey import Survey
-from pml_incremental.suggestions.trunks import trunk_at_hand
 
 
 def commented_yaml(

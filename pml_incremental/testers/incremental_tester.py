@@ -13,11 +13,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from pml_incremental.distributed import Processes
-from pml_incremental.models.evaluation_mode import evaluation_mode
-from pml_incremental.testers._checks import check_finite, check_splits
+from pml_incremental.models.modes import evaluation_mode
 from pml_incremental.testers.embed_all import embed_all
 from pml_incremental.testers.evaluation import Evaluation, Values, evaluation_of
-from pml_incremental.testers.recall_calculator import EXCLUDED_QUERIES, RecallCalculator
+from pml_incremental.testers.recall_calculator import (
+    EXCLUDED_QUERIES,
+    RecallCalculator,
+    check_finite,
+    check_splits,
+)
 from pml_incremental.testers.retrieval_search import (
     RetrievalSearch,
     query_first,

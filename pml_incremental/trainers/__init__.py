@@ -11,13 +11,11 @@ from pml_incremental.trainers.incremental_trainers import (
     IncrementalMetricLoss,
     IncrementalTrainWithClassifier,
 )
-from pml_incremental.trainers.mixed_precision import Precision
-from pml_incremental.trainers.non_finite import NonFiniteLossError
+from pml_incremental.trainers.numerics import NonFiniteLossError, Precision
 from pml_incremental.trainers.probes import Probes
 from pml_incremental.trainers.resumable_mixin import Checkpointer, DataLoadingError, ResumableMixin
 from pml_incremental.trainers.step_mixin import StepMixin
-from pml_incremental.trainers.teacher import Teacher, TeacherOutputs
-from pml_incremental.trainers.teacher_cache import TeacherCache, check_unchanging
+from pml_incremental.trainers.teacher import Teacher, TeacherCache, TeacherOutputs, check_unchanging
 
 __all__ = [
     "Checkpointer",

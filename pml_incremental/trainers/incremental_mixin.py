@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pml_incremental.models.change import pooled_maps, watched_maps
-from pml_incremental.models.evaluation_mode import evaluation_mode
+from pml_incremental.models.modes import evaluation_mode
 from pml_incremental.trainers._terms import (
     StepObserver,
     check_compares,
@@ -26,11 +26,10 @@ from pml_incremental.trainers._terms import (
     check_weights,
 )
 from pml_incremental.trainers.batches import to_device
-from pml_incremental.trainers.mixed_precision import Autocast, Precision
+from pml_incremental.trainers.numerics import Autocast, Precision
 from pml_incremental.trainers.probes import ProbePool, Probes, TurnedCopies
 from pml_incremental.trainers.resumable_mixin import ResumableMixin
-from pml_incremental.trainers.teacher import Teacher, TeacherOutputs
-from pml_incremental.trainers.teacher_cache import TeacherCache, check_unchanging
+from pml_incremental.trainers.teacher import Teacher, TeacherCache, TeacherOutputs, check_unchanging
 from pml_incremental.trainers.training_state import (
     random_state,
     restore_random_state,

@@ -18,8 +18,7 @@ from pml_incremental.probes import (
     turn_of_classes,
     turned_labels,
 )
-from pml_incremental.trainers.teacher import TeacherOutputs
-from pml_incremental.trainers.teacher_cache import TeacherCache
+from pml_incremental.trainers.teacher import TeacherCache, TeacherOutputs
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from pml_incremental.trainers._terms import loss_value
 from pml_incremental.trainers.batches import BatchOrder, in_batches, training_loader
-from pml_incremental.trainers.non_finite import REMEDY, NonFiniteLossError
+from pml_incremental.trainers.numerics import REMEDY, NonFiniteLossError
 from pml_incremental.trainers.step_mixin import StepMixin
 from pml_incremental.trainers.training_state import (
     load_training_state,

@@ -8,8 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from pml_incremental.trainers.data_parallel_mixin import DataParallelMixin
-from pml_incremental.trainers.mixed_precision import Autocast, GradientScaling, Precision
-from pml_incremental.trainers.non_finite import FiniteCheck, is_finite, non_finite_error
+from pml_incremental.trainers.numerics import (
+    Autocast,
+    FiniteCheck,
+    GradientScaling,
+    Precision,
+    is_finite,
+    non_finite_error,
+)
 
 
 class StepMixin(DataParallelMixin):

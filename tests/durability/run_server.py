@@ -18,7 +18,7 @@ from pathlib import Path
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment import run
 from pml_incremental.experiment.running import outputs, task_loop
-from pml_incremental.experiment.running.stop_signals import RunInterrupted
+from pml_incremental.experiment.running.task_checkpoint import RunInterrupted
 from pml_incremental.storage import tensor_file
 from pml_incremental.trainers import ResumableMixin
 

@@ -9,12 +9,12 @@ import pytest
 
 from pml_incremental.experiment import run
 from pml_incremental.experiment.running import outputs, task_loop
-from pml_incremental.experiment.running.stop_signals import (
+from pml_incremental.experiment.running.task_checkpoint import (
     RunInterrupted,
     StopRequest,
+    TaskCheckpoint,
     stop_signals,
 )
-from pml_incremental.experiment.running.task_checkpoint import TaskCheckpoint
 
 pytestmark = pytest.mark.slow  # whole runs
 

@@ -6,7 +6,7 @@ import pytest
 from pml_incremental.experiment import Result
 from pml_incremental.experiment.comparison.compare import Comparison, write_comparison
 from pml_incremental.metrics import TaskMatrix
-from pml_incremental.metrics.recall_at_1 import OWN
+from pml_incremental.metrics.task_matrix import OWN
 
 
 def test_tables_are_written_in_utf8_whatever_the_locale(tmp_path, monkeypatch):

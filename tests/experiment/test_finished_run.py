@@ -5,8 +5,7 @@ import pytest
 
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment import run
-from pml_incremental.experiment.details import examine
-from pml_incremental.experiment.finished_run import FinishedRun
+from pml_incremental.experiment.finished_run import FinishedRun, examine
 from pml_incremental.metrics import hit_at_k
 from pml_incremental.search import ExactSearch, Lookup
 

@@ -1,6 +1,6 @@
 import pytest
 
-from pml_incremental.experiment.recipe import recipe_of
+from pml_incremental.experiment.student import recipe_of
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from pml_incremental.config import ConfigError
 from pml_incremental.experiment import run
 from pml_incremental.experiment.running import learn, outputs, task_loop
-from pml_incremental.models import check_compiler, compilation, compiled
+from pml_incremental.models import check_compiler, compiled, modes
 
 pytestmark = pytest.mark.slow  # whole runs
 
@@ -75,7 +75,7 @@ def test_compiled_run_learns_the_same_up_to_rounding(tiny_config, tmp_path):
 
 
 def test_missing_compiler_is_found_before_anything_is_learned(tiny_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(compilation.shutil, "which", lambda name: None)
+    monkeypatch.setattr(modes.shutil, "which", lambda name: None)
     with pytest.raises(ValueError, match=r"models\.compile needs a C\+\+ compiler"):
         run(tiny_config(tmp_path, **COMPILED), progress=False)
     assert not list(tmp_path.rglob("*.json"))

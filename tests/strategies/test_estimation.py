@@ -8,7 +8,7 @@ from torch import nn
 from pml_incremental.scenarios import TaskSubset
 from pml_incremental.strategies import STRATEGIES
 from pml_incremental.strategies.estimation import accuracy_ranges
-from pml_incremental.strategies.oracle import OracleBank, OracleTeacher
+from pml_incremental.strategies.fecd import OracleBank, OracleTeacher
 from pml_incremental.trainers import Teacher
 
 

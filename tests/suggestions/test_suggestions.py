@@ -11,6 +11,7 @@ from pml_incremental.experiment.assembly import build_scenario
 from pml_incremental.suggestions.choices import (
     FewClassesError,
     choose_batch,
+    choose_trunk,
     cut,
     suggest_tasks,
     task_sizes,
@@ -19,7 +20,6 @@ from pml_incremental.suggestions.choices import (
 from pml_incremental.suggestions.config_file import first_config
 from pml_incremental.suggestions.survey import HELD_OUT, ClassCount, Survey
 from pml_incremental.suggestions.survey import survey_folder as survey
-from pml_incremental.suggestions.trunks import choose_trunk
 
 COUNTS = st.builds(ClassCount, st.integers(0, 30), st.integers(0, 9))
 
@@ -95,7 +95,7 @@ def test_a_deep_trunk_needs_weights_or_many_images(short_side, images, has_effic
 @pytest.mark.parametrize("short_side", [20, 300])
 @pytest.mark.parametrize("classes", [4, 100])
 def test_the_config_is_valid(monkeypatch, short_side, classes, has_efficientnet):
-    module = "pml_incremental.suggestions.trunks.find_spec"
+    module = "pml_incremental.suggestions.choices.find_spec"
     monkeypatch.setattr(module, lambda _: object() if has_efficientnet else None)
     found = make_survey([ClassCount(8, 2)] * classes, short_side, has_split=False)
     text = first_config(found, "shop", "heading")

@@ -17,10 +17,10 @@ from pml_incremental.experiment.comparison.engines import Engine, ThisProcess
 from pml_incremental.experiment.environment import apply_torch_settings
 from pml_incremental.experiment.running.outputs import Result, metric_title, write_outputs
 from pml_incremental.experiment.running.run_folder import RunFolder
-from pml_incremental.experiment.running.stop_signals import stop_signals
+from pml_incremental.experiment.running.task_checkpoint import stop_signals
 from pml_incremental.experiment.running.task_loop import TaskLoop
 from pml_incremental.metrics import TaskMatrix
-from pml_incremental.metrics.recall_at_1 import OWN
+from pml_incremental.metrics.task_matrix import OWN
 from pml_incremental.report import (
     ComparisonTable,
     comparison_table,

@@ -18,8 +18,7 @@ from pml_incremental.experiment.environment import seed_everything
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.running.measurements import Measurements
 from pml_incremental.experiment.running.run_folder import RunFolder
-from pml_incremental.experiment.running.stage import Stage
-from pml_incremental.experiment.running.strategy_memory import load_component
+from pml_incremental.experiment.running.stage import Stage, load_component
 from pml_incremental.metrics import (
     correlation_divergence,
     off_diagonal_correlation,

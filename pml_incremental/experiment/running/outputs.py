@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset
 
 from pml_incremental.experiment.running.run_folder import RunFolder
 from pml_incremental.metrics import TaskMatrix
-from pml_incremental.metrics.recall_at_1 import JOINT, OWN
+from pml_incremental.metrics.task_matrix import JOINT, OWN
 from pml_incremental.report import (
     plot_retrieval_grid,
     plot_task_curves,

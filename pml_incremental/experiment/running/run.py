@@ -10,7 +10,7 @@ from pml_incremental.distributed import process_group
 from pml_incremental.experiment.assembly import choose_device
 from pml_incremental.experiment.environment import apply_torch_settings
 from pml_incremental.experiment.running.outputs import Result, write_outputs
-from pml_incremental.experiment.running.stop_signals import stop_signals
+from pml_incremental.experiment.running.task_checkpoint import stop_signals
 from pml_incremental.experiment.running.task_loop import TaskLoop
 
 

@@ -21,7 +21,6 @@ from pml_incremental.experiment.assembly import (
     choose_device,
 )
 from pml_incremental.experiment.environment import describe_environment, seed_everything
-from pml_incremental.experiment.recipe import describe_model
 from pml_incremental.experiment.running.learn import TrainingWatch, learn_task, trained_model
 from pml_incremental.experiment.running.measurements import Measurements, measure, task_matrices
 from pml_incremental.experiment.running.outputs import draw_matrices, draw_retrievals
@@ -35,17 +34,18 @@ from pml_incremental.experiment.running.run_records import (
     record_finished_task,
     record_pictures,
 )
-from pml_incremental.experiment.running.stage import Priors, Stage, training_images
-from pml_incremental.experiment.running.stop_signals import StopRequest
-from pml_incremental.experiment.running.strategy_memory import (
+from pml_incremental.experiment.running.stage import (
+    Priors,
+    Stage,
     load_memory,
     pack_memory,
     report_of_memory,
     share_memory,
     share_training_states,
+    training_images,
 )
-from pml_incremental.experiment.running.task_checkpoint import TaskCheckpoint
-from pml_incremental.experiment.student import Student
+from pml_incremental.experiment.running.task_checkpoint import StopRequest, TaskCheckpoint
+from pml_incremental.experiment.student import Student, describe_model
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.records import RecordWriter
 from pml_incremental.report.page.run_record import RETRIEVALS

@@ -20,15 +20,15 @@ from pml_incremental.config import (
     resolve,
 )
 from pml_incremental.config.objects import spec_label
+from pml_incremental.config.registry import is_sum, split_sum
 from pml_incremental.config.signatures import signature_of
-from pml_incremental.config.strategy_names import is_sum, split_sum
 from pml_incremental.experiment.assembly import check_batches
 from pml_incremental.experiment.environment import apply_torch_settings
 from pml_incremental.experiment.running.run_folder import RunFolder
-from pml_incremental.experiment.running.stop_signals import StopRequest, stop_signals
+from pml_incremental.experiment.running.task_checkpoint import StopRequest, stop_signals
 from pml_incremental.experiment.running.task_loop import TaskLoop
 from pml_incremental.extras import require
-from pml_incremental.metrics.recall_at_1 import OWN
+from pml_incremental.metrics.task_matrix import OWN
 from pml_incremental.scenarios import ClassIncrementalScenario, Task, join_subsets
 from pml_incremental.trainers import NonFiniteLossError
 

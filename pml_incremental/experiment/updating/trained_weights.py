@@ -19,7 +19,7 @@ from pml_incremental.config.import_checks import find_import_problems
 from pml_incremental.config.layout import canonical, is_object
 from pml_incremental.datasets.image_files import OnBadImage
 from pml_incremental.experiment.assembly import DEFAULT_BATCH_SIZE
-from pml_incremental.experiment.recipe import OF_ONE_RUN
+from pml_incremental.experiment.student import OF_ONE_RUN
 from pml_incremental.models import read_weights
 from pml_incremental.storage import has_checksum, read_tensor_file
 from pml_incremental.suggestions.choices import (
@@ -29,11 +29,11 @@ from pml_incremental.suggestions.choices import (
     suggest_recipe,
     suggest_strategies,
     suggest_tasks,
+    trunk_at_hand,
     usable_counts,
 )
 from pml_incremental.suggestions.config_file import commented_yaml, explain
 from pml_incremental.suggestions.survey import Survey, survey_folder
-from pml_incremental.suggestions.trunks import trunk_at_hand
 
 #: What a recipe must say for the images' sizes not to matter.
 _WHOLE = {"models", "transforms", "loss_funcs", "optimizers", "trainer", "num_epochs"}

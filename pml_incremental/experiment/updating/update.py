@@ -22,8 +22,7 @@ from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.running.run import run
 from pml_incremental.experiment.running.run_folder import RunFolder
 from pml_incremental.experiment.updating.trained_weights import TrainedWeights, update_config
-from pml_incremental.metrics.recall_at_1 import RECALL_AT_1
-from pml_incremental.metrics.task_matrix import without_nan
+from pml_incremental.metrics.task_matrix import RECALL_AT_1, without_nan
 from pml_incremental.models.weights import describe_missing
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.storage import read_tensor_file, write_tensor_file, write_text_whole

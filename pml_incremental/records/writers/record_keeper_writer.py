@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pml_incremental.records.task_summary import check_table_name
+from pml_incremental.records.record_writer import check_table_name
 from pml_incremental.storage import write_text_whole
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pml_incremental.metrics import TaskMatrix, seen_means
-from pml_incremental.metrics.recall_at_1 import JOINT, OWN
+from pml_incremental.metrics.task_matrix import JOINT, OWN
 from pml_incremental.report.columns import OF_A_RUN, OLD
 from pml_incremental.report.page.elements import (
     embedded_png,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pml_incremental.metrics.recall_at_1 import OWN
+from pml_incremental.metrics.task_matrix import OWN
 from pml_incremental.report.page import closer_look, overview
 from pml_incremental.report.page.closer_look import Details
 from pml_incremental.report.page.elements import bar, document, folded, section, table, text
