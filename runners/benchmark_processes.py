@@ -57,7 +57,7 @@ def measure(rank: int, meeting: str, found: Path) -> None:
         for name, (trunk, width, shape, rounds) in CASES.items():
             measure_steps(rank, name, trunk, width, shape, rounds)
         together = Processes(rank, SIZE)
-        pause = seconds(lambda: together.largest(0), calls=2000)
+        pause = seconds(lambda: together.all_max(0), calls=2000)
         print(f"agreement on whether to stop, once in each iteration: {pause * 1e6:.0f} us")
         keep("agreement on whether to stop", {"seconds": pause})
     if rank == 0:
@@ -104,7 +104,7 @@ def trainer(
 ) -> IncrementalMetricLoss:
     """A trainer beside a teacher, ready for a step on a batch in memory."""
     torch.manual_seed(0)
-    if processes.several and sync_batchnorm:
+    if processes.is_distributed and sync_batchnorm:
         trunk = share_batchnorm(trunk, torch.device("cpu"))
     models = {"trunk": trunk, "embedder": nn.Linear(width, EMBEDDING)}
     built = ready_trainer(

@@ -128,9 +128,9 @@ def run(
 
         with process_group(choose_device(config.device)) as processes:
             if download:
-                processes.on_first(lambda: fetch_dataset(config))
+                processes.on_rank_zero(lambda: fetch_dataset(config))
             result = run_experiment(config, progress=not quiet)
-        if not processes.is_first:
+        if not processes.is_rank_zero:
             return
         print_summary(result)
         print_left_out(result.left_out)

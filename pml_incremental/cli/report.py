@@ -10,7 +10,7 @@ import typer
 from pml_incremental.cli.common import Quiet, clean_errors
 
 if TYPE_CHECKING:
-    from pml_incremental.report.page import Details, RunRecord
+    from pml_incremental.report.page import RunDetails, RunRecord
 
 
 def register(app: typer.Typer) -> None:
@@ -52,10 +52,10 @@ def report(
     typer.echo(f"written: {target}")
 
 
-def _examine(folders: list[Path], progress: bool) -> dict[tuple[int, str], Details]:
+def _examine(folders: list[Path], progress: bool) -> dict[tuple[int, str], RunDetails]:
     from tqdm import tqdm
 
-    from pml_incremental.experiment.finished_run import FinishedRun, examine
+    from pml_incremental.experiment.finished_run import FinishedRun, collect_details
 
     runs = [FinishedRun(folder) for folder in folders]
     found = {}
@@ -65,7 +65,7 @@ def _examine(folders: list[Path], progress: bool) -> dict[tuple[int, str], Detai
         for place, run in enumerate(runs):
             for strategy in run.strategies:
                 bar.set_description(f"asking {run.config.name}, {strategy}")
-                found[place, strategy] = examine(run, strategy, bar.update)
+                found[place, strategy] = collect_details(run, strategy, bar.update)
                 bar.update()
     return found
 

@@ -18,7 +18,7 @@ from pydantic import (
 from pml_incremental.config.layout import NESTED, KeyPath, canonical_kwargs, category_at, is_object
 from pml_incremental.config.registry import resolve
 from pml_incremental.config.signatures import signature_of
-from pml_incremental.config.supplied import COMMON
+from pml_incremental.config.supplied import UNDERSTOOD_BY_ALL
 from pml_incremental.config.values import as_argument
 
 _PLAIN_MAPPING = TypeAdapter(dict[str, JsonValue])
@@ -103,7 +103,7 @@ class ObjectSpec(BaseModel):
         target = resolve(category, self.class_name)
         parameters = signature_of(target).parameters
         kwargs = {name: value for name, value in offered.items() if name in parameters}
-        common = COMMON.get(category, {}).keys() & self.kwargs.keys()
+        common = UNDERSTOOD_BY_ALL.get(category, {}).keys() & self.kwargs.keys()
         for name, value in self.kwargs.items():
             if name not in common:
                 inner = _build_inner(value, (name,), offered)

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import NonNegativeInt, PositiveInt
 
 # Passed to a class that takes them, unless the config sets them.
-OFFERED: dict[str, frozenset[str]] = {
+PASSED_IF_TAKEN: dict[str, frozenset[str]] = {
     "loss": frozenset({"num_classes", "embedding_size"}),
     "regularizer": frozenset({"num_classes"}),
     "model": frozenset({"in_features", "num_classes"}),
@@ -16,12 +16,14 @@ OFFERED: dict[str, frozenset[str]] = {
     "scenario": frozenset({"seed"}),
 }
 # Understood with every class of a category, and not passed to it.
-COMMON: dict[str, dict[str, Any]] = {"model": {"weights_file": str, "weights_prefix": str}}
+UNDERSTOOD_BY_ALL: dict[str, dict[str, Any]] = {
+    "model": {"weights_file": str, "weights_prefix": str}
+}
 _LOOP = "set by the task loop"
 _BY_KEY = "set by the key {0!r} at the top of the config"
 
 # Must not be in a config.
-SUPPLIED: dict[str, dict[str, str]] = {
+SET_ELSEWHERE: dict[str, dict[str, str]] = {
     "dataset": {
         "transform": _BY_KEY.format("transforms"),
         "transforms": _BY_KEY.format("transforms"),

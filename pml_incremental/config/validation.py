@@ -19,7 +19,13 @@ from pml_incremental.config.layout import (
 from pml_incremental.config.registry import is_sum, resolve, split_sum
 from pml_incremental.config.schema import ExperimentConfig
 from pml_incremental.config.signatures import Signature, signature_of
-from pml_incremental.config.supplied import COMMON, OFFERED, PML_BASES, SUPPLIED, TYPES
+from pml_incremental.config.supplied import (
+    PASSED_IF_TAKEN,
+    PML_BASES,
+    SET_ELSEWHERE,
+    TYPES,
+    UNDERSTOOD_BY_ALL,
+)
 from pml_incremental.config.trial import find_trial_problem
 from pml_incremental.config.values import find_mismatch
 from pml_incremental.config.yaml_files import Origins
@@ -101,9 +107,13 @@ def find_argument_problems(
             yield (*path, name, argument), message
         for place, message in _find_malformed(value, (argument,)):
             yield (*path, name, *place), message
-    if "weights_prefix" in kwargs and "weights_file" not in kwargs and category in COMMON:
+    if (
+        "weights_prefix" in kwargs
+        and "weights_file" not in kwargs
+        and category in UNDERSTOOD_BY_ALL
+    ):
         yield (*path, name, "weights_prefix"), "is of no use without a weights_file; add one"
-    filled_in = {*kwargs, *OFFERED.get(category, ()), *SUPPLIED.get(category, ())}
+    filled_in = {*kwargs, *PASSED_IF_TAKEN.get(category, ()), *SET_ELSEWHERE.get(category, ())}
     for argument in signature.required:
         if argument not in filled_in:
             yield (*path, name), f"has no {argument!r}; write {name}: {{{argument}: ...}}"
@@ -135,17 +145,17 @@ def _find_malformed(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
 
 def _configurable(category: str, signature: Signature) -> set[str]:
     """The arguments that a config may set."""
-    names = set(signature.parameters) - SUPPLIED.get(category, {}).keys()
+    names = set(signature.parameters) - SET_ELSEWHERE.get(category, {}).keys()
     if category in PML_BASES:
         base = signature_of(resolve(category, PML_BASES[category]))
         names -= base.parameters.keys() - TYPES[category].keys()
-    return names | COMMON.get(category, {}).keys()
+    return names | UNDERSTOOD_BY_ALL.get(category, {}).keys()
 
 
 def _check_argument(
     category: str, name: str, argument: str, value: Any, signature: Signature, known: set[str]
 ) -> str | None:
-    supplied = SUPPLIED.get(category, {})
+    supplied = SET_ELSEWHERE.get(category, {})
     if argument in supplied:
         return f"is {supplied[argument]}; remove it here"
     if argument not in known:
@@ -158,7 +168,7 @@ def _check_argument(
     # torchvision's transforms take words and lists where the default is a number, and check them.
     trust_default = category != "transform"
     parameter = signature.parameters.get(argument) or Parameter(
-        argument, Parameter.KEYWORD_ONLY, annotation=COMMON[category][argument]
+        argument, Parameter.KEYWORD_ONLY, annotation=UNDERSTOOD_BY_ALL[category][argument]
     )
     if parameter.annotation is Parameter.empty:
         parameter = parameter.replace(

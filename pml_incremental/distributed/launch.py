@@ -64,7 +64,7 @@ def process_group(device: torch.device) -> Iterator[Processes]:
     processes = Processes(rank, size)
     logger = logging.getLogger("pml_incremental")
     level = logger.level
-    if not processes.is_first:
+    if not processes.is_rank_zero:
         logger.setLevel(logging.ERROR)
     try:
         yield processes
@@ -87,7 +87,7 @@ def own_device(device: torch.device, processes: Processes) -> torch.device:
         >>> own_device(torch.device("cpu"), Processes())
         device(type='cpu')
     """
-    if processes.several and device.type == "cuda":
+    if processes.is_distributed and device.type == "cuda":
         return torch.device("cuda", _local_rank())
     return device
 

@@ -29,7 +29,7 @@ class Processes:
 
     Example:
         >>> alone = Processes()
-        >>> alone.share([1, 2, 3]), alone.on_first(lambda: "done"), alone.largest(5)
+        >>> alone.share([1, 2, 3]), alone.on_rank_zero(lambda: "done"), alone.all_max(5)
         ([1, 2, 3], 'done', 5)
     """
 
@@ -38,12 +38,12 @@ class Processes:
     _acts_for_all: bool = field(default=False, repr=False)
 
     @property
-    def several(self) -> bool:
+    def is_distributed(self) -> bool:
         """Whether there are others."""
         return self.size > 1
 
     @property
-    def is_first(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Whether this is the one that reads, writes and prints."""
         return self.rank == 0
 
@@ -63,18 +63,20 @@ class Processes:
 
     def gather(self, rows: Tensor) -> Tensor:
         """The rows of all processes, with gradients; see :func:`gather_rows`."""
-        return gather_rows(rows) if self.several else rows
+        return gather_rows(rows) if self.is_distributed else rows
 
     def broadcast(self, value: T) -> T:
         """What the first process passes, which may be anything that pickles, on the CPU."""
-        if not self.several:
+        if not self.is_distributed:
             return value
         holder: list[Any] = [value]
         distributed.broadcast_object_list(holder, src=0, device=torch.device("cpu"))
         received: T = holder[0]
         return received
 
-    def on_first(self, function: Callable[[], T], for_others: Callable[[T], T] | None = None) -> T:
+    def on_rank_zero(
+        self, function: Callable[[], T], for_others: Callable[[T], T] | None = None
+    ) -> T:
         """Let the first process call a function, and give all what it returned.
 
         The function must not talk to the other processes, except by this method, which within it
@@ -87,10 +89,10 @@ class Processes:
         Raises:
             FirstProcessError: in the other processes, if the function raised an error.
         """
-        if not self.several or self._acts_for_all:
+        if not self.is_distributed or self._acts_for_all:
             return function()
         result: T | None = None
-        if self.is_first:
+        if self.is_rank_zero:
             self._acts_for_all = True
             try:
                 result = function()
@@ -103,19 +105,19 @@ class Processes:
         received, failure = self.broadcast((sent, None))
         if failure is not None:
             raise FirstProcessError(f"the first process failed with {failure}")
-        return result if self.is_first else received  # type: ignore[return-value]
+        return result if self.is_rank_zero else received  # type: ignore[return-value]
 
-    def largest(self, number: int) -> int:
+    def all_max(self, number: int) -> int:
         """The largest of the numbers that the processes pass."""
-        if not self.several:
+        if not self.is_distributed:
             return number
         found = torch.tensor([number])
         distributed.all_reduce(found, distributed.ReduceOp.MAX)
         return int(found)
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Go on when all processes are here."""
-        self.largest(0)
+        self.all_max(0)
 
 
 def check_even(batch_size: int, processes: int) -> None:

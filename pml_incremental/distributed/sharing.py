@@ -18,7 +18,7 @@ _BLOCK = 4096
 @torch.no_grad()
 def average_gradients(parameters: Iterable[nn.Parameter], processes: Processes) -> None:
     """Let gradients that all processes have computed alike be the same to the bit."""
-    if not processes.several:
+    if not processes.is_distributed:
         return
     for parameter in parameters:
         if parameter.grad is not None:
@@ -27,9 +27,9 @@ def average_gradients(parameters: Iterable[nn.Parameter], processes: Processes) 
 
 
 @torch.no_grad()
-def copy_from_first(modules: Iterable[nn.Module], processes: Processes) -> None:
+def copy_from_rank_zero(modules: Iterable[nn.Module], processes: Processes) -> None:
     """Give all processes the first's weights and buffers, in place."""
-    if not processes.several:
+    if not processes.is_distributed:
         return
     for module in modules:
         for tensor in module.state_dict().values():
@@ -48,7 +48,7 @@ def share_of_images(images: int, batch_size: int, processes: Processes) -> range
 
 def share_of_loader(loader: DataLoader[Any], processes: Processes) -> DataLoader[Any]:
     """A loader of this process's share of the images of a loader without random order."""
-    if not processes.several:
+    if not processes.is_distributed:
         return loader
     return DataLoader(
         Subset(loader.dataset, _share_of(loader, processes)),
@@ -107,14 +107,14 @@ class RankBatches(BatchSampler):
         self.processes = processes
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in drawn_by_first(self.batches, self.processes):
+        for batch in drawn_by_rank_zero(self.batches, self.processes):
             yield list(self.processes.share(batch))
 
     def __len__(self) -> int:
         return len(self.batches)
 
 
-def drawn_by_first(batches: BatchSampler, processes: Processes) -> list[list[int]]:
+def drawn_by_rank_zero(batches: BatchSampler, processes: Processes) -> list[list[int]]:
     """The batches of a pass, which are those of the first process in all of them.
 
     Each draws its own too, so that streams of random numbers stay where the first's are.

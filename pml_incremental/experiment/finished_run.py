@@ -25,7 +25,7 @@ from pml_incremental.experiment.running.outputs import as_picture
 from pml_incremental.experiment.student import without_sources
 from pml_incremental.metrics import bootstrap_interval, reciprocal_rank
 from pml_incremental.models import tensors_under
-from pml_incremental.report.page import ClassChange, Details, FoundImage, QueryChange
+from pml_incremental.report.page import ClassChange, FoundImage, QueryChange, RunDetails
 from pml_incremental.report.page.run_record import folder_to_give
 from pml_incremental.scenarios import ClassIncrementalScenario, Task
 from pml_incremental.search import ExactSearch, Lookup
@@ -135,9 +135,9 @@ class FinishedRun:
         return stages, labels
 
 
-def examine(
+def collect_details(
     run: FinishedRun, strategy: str, advance: Callable[[], object] = lambda: None
-) -> Details:
+) -> RunDetails:
     """Look closely at one strategy of a run."""
     stages, labels = run.stage_embeddings(strategy, advance)
     tasks = list(run.scenario)
@@ -158,7 +158,7 @@ def examine(
     classes: list[ClassChange] = []
     for task, y, start, end in zip(tasks[:-1], labels, starts, ends, strict=False):
         classes += class_changes(task, y, start, end)
-    return Details(
+    return RunDetails(
         interval=bootstrap_interval([_hits(end).tolist() for end in ends]),
         classes=sorted(classes, key=lambda change: change.end - change.learned),
         queries=forgotten_queries(seen, stages[-1], ends),

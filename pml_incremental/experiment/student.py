@@ -51,7 +51,7 @@ class Student:
         self.device = device
         self.processes = Processes() if processes is None else processes
         self.models = build_models(config, first_task, device)
-        if self.processes.several and config.sync_batchnorm:
+        if self.processes.is_distributed and config.sync_batchnorm:
             self.models = {k: share_batchnorm(model, device) for k, model in self.models.items()}
         images = first_task.test[0][0].unsqueeze(0).to(device)
         self.embedding_size = output_width(

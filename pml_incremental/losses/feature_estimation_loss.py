@@ -27,7 +27,7 @@ class FeatureEstimationLoss(CorrelationDistillationLoss):
     with :math:`\hat S^k` the similarities of the embeddings that ``bank`` estimates for the prior
     model M_k from the teacher's features, and weights w that add up to 1. The targets get no
     gradient. Labels are accepted and not used, except by the reducer. Call it as
-    ``loss(embeddings, labels, ref_emb=teacher_features)``.
+    ``loss(embeddings, labels, ref_emb=teacher_embeddings_and_trunk_output)``.
 
     While the bank is empty, as in the first two tasks, the loss is inactive: zero, with zero
     gradient. In PML's DistributedLossWrapper every process gathers the batch with its own part

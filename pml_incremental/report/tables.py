@@ -208,9 +208,9 @@ def print_update(update: Update, console: Console | None = None) -> None:
 
     Example:
         >>> from pathlib import Path
-        >>> from pml_incremental.experiment.updating.update import Figures
+        >>> from pml_incremental.experiment.updating.update import FolderRecall
         >>> from pml_incremental.experiment.updating.update import Update
-        >>> before, after = (Figures({"old": own}, {"old": 0.5}) for own in (0.75, 0.5))
+        >>> before, after = (FolderRecall({"old": own}, {"old": 0.5}) for own in (0.75, 0.5))
         >>> console = Console(width=100)
         >>> with console.capture() as printed:
         ...     print_update(Update(Path("new.safetensors"), Path("runs"), before, after), console)

@@ -15,8 +15,8 @@ from pml_incremental.metrics.match_ranks import (
     match_ranks,
     trim,
 )
+from pml_incremental.search.centred_embeddings import CentredEmbeddings
 from pml_incremental.search.lookup import ClassMembers, Lookup, hull, overlap
-from pml_incremental.search.points import Points
 from pml_incremental.search.scan import COPIES_OF_SCORES, BestScores, scan, side_of_tile
 from pml_incremental.search.tensors import Stacked
 
@@ -65,7 +65,7 @@ class ExactSearch:
         self.memory = memory
         self.device = self.embeddings.device if device is None else torch.device(device)
         self.labels = labels.to(self.device)
-        self._points: dict[torch.dtype, Points] = {}
+        self._points: dict[torch.dtype, CentredEmbeddings] = {}
 
     def rank_matches(self, lookups: Sequence[Lookup]) -> list[MatchRanks]:
         """Where the same-class items of each query stand, for several lookups.
@@ -136,9 +136,9 @@ class ExactSearch:
             points = self._prepared(torch.float64)
             yield from whole_rankings(points, lookups, members, self.memory)
 
-    def _prepared(self, dtype: torch.dtype) -> Points:
+    def _prepared(self, dtype: torch.dtype) -> CentredEmbeddings:
         if dtype not in self._points:
-            points = Points(self.embeddings, dtype, self.device, self.memory)
+            points = CentredEmbeddings(self.embeddings, dtype, self.device, self.memory)
             self._points = {dtype: points}
         return self._points[dtype]
 
@@ -155,7 +155,7 @@ def number_of_candidates(lookup: Lookup, k: int) -> int:
 
 
 def nearest_items(
-    points: Points,
+    points: CentredEmbeddings,
     queries: range,
     lookup: Lookup,
     best: BestScores,
@@ -189,7 +189,11 @@ def nearest_items(
 
 
 def _settle(
-    points: Points, queries: Tensor, items: Tensor, unsure: Tensor, relevant: Tensor | None
+    points: CentredEmbeddings,
+    queries: Tensor,
+    items: Tensor,
+    unsure: Tensor,
+    relevant: Tensor | None,
 ) -> Tensor:
     """Reorder each run of candidates that scores cannot tell apart."""
     edge = unsure.new_zeros(len(unsure), 1)
@@ -210,7 +214,7 @@ def _settle(
 
 
 def _search_again(
-    points: Points, queries: Tensor, least: Tensor, gallery: range, k: int, memory: int
+    points: CentredEmbeddings, queries: Tensor, least: Tensor, gallery: range, k: int, memory: int
 ) -> Tensor:
     """The k nearest items of a few queries, by the exact distances of all that score enough."""
     side = side_of_tile(points, memory)
@@ -230,7 +234,7 @@ def _search_again(
 
 
 def whole_rankings(
-    points: Points,
+    points: CentredEmbeddings,
     lookups: Mapping[int, Lookup],
     members: Mapping[int, ClassMembers],
     memory: int,
@@ -257,7 +261,7 @@ def whole_rankings(
             yield n, MatchRanks(trim(places), number, size, size)
 
 
-def _scores(points: Points, queries: range, items: range) -> Tensor:
+def _scores(points: CentredEmbeddings, queries: range, items: range) -> Tensor:
     if len(items) <= points.rows_at_once or points.items is not None:
         return points.scores(queries, items)
     shape = len(queries), len(items)
@@ -269,7 +273,7 @@ def _scores(points: Points, queries: range, items: range) -> Tensor:
 
 
 def places_in_whole_ranking(
-    points: Points, queries: range, gallery: range, scores: Tensor, matches: Tensor
+    points: CentredEmbeddings, queries: range, gallery: range, scores: Tensor, matches: Tensor
 ) -> Tensor:
     """The place of each match among all items of the gallery, as float64 arithmetic orders them.
 
@@ -301,7 +305,12 @@ def _sorted(scores: Tensor) -> Tensor:
 
 
 def _exact_places(
-    points: Points, query: int, first: int, scores: Tensor, items: Tensor, tolerance: Tensor
+    points: CentredEmbeddings,
+    query: int,
+    first: int,
+    scores: Tensor,
+    items: Tensor,
+    tolerance: Tensor,
 ) -> Tensor:
     own = scores[items - first].sort().values
     after = torch.searchsorted(own, scores)

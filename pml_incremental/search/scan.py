@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from pml_incremental.search.centred_embeddings import CentredEmbeddings
 from pml_incremental.search.lookup import Lookup, hull, overlap
-from pml_incremental.search.points import Points
 
 # Scores, maxima and what is selected of them.
 COPIES_OF_SCORES = 3
@@ -94,7 +94,7 @@ def group_maxima(scores: Tensor) -> Tensor:
 
 
 def scan(
-    points: Points, lookups: Mapping[int, Lookup], wanted: Mapping[int, int], memory: int
+    points: CentredEmbeddings, lookups: Mapping[int, Lookup], wanted: Mapping[int, int], memory: int
 ) -> Iterator[tuple[int, range, BestScores]]:
     """The best scores of the queries of some lookups, block by block of queries.
 
@@ -134,7 +134,7 @@ def scan(
                 yield n, overlap(lookup.queries, above), best.pop((n, i))
 
 
-def side_of_tile(points: Points, memory: int) -> int:
+def side_of_tile(points: CentredEmbeddings, memory: int) -> int:
     """Rows of a square tile that fits, a multiple of 64 up to 2048."""
     fitting = math.isqrt(memory // (COPIES_OF_SCORES * points.dtype.itemsize))
     side = min(LARGEST_SIDE, points.rows_at_once, fitting)

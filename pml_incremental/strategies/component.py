@@ -84,10 +84,10 @@ class Component:
     moves_teacher: bool = False
     #: Whether it keeps what the teacher says, so that the teacher must not change.
     caches_teacher: bool = False
-    #: Share of each batch's images that join it turned, as classes of their own.
+    #: Job of each batch's images that join it turned, as classes of their own.
     turned: float = 0.0
     #: Whether all that it does comes of what it kept of earlier tasks.
-    acts_from_memory: bool = False
+    needs_memory: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

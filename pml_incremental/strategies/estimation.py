@@ -42,7 +42,7 @@ class Estimation(Component):
     estimates are used on; one model more is stored, however many tasks there are.
     """
 
-    acts_from_memory = True
+    needs_memory = True
 
     def __init__(
         self,

@@ -142,7 +142,7 @@ class OracleBank(EstimatorBank):
 class Oracle(Component):
     """Distil from every prior model itself. For analysis: it stores them all."""
 
-    acts_from_memory = True
+    needs_memory = True
 
     def __init__(self, weight: float, temperature: float, probes: Probes | None = None) -> None:
         check_weight("estimation_loss", weight)

@@ -111,7 +111,7 @@ class ParameterPenalty(Component):
         False
     """
 
-    acts_from_memory = True
+    needs_memory = True
 
     def __init__(self, name: str, regularizer: ParameterRegularizer, weight: float) -> None:
         check_weight(name, weight)

@@ -25,7 +25,7 @@ class Replay(Component):
     What is kept are places in the dataset, not pixels: the images must stay there.
     """
 
-    acts_from_memory = True
+    needs_memory = True
 
     def __init__(
         self,

@@ -25,18 +25,18 @@ def embed_all(
 ) -> tuple[Tensor, Tensor]:
     """Embeddings (N, d) and labels (N, levels) of all images, in order."""
     own = share_of_loader(loader, processes)
-    images: Any = (loader if processes.is_first else own).dataset
+    images: Any = (loader if processes.is_rank_zero else own).dataset
     embeddings, labels = RowsByBatch(len(images), folder), RowsByBatch(len(images))
     for batch in tqdm(own, desc="embedding", disable=not progress):
         for rows, found in zip((embeddings, labels), embed(batch), strict=True):
             rows.add(found)
     for rows in (embeddings, labels):
-        if not processes.is_first and rows.filled:
+        if not processes.is_rank_zero and rows.filled:
             send_rows(rows.rows())
-        elif processes.several and processes.is_first:
+        elif processes.is_distributed and processes.is_rank_zero:
             for block in receive_rows(rows.rows(), loader, processes):
                 rows.add(block)
-    if not processes.is_first:
+    if not processes.is_rank_zero:
         return torch.empty(0, 0), torch.empty(0, 0)
     return embeddings.rows(), labels.rows()
 

@@ -148,7 +148,7 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
             embedded = self.get_all_embeddings_for_all_splits(
                 datasets, trunk, embedder, list(datasets), None
             )
-        return self.processes.on_first(
+        return self.processes.on_rank_zero(
             lambda: self._evaluate_embedded(embedded, level, seen), Evaluation.without_images
         )
 
@@ -201,7 +201,7 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
             ValueError: if a split is unknown, empty or gives non-finite embeddings, or there are
                 several processes.
         """
-        if self.processes.several:
+        if self.processes.is_distributed:
             raise ValueError("test is for one process: use evaluate, which all processes call")
         if splits_to_eval is not None:
             # PML reorders these lists in place, which goes wrong where two splits share one.
@@ -228,7 +228,7 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
         embedded: Embedded = super().get_all_embeddings_for_all_splits(
             dataset_dict, trunk_model, embedder_model, splits, collate_fn
         )
-        self.processes.on_first(lambda: _check_all_finite(embedded, dataset_dict))
+        self.processes.on_rank_zero(lambda: _check_all_finite(embedded, dataset_dict))
         return embedded
 
     def compute_all_embeddings(
@@ -253,7 +253,7 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
 
     def maybe_normalize(self, embeddings: Tensor) -> Tensor:
         """PML's, of all embeddings at once; those in files are normalised on their way there."""
-        if self.embeddings_folder is not None or not self.processes.is_first:
+        if self.embeddings_folder is not None or not self.processes.is_rank_zero:
             return embeddings
         normalized: Tensor = super().maybe_normalize(embeddings)
         return normalized

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler
 
 from pml_incremental.distributed.processes import Processes
-from pml_incremental.distributed.sharing import drawn_by_first
+from pml_incremental.distributed.sharing import drawn_by_rank_zero
 from pml_incremental.trainers.training_state import (
     SeededItems,
     plain_attributes,
@@ -55,7 +55,7 @@ class BatchOrder(BatchSampler):
     @property
     def gives_seeds(self) -> bool:
         """Whether each image comes with a seed."""
-        return self.seeded or self.processes.several
+        return self.seeded or self.processes.is_distributed
 
     @property
     def last_taken(self) -> list[int]:
@@ -101,14 +101,14 @@ class BatchOrder(BatchSampler):
     def _begin_pass(self) -> None:
         if self._before_pass is None:
             self._before_pass = self.state_dict()
-        self.order = drawn_by_first(self.batches, self.processes)
+        self.order = drawn_by_rank_zero(self.batches, self.processes)
         self.taken = 0
         self._seed = self.processes.broadcast(self._pass_seed())
 
     def _pass_seed(self) -> int:
         if self.seeded:
             return int(torch.randint(2**62, ()))
-        if not self.processes.several:
+        if not self.processes.is_distributed:
             return 0
         with torch.random.fork_rng([]):  # not taken from the stream: one process would not either
             return int(torch.randint(2**62, ()))

@@ -46,7 +46,7 @@ class DataParallelMixin(BaseTrainer):
     def custom_setup(self) -> None:
         """Refuse what cannot be shared."""
         super().custom_setup()
-        if self.processes.several and "subset_batch_miner" in self.mining_funcs:
+        if self.processes.is_distributed and "subset_batch_miner" in self.mining_funcs:
             raise ValueError(
                 "a subset_batch_miner chooses images of the whole batch, which no process of "
                 "several has: use a tuple_miner, or one process"
@@ -59,7 +59,7 @@ class DataParallelMixin(BaseTrainer):
 
     def compute_embeddings(self, data: Tensor) -> Tensor:
         """The embeddings of the whole batch, of this process's images."""
-        if not self.processes.several:
+        if not self.processes.is_distributed:
             alone: Tensor = super().compute_embeddings(data)
             return alone
         if self._network is None:

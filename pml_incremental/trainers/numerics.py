@@ -58,9 +58,9 @@ class FiniteCheck:
     def after_step(self, trainer: StepMixin) -> None:
         """Look at what was put off, if it is time."""
         if len(self._pending) >= self.every:
-            self.settle(trainer)
+            self.check_pending(trainer)
 
-    def settle(self, trainer: StepMixin) -> None:
+    def check_pending(self, trainer: StepMixin) -> None:
         """Look at what was put off, as someone is about to rely on the weights."""
         pending, self._pending = self._pending, []
         if pending and not bool(torch.stack(pending).all()):

@@ -129,7 +129,7 @@ class ResumableMixin(StepMixin):
         Raises:
             NonFiniteLossError: if ``check_finite_every`` is above 1 and the weights are spoilt.
         """
-        self.finite_check.settle(self)
+        self.finite_check.check_pending(self)
         return training_state(self)
 
     @named_loading_errors()
@@ -193,7 +193,7 @@ class ResumableMixin(StepMixin):
                 self.checkpointer.after_iteration(self)
         if self.skipped_batches - skipped_before == self.iterations_per_epoch:
             raise NonFiniteLossError(f"all batches of epoch {self.epoch} were skipped: {REMEDY}")
-        self.finite_check.settle(self)
+        self.finite_check.check_pending(self)
         self.step_lr_schedulers(end_of_epoch=True)
         self.zero_losses()
 

@@ -7,7 +7,7 @@ from torch import distributed, nn
 from torch.utils.data import BatchSampler, TensorDataset
 
 from pml_incremental.distributed import FirstProcessError, Processes, RankBatches, share_batchnorm
-from pml_incremental.distributed.sharing import copy_from_first
+from pml_incremental.distributed.sharing import copy_from_rank_zero
 from pml_incremental.losses import CorrelationDistillationLoss
 from pml_incremental.regularizers import MAS
 from pml_incremental.strategies.bank_update import embed_in_shares
@@ -70,7 +70,7 @@ def normalised(processes, shape):
     kind = nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d
     norm = kind(shape[1], momentum=None if len(shape) == 2 else 0.1)
     nn.init.normal_(norm.weight)
-    if processes.several:
+    if processes.is_distributed:
         share_batchnorm(norm, torch.device("cpu"))
     for _ in range(2):
         norm.zero_grad()
@@ -79,7 +79,7 @@ def normalised(processes, shape):
         out = norm(x)
         (out * target).pow(2).sum().backward()
     weights = [weight.grad for weight in norm.parameters()]
-    if processes.several:
+    if processes.is_distributed:
         for gradient in weights:
             distributed.all_reduce(gradient)
     return {
@@ -98,12 +98,14 @@ def told(processes):
         raise ValueError("no such folder")
 
     try:
-        processes.on_first(fail)
+        processes.on_rank_zero(fail)
     except (ValueError, FirstProcessError) as error:
         failure = f"{type(error).__name__}: {error}"
-    nested = processes.on_first(lambda: processes.on_first(lambda: [processes.rank, "inner"]))
-    mine = processes.on_first(lambda: {1, 2, 3}, for_others=len)
-    return failure, nested, mine, processes.largest(7 * processes.rank), processes.broadcast("x")
+    nested = processes.on_rank_zero(
+        lambda: processes.on_rank_zero(lambda: [processes.rank, "inner"])
+    )
+    mine = processes.on_rank_zero(lambda: {1, 2, 3}, for_others=len)
+    return failure, nested, mine, processes.all_max(7 * processes.rank), processes.broadcast("x")
 
 
 def copied(processes):
@@ -111,7 +113,7 @@ def copied(processes):
     torch.manual_seed(processes.rank)
     norm = nn.BatchNorm1d(3)
     norm(torch.randn(4, 3))
-    copy_from_first([norm], processes)
+    copy_from_rank_zero([norm], processes)
     return norm.state_dict()
 
 
@@ -158,7 +160,7 @@ def trainer_of(processes, trunk, epochs=2, **options):
         "embedder": nn.Linear(8, WIDTH),
         "classifier": nn.Linear(WIDTH, CLASSES),
     }
-    if processes.several:
+    if processes.is_distributed:
         models["trunk"] = share_batchnorm(models["trunk"], torch.device("cpu"))
     losses = {
         "metric_loss": ProxyAnchorLoss(CLASSES, WIDTH),

@@ -28,7 +28,7 @@ def test_alone_without_a_launcher(monkeypatch):
 def test_alone_if_the_launcher_started_one(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "1")
     with process_group(torch.device("cpu")) as processes:
-        assert not processes.several
+        assert not processes.is_distributed
 
 
 @pytest.mark.usefixtures("launched")

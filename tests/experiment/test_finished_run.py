@@ -5,7 +5,7 @@ import pytest
 
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment import run
-from pml_incremental.experiment.finished_run import FinishedRun, examine
+from pml_incremental.experiment.finished_run import FinishedRun, collect_details
 from pml_incremental.metrics import hit_at_k
 from pml_incremental.search import ExactSearch, Lookup
 
@@ -41,7 +41,7 @@ def finished(tmp_path_factory):
 
 
 def test_models_of_a_stage_give_what_was_measured(finished):
-    details = examine(FinishedRun(finished.folder), "finetune")
+    details = collect_details(FinishedRun(finished.folder), "finetune")
     cross, reindexed = details.cross, details.reindexed
     measured = finished.strategies["finetune"]["own/recall_at_1"].values
     assert cross[0, 0] == pytest.approx(measured[1, 0])

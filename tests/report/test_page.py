@@ -11,9 +11,9 @@ from PIL import Image
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.report.page import (
     ClassChange,
-    Details,
     FoundImage,
     QueryChange,
+    RunDetails,
     RunRecord,
     write_page,
 )
@@ -60,7 +60,7 @@ def write_run(folder, name="demo", strategies=("finetune", "correlation"), tasks
 def some_details(tasks=3):
     image = FoundImage(Image.new("L", (40, 40)), NASTY, True)
     other = FoundImage(Image.new("RGB", (40, 60)), "unbreakable" * 6, False)
-    return Details(
+    return RunDetails(
         interval=(0.612, 0.7),
         classes=[ClassChange(NASTY, 1, 1.0, 0.25), ClassChange("kept", 1, 0.5, 0.5)],
         queries=[QueryChange(image, 1, 1, 17, [image] * 4, [other] * 4)],

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, TensorDataset
 from pml_incremental.testers import IncrementalTester, RecallCalculator
 
 
-class Points(Dataset):
+class Rows(Dataset):
     """Labelled vectors that count how often each is read; items are (tensor, int)."""
 
     def __init__(self, points, labels):
@@ -36,7 +36,7 @@ def tasks(seed=0, sizes=(20, 14, 17)):
     made = {}
     for number, size in enumerate(sizes, start=1):
         labels = 10 * number + np.arange(size) % 4
-        made[f"task_{number}"] = Points(rng.normal(size=(size, 6)), labels)
+        made[f"task_{number}"] = Rows(rng.normal(size=(size, 6)), labels)
     made["task_3"].labels[0] = 99
     return made
 
@@ -212,7 +212,7 @@ def test_models_come_back_in_their_modes_after_an_error():
     trunk, embedder = model()
     trunk.train()
     with pytest.raises(RuntimeError):
-        new_tester().evaluate({"a": Points(torch.randn(4, 3), [0, 0, 1, 1])}, trunk, embedder)
+        new_tester().evaluate({"a": Rows(torch.randn(4, 3), [0, 0, 1, 1])}, trunk, embedder)
     assert trunk.training
 
 
@@ -275,7 +275,7 @@ def test_splits_that_cannot_be_evaluated_are_named():
         new_tester().evaluate(datasets, trunk, embedder, seen=["task_1", "task_9"])
     with pytest.raises(ValueError, match=r"splits_to_eval has \['task_9'\]"):
         new_tester().test(datasets, 1, trunk, embedder, splits_to_eval=[("task_9", ["task_9"])])
-    datasets["task_2"] = Points(torch.zeros(0, 6), [])
+    datasets["task_2"] = Rows(torch.zeros(0, 6), [])
     with pytest.raises(ValueError, match="split 'task_2' is empty"):
         new_tester().evaluate(datasets, trunk, embedder, seen=["task_1"])
 

@@ -63,14 +63,14 @@ def compare(
     runs = {seed: with_seed(config, seed) for seed in seeds}
     folders = {seed: claim_folder(run) for seed, run in runs.items()}
     missing = [
-        Share(runs[seed], spec, progress)
+        Job(runs[seed], spec, progress)
         for spec in config.strategies
         for seed in seeds
-        if read_share(folders[seed], spec) is None
+        if read_job(folders[seed], spec) is None
     ]
     with stop_signals():
-        engine.run(do_share, shared_starts(missing))
-        engine.run(do_share, missing)
+        engine.run(do_job, shared_starts(missing))
+        engine.run(do_job, missing)
     comparison = Comparison(
         name=config.name,
         folder=Path(config.output) / config.name,
@@ -93,12 +93,12 @@ def claim_folder(config: ExperimentConfig) -> RunFolder:
     return RunFolder(Path(config.output) / config.name, config.to_yaml_dict())
 
 
-def shared_starts(shares: Sequence[Share]) -> list[Share]:
-    """What must be learned before the shares can be, at the same time or not: once per run."""
+def shared_starts(jobs: Sequence[Job]) -> list[Job]:
+    """What must be learned before the jobs can be, at the same time or not: once per run."""
     starts = {
-        share.config.seed: Share(share.config, None, share.progress)
-        for share in shares
-        if share.spec is not None and build_strategy(share.config, share.spec).shares_first_task
+        job.config.seed: Job(job.config, None, job.progress)
+        for job in jobs
+        if job.spec is not None and build_strategy(job.config, job.spec).shares_first_task
     }
     return list(starts.values())
 
@@ -107,7 +107,7 @@ def gather(config: ExperimentConfig, folder: RunFolder) -> Result:
     """The result of a run all of whose strategies are finished, written as ``run`` does."""
     strategies = {}
     for spec in config.strategies:
-        matrices = read_share(folder, spec)
+        matrices = read_job(folder, spec)
         assert matrices is not None
         strategies[spec_label(spec)] = matrices
     result = Result(config.name, folder.path, strategies)
@@ -141,7 +141,7 @@ def choose_strategies(config: ExperimentConfig, names: Sequence[str]) -> Experim
 
 
 @dataclass(frozen=True)
-class Share:
+class Job:
     """A part of a run."""
 
     config: ExperimentConfig  # of the run
@@ -149,23 +149,23 @@ class Share:
     progress: bool = False  # whether to show progress bars
 
 
-def do_share(share: Share) -> None:
-    """Learn a share, or what is missing of it, and leave it in the run's folder."""
-    apply_torch_settings(share.config)
+def do_job(job: Job) -> None:
+    """Do a job, or what is missing of it, and leave it in the run's folder."""
+    apply_torch_settings(job.config)
     find_own_modules()  # as the command line does, in processes that it started
     with stop_signals() as stop:
-        loop = TaskLoop.set_up(share.config, share.progress, stop)
-        if share.spec is None:
+        loop = TaskLoop.set_up(job.config, job.progress, stop)
+        if job.spec is None:
             loop.learn_start()
             return
-        with loop.folder.lock(spec_label(share.spec)):
-            matrices = loop.learn_strategy(share.spec)
+        with loop.folder.lock(spec_label(job.spec)):
+            matrices = loop.learn_strategy(job.spec)
             stored = {metric: matrix.to_dict()["values"] for metric, matrix in matrices.items()}
-            loop.folder.write_checked_json(_file(share.spec), stored)
+            loop.folder.write_checked_json(_file(job.spec), stored)
 
 
-def read_share(folder: RunFolder, spec: ObjectSpec) -> dict[str, TaskMatrix] | None:
-    """What :func:`do_share` left."""
+def read_job(folder: RunFolder, spec: ObjectSpec) -> dict[str, TaskMatrix] | None:
+    """What :func:`do_job` left."""
     stored: dict[str, Any] | None = folder.read_json(_file(spec))
     if stored is None:
         return None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from pml_incremental.config import ExperimentConfig
-from pml_incremental.distributed.sharing import copy_from_first
+from pml_incremental.distributed.sharing import copy_from_rank_zero
 from pml_incremental.experiment.assembly import batch_size, build_optimizers, build_sampler
 from pml_incremental.experiment.running.task_checkpoint import TaskCheckpoint
 from pml_incremental.experiment.student import Student
@@ -33,7 +33,7 @@ def learn_task(
     student: Student,
     teacher: Teacher | None,
     components: Sequence[Component],
-    watch: TrainingWatch,
+    monitor: TrainingMonitor,
 ) -> None:
     """Train the student on one task, in place."""
     acting = components if teacher is not None else ()
@@ -46,24 +46,26 @@ def learn_task(
         turned=max((component.turned for component in acting), default=0.0),
         observers=components,
         teacher=teacher,
-        cache_folder=watch.checkpoint.file.parent,
+        cache_folder=monitor.checkpoint.file.parent,
         processes=student.processes,
-        checkpointer=watch.checkpoint,
-        description=watch.description,
-        progress=watch.progress,
-        end_of_iteration_hook=watch.record,
+        checkpointer=monitor.checkpoint,
+        description=monitor.description,
+        progress=monitor.progress,
+        end_of_iteration_hook=monitor.record,
     )
     num_epochs = epochs_of(config, task.number)
     moving = teacher if any(component.moves_teacher for component in components) else None
-    state = watch.checkpoint.resume(components, moving, num_epochs)
+    state = monitor.checkpoint.resume(components, moving, num_epochs)
     trunks = [student.models["trunk"], *([] if teacher is None else [teacher.trunk])]
     compiling = compiled(*trunks) if config.models.compile else nullcontext()
-    with compiling, watch.checkpoint.stop.waiting():
+    with compiling, monitor.checkpoint.stop.waiting():
         trainer.train(num_epochs=num_epochs, state=state)
         # Equal already, except for BatchNorm's statistics where each process has its own.
-        copy_from_first(student.modules().values(), student.processes)
+        copy_from_rank_zero(student.modules().values(), student.processes)
     if trainer.skipped_batches:
-        logger.warning("%s: %d batches skipped in all", watch.description, trainer.skipped_batches)
+        logger.warning(
+            "%s: %d batches skipped in all", monitor.description, trainer.skipped_batches
+        )
 
 
 def build_trainer(
@@ -190,7 +192,7 @@ def own_terms(config: ExperimentConfig, student: Student) -> LossTerms:
 
 
 @dataclass(frozen=True)
-class TrainingWatch:
+class TrainingMonitor:
     """How a training is saved, shown and recorded."""
 
     checkpoint: TaskCheckpoint  # saves it, and is gone on with if there is one

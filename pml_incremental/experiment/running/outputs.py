@@ -82,7 +82,7 @@ def draw_retrievals(
         tester.get_all_embeddings(task.test, models["trunk"], models["embedder"])[0]
         for task in scenario
     ]
-    if not tester.processes.is_first:
+    if not tester.processes.is_rank_zero:
         return
     images: ConcatDataset[Any] = ConcatDataset(
         [task.test.with_transform(as_picture) for task in scenario]

@@ -57,5 +57,5 @@ def run(config: ExperimentConfig, *, progress: bool = True) -> Result:
             tuple(loop.learned),
             loop.scenario.left_out,
         )
-        processes.on_first(lambda: write_outputs(result, loop.folder))
+        processes.on_rank_zero(lambda: write_outputs(result, loop.folder))
     return result

@@ -185,42 +185,42 @@ class SharedRunFolder(RunFolder):
     def __init__(self, path: Path, config: Mapping[str, Any], processes: Processes) -> None:
         self.path = path
         self.processes = processes
-        processes.on_first(lambda: RunFolder.__init__(self, path, config))
+        processes.on_rank_zero(lambda: RunFolder.__init__(self, path, config))
 
     def file(self, name: str) -> Path:
         """The path of a file, with its parent folder made."""
-        return self.processes.on_first(lambda: RunFolder.file(self, name))
+        return self.processes.on_rank_zero(lambda: RunFolder.file(self, name))
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
-        return self.processes.on_first(lambda: RunFolder.has(self, name))
+        return self.processes.on_rank_zero(lambda: RunFolder.has(self, name))
 
     @contextmanager
     def lock(self, part: str) -> Iterator[None]:
         """A lock on a folder in it, held by the first process for all."""
         with ExitStack() as held:
-            self.processes.on_first(lambda: _enter(held, RunFolder.lock(self, part)))
+            self.processes.on_rank_zero(lambda: _enter(held, RunFolder.lock(self, part)))
             yield
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a file whole or not at all."""
-        return self.processes.on_first(lambda: RunFolder.write_text(self, name, text))
+        return self.processes.on_rank_zero(lambda: RunFolder.write_text(self, name, text))
 
     def write_checked_json(self, name: str, values: Any) -> None:
         """Write plain values that the run goes on from, with a checksum."""
-        self.processes.on_first(lambda: RunFolder.write_checked_json(self, name, values))
+        self.processes.on_rank_zero(lambda: RunFolder.write_checked_json(self, name, values))
 
     def read_json(self, name: str) -> Any:
         """Read what either of them wrote; None if there is no such file."""
-        return self.processes.on_first(lambda: RunFolder.read_json(self, name))
+        return self.processes.on_rank_zero(lambda: RunFolder.read_json(self, name))
 
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor], state: Any = None) -> None:
         """Write tensors, and plain values, as safetensors with a checksum, whole or not at all."""
-        self.processes.on_first(lambda: RunFolder.write_tensors(self, name, tensors, state))
+        self.processes.on_rank_zero(lambda: RunFolder.write_tensors(self, name, tensors, state))
 
     def read_tensors(self, name: str) -> dict[str, Tensor]:
         """Read what :meth:`write_tensors` wrote."""
-        return self.processes.on_first(lambda: RunFolder.read_tensors(self, name))
+        return self.processes.on_rank_zero(lambda: RunFolder.read_tensors(self, name))
 
 
 def _enter(held: ExitStack, lock: AbstractContextManager[Any]) -> None:

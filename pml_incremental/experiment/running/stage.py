@@ -111,18 +111,18 @@ def load_memory(strategy: Strategy, memory: Mapping[str, Tensor]) -> None:
 
 def share_memory(strategy: Strategy, processes: Processes) -> None:
     """Let the components of all processes remember what those of the first one do."""
-    if processes.several:
+    if processes.is_distributed:
         memory = processes.broadcast(_on_cpu(pack_memory(strategy)))
-        if not processes.is_first:
+        if not processes.is_rank_zero:
             load_memory(strategy, memory)
 
 
 def share_training_states(components: Sequence[Component], processes: Processes) -> None:
     """The same for what may change while a task is learned, once the components are prepared."""
-    if processes.several:
+    if processes.is_distributed:
         for component in components:
             state = processes.broadcast(_on_cpu(component.training_state()))
-            if not processes.is_first:
+            if not processes.is_rank_zero:
                 component.load_training_state(state)
 
 

@@ -56,7 +56,7 @@ class TaskCheckpoint:
         """Bring components and teacher to where the file has them."""
         self._components, self._teacher, self._last_epoch = components, moving, last_epoch
         self._begin_interval()
-        found = self.stop.processes.on_first(lambda: newest_readable(self.file))
+        found = self.stop.processes.on_rank_zero(lambda: newest_readable(self.file))
         if found is None:
             return None
         state = unpack_state(found.state, found.tensors)
@@ -66,7 +66,7 @@ class TaskCheckpoint:
             for name, model in moving.models().items():
                 model.load_state_dict(state["teacher"][name])
         trainer: dict[str, Any] = state["trainer"]
-        if self.stop.processes.several:
+        if self.stop.processes.is_distributed:
             # Each process has its own GPU, and goes on as the first one does on its.
             streams = trainer["random"]["cuda"]
             trainer["random"]["cuda"] = streams[:1] * torch.cuda.device_count()
@@ -79,7 +79,7 @@ class TaskCheckpoint:
         if stops or self._is_due():
             self.save(trainer)
         if stops:
-            self.stop.processes.wait()  # until the first one has saved
+            self.stop.processes.barrier()  # until the first one has saved
             self.stop.raise_if_asked()
 
     def after_epoch(self, trainer: ResumableMixin) -> None:
@@ -96,7 +96,7 @@ class TaskCheckpoint:
 
     def save(self, trainer: ResumableMixin) -> None:
         """Write the file, in the first process; if that cannot be done, say so."""
-        if not self.stop.processes.is_first:
+        if not self.stop.processes.is_rank_zero:
             return
         models = {} if self._teacher is None else self._teacher.models()
         state = {
@@ -173,7 +173,7 @@ class StopRequest:
 
         Called by all at the same place. A signal that comes later counts at the next.
         """
-        number = self.processes.largest(self.number or 0)
+        number = self.processes.all_max(self.number or 0)
         if number:
             self.number = number
         return number > 0

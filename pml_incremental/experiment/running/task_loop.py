@@ -21,7 +21,7 @@ from pml_incremental.experiment.assembly import (
     choose_device,
 )
 from pml_incremental.experiment.environment import describe_environment, seed_everything
-from pml_incremental.experiment.running.learn import TrainingWatch, learn_task, trained_model
+from pml_incremental.experiment.running.learn import TrainingMonitor, learn_task, trained_model
 from pml_incremental.experiment.running.measurements import Measurements, measure, task_matrices
 from pml_incremental.experiment.running.outputs import draw_matrices, draw_retrievals
 from pml_incremental.experiment.running.run_folder import (
@@ -86,18 +86,18 @@ class TaskLoop:
     ) -> TaskLoop:
         """Build the data and the folder."""
         processes = Processes() if processes is None else processes
-        processes.on_first(lambda: check_even(batch_size(config), processes.size))
+        processes.on_rank_zero(lambda: check_even(batch_size(config), processes.size))
         device = own_device(choose_device(config.device), processes)
         scenario = checked_scenario(config)
         path = Path(config.output) / config.name
         folder = SharedRunFolder(path, config.to_yaml_dict(), processes)
-        processes.on_first(lambda: check_same_images(folder, scenario))
+        processes.on_rank_zero(lambda: check_same_images(folder, scenario))
         folder.write_json("environment.json", describe_environment(device, processes.size))
         tester = config.tester.build(
             "tester", data_device=device, dataloader_num_workers=0, processes=processes
         )
-        records = RunRecords(config, folder.path / "records", processes.is_first)
-        progress = progress and processes.is_first
+        records = RunRecords(config, folder.path / "records", processes.is_rank_zero)
+        progress = progress and processes.is_rank_zero
         return cls(config, scenario, folder, tester, device, records, progress, stop, processes)
 
     def learn_strategy(self, spec: ObjectSpec) -> dict[str, TaskMatrix]:
@@ -204,8 +204,8 @@ class TaskLoop:
             if images is not None:
                 acts = prior.teacher is not None or stage.strategy.observes_training
                 components = stage.strategy.components if acts else ()
-                watch = self.watch(stage, self.records.losses_hook(writer))
-                learn_task(self.config, stage.task, images, student, teacher, components, watch)
+                monitor = self.monitor(stage, self.records.losses_hook(writer))
+                learn_task(self.config, stage.task, images, student, teacher, components, monitor)
                 if prior.teacher is not None and components:
                     trained = trained_model(self.config, student, images)
                     for component in components:
@@ -213,14 +213,14 @@ class TaskLoop:
         description = describe_model(self.config, self.scenario)
         self.folder.write_tensors(stage.weights_file, student.tensors(), description)
 
-    def watch(self, stage: Stage, record: Callable[[Any], None] | None) -> TrainingWatch:
+    def monitor(self, stage: Stage, record: Callable[[Any], None] | None) -> TrainingMonitor:
         """How the training of a stage is saved, shown and recorded."""
         task = f"task {stage.task.number}/{len(self.scenario)}"
         checkpoint = TaskCheckpoint(
             self.folder.file(stage.checkpoint_file), self.config.checkpoint, self.stop
         )
         description = f"{self.config.name} · {stage.who} · {task}"
-        return TrainingWatch(checkpoint, description, self.progress, record)
+        return TrainingMonitor(checkpoint, description, self.progress, record)
 
     def evaluate(self, stage: Stage, student: Student) -> Measurements:
         """What the model can do after the task; the folder has it from then on."""
@@ -286,7 +286,7 @@ class TaskLoop:
     def forget_checkpoint(self, stage: Stage) -> None:
         """Remove what training would have gone on from."""
         file = self.folder.file(stage.checkpoint_file)
-        self.processes.on_first(lambda: remove_generations(file))
+        self.processes.on_rank_zero(lambda: remove_generations(file))
 
     def measure(self, student: Student, seen: int, whose: str) -> Measurements:
         """What the student can do on every task."""

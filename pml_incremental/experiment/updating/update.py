@@ -49,8 +49,8 @@ class Update:
 
     file: Path
     folder: Path
-    before: Figures
-    after: Figures
+    before: FolderRecall
+    after: FolderRecall
     new_share: float | None = None
 
 
@@ -110,7 +110,7 @@ def update(
     with torch.no_grad():
         before = measure(finished, finished.models_before_tasks(), splits)
         after = measure(finished, finished.models(label, 1), splits)
-    _write_figures(finished.folder / "update.json", before, after)
+    _write_recall(finished.folder / "update.json", before, after)
     learned = read_tensor_file(finished.weights(label, 1), f"delete {finished.folder}")
     write_tensor_file(out, learned.tensors, learned.state)
     return Update(out, finished.folder, before, after, _new_share(finished.folder / label))
@@ -144,7 +144,7 @@ def _check_strategy(config: ExperimentConfig) -> str:
         what = "trains on old images too" if strategy.later_images == "seen" else "does not train"
         raise ConfigError([f"strategies: {spec.class_name} {what}; use function-matching"])
     components = strategy.components
-    if components and all(component.acts_from_memory for component in components):
+    if components and all(component.needs_memory for component in components):
         raise ConfigError(
             [
                 f"strategies: {spec.class_name} acts from what it kept of earlier tasks, which a "
@@ -161,7 +161,7 @@ def _new_share(folder: Path) -> float | None:
     return found
 
 
-def _write_figures(path: Path, before: Figures, after: Figures) -> None:
+def _write_recall(path: Path, before: FolderRecall, after: FolderRecall) -> None:
     values = {"recall_at_1": {"before": before.to_dict(), "after": after.to_dict()}}
     write_text_whole(path, json.dumps(values, indent=2) + "\n")
 
@@ -181,7 +181,7 @@ def check_old_weights(config: ExperimentConfig, sources: Mapping[str, Mapping[st
 
 
 @dataclass(frozen=True)
-class Figures:
+class FolderRecall:
     """Recall@1 of a model, as a share; NaN where no query has another image of its class."""
 
     own: dict[str, float]  # of each folder's images in that folder
@@ -223,7 +223,7 @@ class MeasuredFolders:
 
 def measure(
     run: FinishedRun, models: Mapping[str, nn.Module], splits: Mapping[str, TaskSubset]
-) -> Figures:
+) -> FolderRecall:
     """What a model finds, with the run's tester."""
     spec = run.config.tester
     kwargs = {key: value for key, value in spec.kwargs.items() if key not in _OF_OTHER_SEARCHES}
@@ -231,7 +231,7 @@ def measure(
         class_name=spec.class_name, kwargs={**kwargs, "metrics": [RECALL_AT_1], "ks": [1]}
     ).build("tester", data_device=run.device, dataloader_num_workers=0)
     found = tester.evaluate(splits, models["trunk"], models["embedder"])
-    return Figures(dict(found.own[RECALL_AT_1]), dict(found.joint[RECALL_AT_1]))
+    return FolderRecall(dict(found.own[RECALL_AT_1]), dict(found.joint[RECALL_AT_1]))
 
 
 def name_folders(folders: Sequence[Path]) -> dict[str, Path]:

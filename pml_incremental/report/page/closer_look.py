@@ -16,7 +16,7 @@ from pml_incremental.report.style import percent, signed_percent
 WORST_CLASSES = 12
 
 
-def intervals_section(details: Mapping[str, Details]) -> str:
+def intervals_section(details: Mapping[str, RunDetails]) -> str:
     """How sure the means are."""
     rows = [
         [text(name), f"{percent(found.interval[0])} to {percent(found.interval[1])}"]
@@ -30,7 +30,7 @@ def intervals_section(details: Mapping[str, Details]) -> str:
     )
 
 
-def classes_section(details: Mapping[str, Details]) -> str:
+def classes_section(details: Mapping[str, RunDetails]) -> str:
     """Forgetting by class."""
     blocks = []
     for name, found in details.items():
@@ -56,7 +56,7 @@ def classes_section(details: Mapping[str, Details]) -> str:
     )
 
 
-def queries_section(details: Mapping[str, Details]) -> str:
+def queries_section(details: Mapping[str, RunDetails]) -> str:
     """Queries that were answered once and are no longer."""
     blocks: list[str] = []
     for name, found in details.items():
@@ -71,7 +71,7 @@ def queries_section(details: Mapping[str, Details]) -> str:
     )
 
 
-def lessons_section(details: Mapping[str, Details]) -> str:
+def lessons_section(details: Mapping[str, RunDetails]) -> str:
     """What each task taught."""
     blocks: list[str] = []
     for name, found in details.items():
@@ -105,7 +105,7 @@ def _thumb(item: FoundImage, judged: bool) -> str:
     return f"<div>{shown}{mark}{text(item.class_name)}</div>"
 
 
-def cross_model_section(details: Mapping[str, Details]) -> str:
+def cross_model_section(details: Mapping[str, RunDetails]) -> str:
     """New models on old indexes."""
     blocks = []
     for name, found in details.items():
@@ -127,7 +127,7 @@ def cross_model_section(details: Mapping[str, Details]) -> str:
     )
 
 
-def open_set_section(details: Mapping[str, Details]) -> str:
+def open_set_section(details: Mapping[str, RunDetails]) -> str:
     """Classes that the gallery does not hold."""
     stages = max(len(found.open_set) for found in details.values())
     if stages == 0:
@@ -190,7 +190,7 @@ class QueryChange:
 
 
 @dataclass(frozen=True)
-class Details:
+class RunDetails:
     """One strategy, looked at closely.
 
     Attributes:

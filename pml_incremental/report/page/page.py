@@ -8,7 +8,7 @@ from typing import Any
 
 from pml_incremental.metrics.task_matrix import OWN
 from pml_incremental.report.page import closer_look, overview
-from pml_incremental.report.page.closer_look import Details
+from pml_incremental.report.page.closer_look import RunDetails
 from pml_incremental.report.page.elements import bar, document, folded, section, table, text
 from pml_incremental.report.page.overview import entry_name
 from pml_incremental.report.page.run_record import RunRecord
@@ -18,7 +18,9 @@ HEADINGS = ("estimator", "observed on", "error, held out", "error, training", "r
 
 
 def write_page(
-    path: Path, runs: Sequence[RunRecord], details: Mapping[tuple[int, str], Details] | None = None
+    path: Path,
+    runs: Sequence[RunRecord],
+    details: Mapping[tuple[int, str], RunDetails] | None = None,
 ) -> None:
     """Write one HTML file that needs nothing else, neither network nor scripts.
 
@@ -34,7 +36,7 @@ def write_page(
 
 
 def render_page(
-    runs: Sequence[RunRecord], details: Mapping[tuple[int, str], Details] | None = None
+    runs: Sequence[RunRecord], details: Mapping[tuple[int, str], RunDetails] | None = None
 ) -> str:
     """The text of the page, see :func:`write_page`."""
     if not runs:

@@ -12,7 +12,7 @@ MOST_ROWS_AT_ONCE = 8192
 COPIES_OF_ROWS = 4
 
 
-class Points:
+class CentredEmbeddings:
     """Embeddings that are both queries and gallery, with rough scores and exact distances.
 
     The score of an item y for a query x is -|x - y|^2 / 2, as x.y - |x|^2 / 2 - |y|^2 / 2 after
