@@ -13,7 +13,7 @@ from torch import Tensor
 from pml_incremental.datasets.image_files import read_rgb
 from pml_incremental.gallery.gallery import Gallery
 from pml_incremental.gallery.image_files import ImageFiles, numbered
-from pml_incremental.report.page.elements import document, picture, section, text
+from pml_incremental.report.page.elements import png, render
 from pml_incremental.report.style import percent
 from pml_incremental.search import ExactSearch
 from pml_incremental.storage import write_text_whole
@@ -84,13 +84,14 @@ def _by_index(index: Any, queries: Tensor, k: int) -> Tensor:
 
 def write_result_page(path: Path, gallery: Gallery, result: SearchResult) -> None:
     """Write one HTML file with each query and what it found."""
-    rows = "".join(_row(gallery, result, q) for q in range(len(result.queries.ids)))
-    note = (
-        f"{describe_recall(result)}. Green: of the query's class. Numbers are distances, nearest "
-        "first."
+    page = render(
+        "search.html",
+        title="Search results",
+        about=f"{len(gallery.vectors)} images, {'; '.join(gallery.history)}",
+        recall=describe_recall(result),
+        queries=[_found_by(gallery, result, query) for query in range(len(result.queries.ids))],
     )
-    about = f"{len(gallery.vectors)} images, {'; '.join(gallery.history)}"
-    write_text_whole(path, document("Search results", about, section("Found", note, rows)))
+    write_text_whole(path, page)
 
 
 def describe_recall(result: SearchResult) -> str:
@@ -105,32 +106,25 @@ def describe_recall(result: SearchResult) -> str:
     return found
 
 
-def _row(gallery: Gallery, result: SearchResult, query: int) -> str:
-    label = result.queries.labels[query]
-    asked = _thumb(result.queries.root / result.queries.ids[query], label, "")
-    found = "".join(
+def _found_by(gallery: Gallery, result: SearchResult, query: int) -> dict[str, Any]:
+    name, label = result.queries.ids[query], result.queries.labels[query]
+    nearest = zip(result.rows[query].tolist(), result.distances[query].tolist(), strict=True)
+    found = [
         _thumb(
             gallery.files.root / gallery.files.ids[row],
-            gallery.files.labels[row],
             "right" if gallery.files.labels[row] == label else "wrong",
-            f"{distance:.3f} ",
+            f"{distance:.3f} {gallery.files.labels[row]}",
         )
-        for row, distance in zip(
-            result.rows[query].tolist(), result.distances[query].tolist(), strict=True
-        )
+        for row, distance in nearest
         if row >= 0
-    )
-    return (
-        f"<div class=query><div><h4>query</h4><div class=strip>{asked}</div></div>"
-        f"<div class=found><h4>{text(result.queries.ids[query])}</h4>"
-        f"<div class=strip>{found}</div></div></div>"
-    )
+    ]
+    return {"name": name, "asked": _thumb(result.queries.root / name, "", label), "found": found}
 
 
-def _thumb(path: Path, label: str, kind: str, before: str = "") -> str:
-    shown = f"<i class='thumb {kind}'></i>"
+def _thumb(path: Path, kind: str, caption: str) -> dict[str, Any]:
+    code = None
     if path.is_file():
         image = read_rgb(path)
         image.thumbnail((PIXELS, PIXELS))
-        shown = picture(image, path.name, f"thumb {kind}")
-    return f"<div title='{text(path)}'>{shown}{before}{text(label)}</div>"
+        code = png(image)
+    return {"path": path, "kind": kind, "caption": caption, "png": code}

@@ -111,7 +111,7 @@ def test_page_is_well_formed_and_needs_nothing_from_outside(page):
 def test_everything_of_the_user_is_escaped(page):
     text = page.read_text()
     assert "<script>" not in text
-    assert text.count("&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt; &amp; &quot;q&quot;") >= 4
+    assert text.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &#34;q&#34;") >= 4
 
 
 def test_page_shows_the_numbers(page, tmp_path):

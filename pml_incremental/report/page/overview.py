@@ -1,31 +1,41 @@
-"""The parts of a page that every finished run has."""
+"""What a page shows of every finished run."""
 
 from __future__ import annotations
 
+import base64
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from pml_incremental.metrics import TaskMatrix, seen_means
 from pml_incremental.metrics.task_matrix import JOINT, OWN
 from pml_incremental.report.columns import OF_A_RUN, OLD
-from pml_incremental.report.page.elements import (
-    embedded_png,
-    folded,
-    heat_map,
-    legend,
-    line_chart,
-    scatter,
-    section,
-    table,
-    text,
-)
+from pml_incremental.report.page.charts import line_chart, scatter
+from pml_incremental.report.page.elements import bar, heat_map
 from pml_incremental.report.page.run_record import RunRecord
 from pml_incremental.report.style import percent, percent_range
 
-Named = Mapping[str, TaskMatrix]
+
+def overview(runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """The values of the template that need no model."""
+    return {
+        "names": list(named_matrices(runs, OWN)),
+        "summary": summary(runs),
+        "trade_off": trade_off(runs),
+        "curves": curves(runs),
+        "matrices": [
+            (title, list(heat_maps(runs, metric)))
+            for metric, title in ((OWN, "own gallery"), (JOINT, "gallery of all tasks seen"))
+        ],
+        "metrics": all_metrics(runs),
+        "retrievals": list(retrievals(runs)),
+        "estimates": list(estimates(runs)),
+        "setting": list(setting(runs)),
+    }
 
 
 def named_matrices(runs: Sequence[RunRecord], metric: str) -> dict[str, TaskMatrix]:
@@ -47,7 +57,7 @@ def entry_name(runs: Sequence[RunRecord], run: RunRecord, strategy: str) -> str:
     return f"{run.name}{number} · {strategy}"
 
 
-def summary_section(runs: Sequence[RunRecord]) -> str:
+def summary(runs: Sequence[RunRecord]) -> dict[str, Any]:
     """The numbers that one looks at first."""
     by_metric = {metric: named_matrices(runs, metric) for metric in (OWN, JOINT)}
     names = list(by_metric[OWN])
@@ -57,43 +67,28 @@ def summary_section(runs: Sequence[RunRecord]) -> str:
         values = [column.value(matrices[n]) if n in matrices else math.nan for n in names]
         columns.append(
             [
-                f"<b>{column.write(value)}</b>" if best else column.write(value)
+                Markup("<b>{}</b>").format(column.write(value)) if best else column.write(value)
                 for value, best in zip(values, column.are_best(values), strict=True)
             ]
         )
-    rows = [[text(name), *cells] for name, *cells in zip(names, *columns, strict=True)]
     headings = ["strategy", *(column.heading for column in OF_A_RUN)]
-    return section(
-        "Summary",
-        "Recall@1 in percent on held-out images, each task in its own gallery; in the last column "
-        "in the gallery of all tasks. The best of each column is marked. Forgetting: less is "
-        "better, below zero later tasks helped.",
-        table(headings, rows, "wide"),
-    )
+    return {"headings": headings, "rows": list(zip(names, *columns, strict=True))}
 
 
-def trade_off_section(runs: Sequence[RunRecord]) -> str:
-    """What is learned against what is kept."""
+def trade_off(runs: Sequence[RunRecord]) -> dict[str, Any] | None:
+    """What is learned against what is kept; nothing if there is one task."""
     matrices = {n: m for n, m in named_matrices(runs, OWN).items() if m.num_tasks > 1}
     if not matrices:
-        return ""
+        return None
     points = {
-        name: (
-            float(m.values[1:].diagonal()[1:].mean()),
-            OLD.value(m),
-        )
+        name: (float(m.values[1:].diagonal()[1:].mean()), OLD.value(m))
         for name, m in matrices.items()
     }
-    return section(
-        "Learning and keeping",
-        "Right: new tasks are learned better. Up: earlier tasks are kept better. Rings mark what "
-        "nothing else beats in both.",
-        legend(list(points)),
-        scatter("Recall@1 in %", points, "new tasks, when learned", "earlier tasks, at the end"),
-    )
+    axes = "new tasks, when learned", "earlier tasks, at the end"
+    return {"names": list(points), "chart": scatter("Recall@1 in %", points, *axes)}
 
 
-def curves_section(runs: Sequence[RunRecord]) -> str:
+def curves(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """Each task over time."""
     matrices = named_matrices(runs, OWN)
     tasks = max(m.num_tasks for m in matrices.values())
@@ -102,73 +97,68 @@ def curves_section(runs: Sequence[RunRecord]) -> str:
     means = {n: [math.nan, *seen_means(m.values).tolist()] for n, m in matrices.items()}
     panels = [line_chart("mean of the tasks seen", means, bounds)]
     for j in range(tasks):
-        curves = {n: m.values[:, j].tolist() for n, m in matrices.items() if j < m.num_tasks}
-        panels.append(line_chart(f"task {j + 1}", _padded(curves, list(matrices)), bounds))
-    return section(
-        "Over time",
-        "Recall@1 in percent in the task's own gallery, before any task and after each.",
-        legend(list(matrices)),
-        f"<div class=columns>{''.join(panels)}</div>",
-    )
+        of_task = {
+            # A name without this task keeps its colour.
+            name: m.values[:, j].tolist() if j < m.num_tasks else [math.nan]
+            for name, m in matrices.items()
+        }
+        panels.append(line_chart(f"task {j + 1}", of_task, bounds))
+    return panels
 
 
-def _padded(curves: Mapping[str, Sequence[float]], names: Sequence[str]) -> dict[str, list[float]]:
-    """All names in order, so that each keeps its colour."""
-    return {name: list(curves.get(name, [math.nan])) for name in names}
+def heat_maps(runs: Sequence[RunRecord], metric: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The task matrix of each strategy."""
+    for name, matrix in named_matrices(runs, metric).items():
+        first = int(np.isnan(matrix.values[0]).all())
+        yield name, heat_map(matrix.values[first:], matrix.row_names[first:], "after", 1 - first)
 
 
-def matrices_section(runs: Sequence[RunRecord]) -> str:
-    """The task matrices of both galleries."""
-    blocks = []
-    for metric, title in ((OWN, "own gallery"), (JOINT, "gallery of all tasks seen")):
-        maps = []
-        for name, matrix in named_matrices(runs, metric).items():
-            first = int(np.isnan(matrix.values[0]).all())
-            drawn = heat_map(matrix.values[first:], matrix.row_names[first:], "after", 1 - first)
-            maps.append(f"<div><h3>{text(name)}</h3>{drawn}</div>")
-        shown = f"<div class=columns>{''.join(maps)}</div>"
-        blocks.append(folded(f"Recall@1, {title}", shown, is_open=True))
-    return section(
-        "Task matrices",
-        "Row: the model after a task. Column: the task whose held-out images are asked. Framed: "
-        "the task just learned. In percent.",
-        *blocks,
-    )
-
-
-def metrics_section(runs: Sequence[RunRecord]) -> str:
+def all_metrics(runs: Sequence[RunRecord]) -> dict[str, Any]:
     """All metrics after the last task."""
     metrics = list(dict.fromkeys(m for r in runs for s in r.strategies.values() for m in s))
     by_metric = {metric: named_matrices(runs, metric) for metric in metrics}
     names = list(dict.fromkeys(name for found in by_metric.values() for name in found))
     rows = [
-        [text(metric), *(percent(found[n].last()) if n in found else "" for n in names)]
+        [metric, *(percent(found[n].last()) if n in found else "" for n in names)]
         for metric, found in by_metric.items()
     ]
-    shown = table(["after the last task, in %", *names], rows)
-    return section("All metrics", "Means over the tasks.", folded("Show", shown))
+    return {"headings": ["after the last task, in %", *names], "rows": rows}
 
 
-def retrievals_section(runs: Sequence[RunRecord]) -> str:
+def retrievals(runs: Sequence[RunRecord]) -> Iterator[tuple[str, str, str]]:
     """The pictures of what the last models find."""
-    shots = [
-        folded(
-            entry_name(runs, run, s), embedded_png(path.read_bytes(), f"retrievals by {s}", "shot")
-        )
-        for run in runs
-        for s, path in run.retrievals.items()
-    ]
-    if not shots:
-        return ""
-    note = "Queries of every task and the images nearest to them among all tasks, at the end."
-    return section("What is found", note, *shots)
-
-
-def setting_section(runs: Sequence[RunRecord]) -> str:
-    """Config and environment."""
-    parts = []
     for run in runs:
+        for strategy, path in run.retrievals.items():
+            code = base64.b64encode(path.read_bytes()).decode("ascii")
+            yield entry_name(runs, run, strategy), code, f"retrievals by {strategy}"
+
+
+def setting(runs: Sequence[RunRecord]) -> Iterator[tuple[str, str, str]]:
+    """Config and environment."""
+    for run in runs:
+        yield run.name, "config.yaml", run.config
         environment = json.dumps(run.environment, indent=2, ensure_ascii=False)
-        parts.append(folded(f"{run.name}: config.yaml", f"<pre>{text(run.config)}</pre>"))
-        parts.append(folded(f"{run.name}: environment.json", f"<pre>{text(environment)}</pre>"))
-    return section("Setting", "What the runs were made with.", *parts)
+        yield run.name, "environment.json", environment
+
+
+def estimates(runs: Sequence[RunRecord]) -> Iterator[tuple[str, str, list[list[str]]]]:
+    """Estimated against real earlier models, of the runs that were diagnosed."""
+    for run in runs:
+        if run.diagnosis is None:
+            continue
+        for strategy, drifts in run.diagnosis["drift_by_task"].items():
+            moved = ", ".join(f"{d:.2f} at task {task}" for task, d in drifts["test"].items())
+            entries = [e for e in run.diagnosis["summaries"] if e["strategy"] == strategy]
+            yield entry_name(runs, run, strategy), moved, [_estimate(entry) for entry in entries]
+
+
+def _estimate(entry: Mapping[str, Any]) -> list[str]:
+    errors = [entry["divergence_ratio"][images] for images in ("test", "train")]
+    correlation = entry["correlation"]["test"]
+    return [
+        entry["estimator"],
+        entry["observed_on"],
+        *("" if error is None else bar(error, f"{error:.2f}") for error in errors),
+        "" if correlation is None else f"{correlation:.2f}",
+        f"{entry['nbytes'] / 1000:,.1f}",
+    ]
