@@ -34,7 +34,9 @@ def files_under(folder: Path, below: str, *patterns: str) -> set[str]:
 def check_wheel(wheel: Path) -> None:
     """The package, the configs of its command, and nothing else."""
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    package = files_under(ROOT / "pml_incremental", "pml_incremental", "*.py", "*.css", "*.html", "py.typed")
+    package = files_under(
+        ROOT / "pml_incremental", "pml_incremental", "*.py", "*.css", "*.html", "py.typed"
+    )
     configs = files_under(ROOT / "configs", "pml_incremental/configs", "*.yaml")
     expected = package | configs
     assert names == expected, f"missing or too many: {sorted(names ^ expected)}"

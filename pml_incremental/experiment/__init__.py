@@ -9,10 +9,10 @@ from pml_incremental.experiment.comparison.engines import (
 )
 from pml_incremental.experiment.diagnosis.diagnosis import diagnose
 from pml_incremental.experiment.environment import seed_everything
-from pml_incremental.experiment.running.outputs import Result
 from pml_incremental.experiment.running.run import run
 from pml_incremental.experiment.tuning.tune import Tuned, tune
-from pml_incremental.experiment.updating.update import Update, update
+from pml_incremental.experiment.updating.update import update
+from pml_incremental.report.results import Result, Update
 
 __all__ = [
     "Comparison",

@@ -14,14 +14,14 @@ from pml_incremental.functional.checks import widen
 
 
 @contextmanager
-def watched_maps(trunk: nn.Module) -> Iterator[list[Tensor]]:
+def watched_maps(trunk: nn.Module | None) -> Iterator[list[Tensor]]:
     """Note the last feature map of each resolution while a trunk computes.
 
     Of a residual network these are the outputs of its stages. A map is what a module that has
     weights puts out, of shape (N, C, H, W) with H and W above 1, or of tokens (N, L, C).
 
     Args:
-        trunk: called once within.
+        trunk: called once within; None if nothing is to be noted.
 
     Yields:
         A list that the call fills.
@@ -37,6 +37,9 @@ def watched_maps(trunk: nn.Module) -> Iterator[list[Tensor]]:
         [(4, 2, 8, 8), (4, 6, 4, 4)]
     """
     maps: list[Tensor] = []
+    if trunk is None:
+        yield maps
+        return
     calls = 0
 
     def note(module: nn.Module, _: Any, output: Any) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pml_incremental.report import style
+from pml_incremental.report.results import TEACHER_ITSELF, Diagnosis, EstimatorSummary
 from pml_incremental.report.style import shorten
 from pml_incremental.report.tables import add_number_columns, bare_table
 from pml_incremental.report.task_curves_plot import COLORS, MARKERS
@@ -20,14 +21,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pml_incremental.experiment.diagnosis.diagnosis import Diagnosis, EstimatorSummary
-
 _NUMBERS = ("error\ntrain", "error\ntest", "r\ntrain", "r\ntest", "bytes")
 
 #: Estimator -> age -> error.
 Lines = Mapping[str, Mapping[int, float]]
-#: What tables and pictures call the teacher taken for each prior model.
-TEACHER_ITSELF = "teacher itself"
 NAME_LENGTH = 70
 
 

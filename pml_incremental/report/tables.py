@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -16,12 +15,8 @@ from rich.text import Text
 
 from pml_incremental.metrics import Spread, TaskMatrix
 from pml_incremental.report.columns import COMPARED, OF_A_RUN, Column
+from pml_incremental.report.results import Result, Update
 from pml_incremental.report.style import percent
-
-if TYPE_CHECKING:
-    from pml_incremental.experiment.running.outputs import Result
-    from pml_incremental.experiment.updating.update import Update
-
 
 _HEADINGS = [column.heading for column in COMPARED]
 _LATEX = str.maketrans(

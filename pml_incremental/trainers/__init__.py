@@ -1,12 +1,8 @@
 """PML trainers that learn beside a teacher."""
 
-from pml_incremental.trainers._terms import StepObserver
+from pml_incremental.trainers._terms import Compared, Penalty, StepObserver
 from pml_incremental.trainers.data_parallel_mixin import DataParallelMixin
-from pml_incremental.trainers.incremental_mixin import (
-    Compared,
-    IncrementalMixin,
-    Penalty,
-)
+from pml_incremental.trainers.incremental_mixin import IncrementalMixin
 from pml_incremental.trainers.incremental_trainers import (
     IncrementalMetricLoss,
     IncrementalTrainWithClassifier,

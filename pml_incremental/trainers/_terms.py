@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, Protocol, TypeAlias
 
 from torch import Tensor, nn
 
 from pml_incremental.trainers.teacher import Teacher
+
+#: A scalar that depends on the parameters of models and loss functions, given by name.
+Penalty: TypeAlias = Callable[[Mapping[str, nn.Module]], Tensor]
+
+#: What a distillation loss is given of student and teacher.
+Compared: TypeAlias = Literal["embeddings", "logits", "features", "maps"]
+
+
+def check_turned(turned: float) -> None:
+    """Raise unless it is a share."""
+    if not 0 <= turned <= 1:
+        raise ValueError(f"turned must be from 0 to 1 (a share of the batch), got {turned}")
 
 
 def check_penalties(penalties: Iterable[str], losses: Iterable[str]) -> None:

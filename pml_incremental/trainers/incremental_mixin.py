@@ -3,44 +3,38 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import torch
 from pytorch_metric_learning.utils import common_functions as c_f
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pml_incremental.models.change import pooled_maps, watched_maps
 from pml_incremental.models.modes import evaluation_mode
-from pml_incremental.trainers._terms import (
-    StepObserver,
-    check_compares,
-    check_penalties,
-    check_probes,
-    check_weights,
-)
+from pml_incremental.trainers import _terms
+from pml_incremental.trainers._terms import Compared, Penalty, StepObserver
 from pml_incremental.trainers.batches import to_device
 from pml_incremental.trainers.numerics import Autocast, Precision
 from pml_incremental.trainers.probes import ProbePool, Probes, TurnedCopies
 from pml_incremental.trainers.resumable_mixin import ResumableMixin
-from pml_incremental.trainers.teacher import Teacher, TeacherCache, TeacherOutputs, check_unchanging
+from pml_incremental.trainers.teacher import (
+    Teacher,
+    TeacherCache,
+    TeacherOutputs,
+    check_teacher,
+    check_unchanging,
+)
 from pml_incremental.trainers.training_state import (
     random_state,
     restore_random_state,
     seed_generators,
 )
-
-#: A scalar that depends on the parameters of models and loss functions, given by name.
-Penalty: TypeAlias = Callable[[Mapping[str, nn.Module]], Tensor]
-
-#: What a distillation loss is given of student and teacher.
-Compared: TypeAlias = Literal["embeddings", "logits", "features", "maps"]
 
 
 class IncrementalMixin(ResumableMixin):
@@ -104,19 +98,14 @@ class IncrementalMixin(ResumableMixin):
         freeze_trunk_batchnorm: bool | Literal["with_teacher"] = False,
         **kwargs: Any,
     ) -> None:
-        if not (teacher is None or isinstance(teacher, Teacher)):
-            raise TypeError(
-                f"teacher must be a Teacher, got {type(teacher).__name__}: write "
-                "teacher=Teacher.snapshot(models) for a frozen copy of the models as they are now"
-            )
+        check_teacher(teacher)
+        _terms.check_turned(turned)
         self.teacher = teacher
         self.cache_teacher = cache_teacher
         self.cache_folder = cache_folder
         self.teacher_cache: TeacherCache | None = None
         self.compares = dict(compares or {})
         self.probes = dict(probes or {})
-        if not 0 <= turned <= 1:
-            raise ValueError(f"turned must be from 0 to 1 (a share of the batch), got {turned}")
         self.turned = turned
         #: Rows of the batch that are no turned copies; None if all are.
         self.upright: Tensor | None = None
@@ -136,15 +125,15 @@ class IncrementalMixin(ResumableMixin):
     def custom_setup(self) -> None:
         """Give the penalties their places among the losses."""
         super().custom_setup()
-        check_compares(self.compares, self.models)
-        check_penalties(self.penalties, self.loss_funcs)
+        _terms.check_compares(self.compares, self.models)
+        _terms.check_penalties(self.penalties, self.loss_funcs)
         if self.cache_teacher and "subset_batch_miner" in self.mining_funcs:
             raise ValueError(
                 "a subset_batch_miner takes images out of a batch, whose cached embeddings could "
                 "not be told any more: leave out the miner, or cache_teacher"
             )
         self.loss_names += list(self.penalties)
-        check_weights(self.loss_weights, self.loss_names)
+        _terms.check_weights(self.loss_weights, self.loss_names)
 
     def initialize_dataloader(self) -> None:
         """As PML's; what is asked of the teacher once, before the first epoch, is asked here."""
@@ -172,7 +161,7 @@ class IncrementalMixin(ResumableMixin):
         ]
         known = self.schema["loss_funcs"].keys
         self.distillation_losses = [name for name in self.loss_funcs if name not in known]
-        check_probes(self.probes, self.distillation_losses)
+        _terms.check_probes(self.probes, self.distillation_losses)
         self.schema["loss_funcs"].keys = known + self.distillation_losses
 
     def calculate_loss(self, curr_batch: tuple[Tensor, Tensor]) -> None:  # type: ignore[override]
@@ -208,16 +197,11 @@ class IncrementalMixin(ResumableMixin):
         check_unchanging(self.dataset)
         wanted = self.wanted_losses()
         before = random_state()
-        batches = DataLoader(
-            self.dataset,
-            self.batch_size,
-            num_workers=self.dataloader_num_workers,
-            collate_fn=self.collate_fn,
-        )
+        batches = self.images_of_dataset(num_workers=self.dataloader_num_workers)
+        total = -(-len(self.dataset) // self.batch_size)
         title = f"{self.description} · teacher"
-        shown = tqdm(batches, desc=title, disable=not self.progress, leave=False)
-        images = (self.data_and_label_getter(batch)[0] for batch in shown)
-        outputs = (self.ask_teacher(part, wanted) for part in images)
+        shown = tqdm(batches, title, total, disable=not self.progress, leave=False)
+        outputs = (self.ask_teacher(part, wanted) for part in shown)
         cache = TeacherCache.of(outputs, len(self.dataset), self.cache_folder)
         restore_random_state(before)
         return cache
@@ -226,16 +210,17 @@ class IncrementalMixin(ResumableMixin):
         """Probes to take from in each batch, without a change to the random streams."""
         before = random_state()
         seed_generators(probes.seed)
-        loader = DataLoader(self.dataset, self.batch_size, shuffle=True, collate_fn=self.collate_fn)
+        passes = (self.images_of_dataset(shuffle=True) for _ in itertools.count())
         device = torch.device(self.data_device)
-        batches = (
-            to_device(self.data_and_label_getter(batch)[0], device)
-            for _ in itertools.count()
-            for batch in loader
-        )
+        batches = (to_device(images, device) for one_pass in passes for images in one_pass)
         pool = ProbePool.of(probes, batches, partial(self.ask_teacher, wanted=wanted))
         restore_random_state(before)
         return pool
+
+    def images_of_dataset(self, **options: Any) -> Iterator[Tensor]:
+        """All images once, in batches."""
+        loader = DataLoader(self.dataset, self.batch_size, collate_fn=self.collate_fn, **options)
+        return (self.data_and_label_getter(batch)[0] for batch in loader)
 
     def make_probes(self, probes: Probes, data: Tensor) -> tuple[Tensor, TeacherOutputs]:
         """Probes for a batch, of this process's images, and the teacher's outputs for them."""
@@ -274,10 +259,8 @@ class IncrementalMixin(ResumableMixin):
 
     def wanted_on_probes(self) -> list[tuple[Probes, dict[str, Compared]]]:
         """The same for the losses of each kind of probes."""
-        kinds: list[Probes] = []
-        for probes in self.probes.values():
-            if probes not in kinds:
-                kinds.append(probes)
+        given = list(self.probes.values())
+        kinds = [probes for place, probes in enumerate(given) if probes not in given[:place]]
         wanted = [(probes, self._wanted_on(probes)) for probes in kinds]
         return [(probes, losses) for probes, losses in wanted if losses]
 
@@ -303,11 +286,12 @@ class IncrementalMixin(ResumableMixin):
         assert self.teacher is not None
         images = c_f.to_device(data, device=self.data_device, dtype=self.dtype)
         kinds = wanted.values()
-        with _watched(self.teacher.trunk, "maps" in kinds) as maps:
+        watches = "maps" in kinds
+        with watched_maps(self.teacher.trunk if watches else None) as maps:
             embeddings, features = self.teacher_autocast(self.teacher.embed_with_features, images)
         nothing = embeddings[:, :0]
         with torch.no_grad():
-            pooled = pooled_maps(maps) if "maps" in kinds else nothing
+            pooled = pooled_maps(maps) if watches else nothing
         return TeacherOutputs(embeddings, features if "features" in kinds else nothing, pooled)
 
     def compute_distillation(
@@ -316,27 +300,18 @@ class IncrementalMixin(ResumableMixin):
         targets: TeacherOutputs,
         labels: Tensor | None,
     ) -> dict[str, Tensor]:
-        """Every wanted distillation loss of what was embedded last, by name.
-
-        Args:
-            wanted: what each loss compares, by name.
-            targets: the teacher's outputs for the same images, of this process.
-            labels: of all images; None for probes.
-        """
+        """Every wanted distillation loss of what was embedded last; labels are None for probes."""
         assert self.teacher is not None
         embeddings = self.last_embeddings
         assert embeddings is not None
-        goal = self.processes.gather(targets.embeddings)
+        gather = self.processes.gather
+        goal = gather(targets.embeddings)
         pairs = {"embeddings": (embeddings, goal)}
         if "features" in wanted.values():
-            features = self.processes.gather(targets.features)
-            pairs["features"] = embeddings, torch.cat([goal, features], dim=1)
+            pairs["features"] = embeddings, torch.cat([goal, gather(targets.features)], dim=1)
         if "maps" in wanted.values():
             assert self.last_maps is not None
-            pairs["maps"] = (
-                self.processes.gather(self.last_maps),
-                self.processes.gather(targets.maps),
-            )
+            pairs["maps"] = gather(self.last_maps), gather(targets.maps)
         if "logits" in wanted.values():
             logits = self.autocast(self.models["classifier"], embeddings)
             pairs["logits"] = logits, self.teacher_autocast(self.teacher.classify, goal)
@@ -351,7 +326,7 @@ class IncrementalMixin(ResumableMixin):
         watches = self.teacher is not None and any(
             kind == "maps" and self.loss_weights[name] != 0 for name, kind in self.compares.items()
         )
-        with _watched(self.models["trunk"], watches) as maps:
+        with watched_maps(self.models["trunk"] if watches else None) as maps:
             embeddings: Tensor = super().compute_embeddings(data)
         self.last_embeddings = embeddings
         self.last_maps = pooled_maps(maps) if watches else None
@@ -372,7 +347,3 @@ class IncrementalMixin(ResumableMixin):
             return
         for observer in self.observers:
             observer.after_step(self.trained_modules(), self.teacher)
-
-
-def _watched(trunk: nn.Module, wanted: bool) -> AbstractContextManager[list[Tensor]]:
-    return watched_maps(trunk) if wanted else nullcontext([])

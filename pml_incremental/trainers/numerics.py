@@ -1,10 +1,10 @@
-"""Losses and gradients that are NaN or infinite."""
+"""The numbers of a step: what is NaN or infinite, mixed precision, scaled gradients."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,8 +13,8 @@ from torch.optim import Optimizer
 from pml_incremental.functional.checks import widen
 from pml_incremental.trainers._terms import loss_value
 
-if TYPE_CHECKING:
-    from pml_incremental.trainers.step_mixin import StepMixin
+# A StepMixin, which imports this module.
+Trainer: TypeAlias = Any
 
 #: What networks compute in; their weights stay float32.
 Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
@@ -47,7 +47,7 @@ class FiniteCheck:
         self.every = every
         self._pending: list[Tensor] = []
 
-    def before_step(self, trainer: StepMixin) -> bool:
+    def before_step(self, trainer: Trainer) -> bool:
         """Whether loss and gradients are finite; True if that is to be seen later."""
         if self.every == 1:
             # Lengths take a tenth of the time; but the square of what is finite may overflow.
@@ -55,12 +55,12 @@ class FiniteCheck:
         self._pending.append(_are_finite(trainer, torch.inf))
         return True
 
-    def after_step(self, trainer: StepMixin) -> None:
+    def after_step(self, trainer: Trainer) -> None:
         """Look at what was put off, if it is time."""
         if len(self._pending) >= self.every:
             self.check_pending(trainer)
 
-    def check_pending(self, trainer: StepMixin) -> None:
+    def check_pending(self, trainer: Trainer) -> None:
         """Look at what was put off, as someone is about to rely on the weights."""
         pending, self._pending = self._pending, []
         if pending and not bool(torch.stack(pending).all()):
@@ -77,12 +77,12 @@ def is_finite(loss: Tensor) -> bool:
     return bool(loss.detach().isfinite())
 
 
-def non_finite_error(trainer: StepMixin) -> NonFiniteLossError:
+def non_finite_error(trainer: Trainer) -> NonFiniteLossError:
     """The error with each loss's value and the images of the iteration."""
     return NonFiniteLossError(_describe(trainer))
 
 
-def _describe(trainer: StepMixin) -> str:
+def _describe(trainer: Trainer) -> str:
     """Which loss or gradient is not finite, where in training, and what to do."""
     values = {name: loss_value(loss) for name, loss in trainer.losses.items()}
     culprits = [
@@ -103,7 +103,7 @@ def _describe(trainer: StepMixin) -> str:
     )
 
 
-def _are_finite(trainer: StepMixin, norm: float) -> Tensor:
+def _are_finite(trainer: Trainer, norm: float) -> Tensor:
     """Whether the total loss and a norm of each gradient are finite, as a tensor on the device.
 
     The gradients are those that will be stepped with, if they are not sparse.
@@ -120,7 +120,7 @@ def _are_finite(trainer: StepMixin, norm: float) -> Tensor:
     return torch.isfinite(torch.stack([loss, *(value.to(loss) for value in norms)])).all()
 
 
-def _named_gradients(trainer: StepMixin) -> Iterator[tuple[str, Tensor]]:
+def _named_gradients(trainer: Trainer) -> Iterator[tuple[str, Tensor]]:
     for owner, module in trainer.trained_modules().items():
         for name, parameter in module.named_parameters():
             if parameter.grad is not None and not parameter.grad.is_sparse:

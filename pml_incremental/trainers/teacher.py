@@ -143,6 +143,15 @@ def _freeze(module: nn.Module) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
+def check_teacher(teacher: Any) -> None:
+    """Raise unless it is a teacher, or None."""
+    if not (teacher is None or isinstance(teacher, Teacher)):
+        raise TypeError(
+            f"teacher must be a Teacher, got {type(teacher).__name__}: write "
+            "teacher=Teacher.snapshot(models) for a frozen copy of the models as they are now"
+        )
+
+
 @dataclass(frozen=True)
 class TeacherCache:
     """What a teacher makes of all images of a dataset.

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-if TYPE_CHECKING:
-    from pml_incremental.trainers.resumable_mixin import ResumableMixin
+# A ResumableMixin, which imports this module.
+Trainer: TypeAlias = Any
 
 
 _SINGLE = (type(None), bool, int, float, str, np.generic, np.ndarray, Tensor)
 
 
-def training_state(trainer: ResumableMixin) -> dict[str, Any]:
+def training_state(trainer: Trainer) -> dict[str, Any]:
     """Models, losses, miners, optimizers, schedulers, scale, batches and random streams."""
     epoch, iterations = trainer.position
     return {
@@ -38,7 +38,7 @@ def training_state(trainer: ResumableMixin) -> dict[str, Any]:
     }
 
 
-def load_training_state(trainer: ResumableMixin, state: Mapping[str, Any]) -> None:
+def load_training_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
     """Take back what :func:`training_state` gave, random streams last."""
     trainer.position = state["epoch"], state["iterations"]
     trainer.skipped_batches = state["skipped_batches"]
@@ -59,14 +59,14 @@ def load_training_state(trainer: ResumableMixin, state: Mapping[str, Any]) -> No
     restore_random_state(state["random"])
 
 
-def _modules(trainer: ResumableMixin) -> dict[str, dict[str, nn.Module]]:
+def _modules(trainer: Trainer) -> dict[str, dict[str, nn.Module]]:
     miners = {
         name: miner for name, miner in trainer.mining_funcs.items() if isinstance(miner, nn.Module)
     }
     return {"models": trainer.models, "loss_funcs": trainer.loss_funcs, "mining_funcs": miners}
 
 
-def _helper_parts(trainer: ResumableMixin) -> list[nn.Module]:
+def _helper_parts(trainer: Trainer) -> list[nn.Module]:
     """Losses and miners with all modules in them."""
     helpers: Iterable[nn.Module] = [*trainer.loss_funcs.values(), *trainer.mining_funcs.values()]
     return [

@@ -15,7 +15,7 @@ from pml_incremental.experiment.diagnosis.bank_replay import (
     UnfitRunError,
     candidates_by_task,
 )
-from pml_incremental.experiment.diagnosis.diagnosis import Diagnosis, EstimationRow
+from pml_incremental.report.results import Diagnosis, EstimationRow
 from pml_incremental.storage.whole_file import host
 from pml_incremental.strategies.estimation import Estimation
 

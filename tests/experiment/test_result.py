@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pml_incremental.experiment.running.outputs import Result
 from pml_incremental.metrics import TaskMatrix
+from pml_incremental.report.results import Result
 
 
 def test_to_dict_is_plain_json_of_every_matrix():

@@ -5,8 +5,8 @@ import matplotlib as mpl
 import pytest
 from rich.console import Console
 
-from pml_incremental.experiment.diagnosis.diagnosis import Diagnosis, EstimationRow
 from pml_incremental.report import plot_estimation_error, print_diagnosis
+from pml_incremental.report.results import Diagnosis, EstimationRow
 
 LINES = {
     "teacher itself": {1: 0.1, 2: 0.3, 3: 0.5},

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pml_incremental.experiment.running.outputs import Result
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.report import print_summary
+from pml_incremental.report.results import Result
 
 DASH = "\N{EN DASH}"
 FINETUNE = TaskMatrix([[0.2, 0.1], [0.9, 0.3], [0.6, 0.9]])

@@ -15,7 +15,7 @@ from pml_incremental.config.objects import spec_label
 from pml_incremental.experiment.assembly import build_strategy
 from pml_incremental.experiment.comparison.engines import Engine, ThisProcess
 from pml_incremental.experiment.environment import apply_torch_settings
-from pml_incremental.experiment.running.outputs import Result, metric_title, write_outputs
+from pml_incremental.experiment.running.outputs import metric_title, write_outputs
 from pml_incremental.experiment.running.run_folder import RunFolder
 from pml_incremental.experiment.running.task_checkpoint import stop_signals
 from pml_incremental.experiment.running.task_loop import TaskLoop
@@ -28,6 +28,7 @@ from pml_incremental.report import (
     plot_pareto,
     plot_task_matrix,
 )
+from pml_incremental.report.results import Result
 from pml_incremental.storage import write_text_whole
 
 

@@ -24,7 +24,7 @@ from pml_incremental.metrics import (
     off_diagonal_correlation,
     relative_drift,
 )
-from pml_incremental.report.estimation_errors import TEACHER_ITSELF
+from pml_incremental.report.results import TEACHER_ITSELF
 from pml_incremental.scenarios import ClassIncrementalScenario, Task, TaskSubset
 from pml_incremental.strategies import Component, Strategy
 from pml_incremental.strategies.bank_update import Sees, feature_pairs

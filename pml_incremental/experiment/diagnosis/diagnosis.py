@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
-from typing import Any, Literal, TypeAlias, get_args
 
 from tqdm import tqdm
 
@@ -24,15 +21,10 @@ from pml_incremental.experiment.diagnosis.bank_replay import (
 )
 from pml_incremental.experiment.environment import apply_torch_settings
 from pml_incremental.experiment.running.run_folder import RunFolder
-from pml_incremental.metrics.task_matrix import without_nan
 from pml_incremental.report import plot_estimation_error
-from pml_incremental.report.estimation_errors import TEACHER_ITSELF
+from pml_incremental.report.results import Diagnosis, EstimationRow, Split
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies import Strategy
-
-#: A task's images: those it is learned from, or those held out.
-Split: TypeAlias = Literal["train", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
 
 _PANELS = {"finished": "observed on finished tasks", "new": "observed on the new images"}
 
@@ -159,120 +151,3 @@ def _draw(diagnosis: Diagnosis, folder: RunFolder) -> None:
     }
     title = f"{diagnosis.name}: divergence from real prior models, held-out images"
     plot_estimation_error(panels, folder.file("pictures/estimation_error.png"), title)
-
-
-@dataclass(frozen=True)
-class EstimationRow:
-    """How near one estimate of one prior model is to it, on one task's images."""
-
-    strategy: str  # whose models these are
-    task: int  # t, the new task, whose images these are and whose teacher is M_{t-1}
-    model: int  # k, of the prior model M_k
-    images: Split  # ``"train"`` or ``"test"``
-    estimator: str  # what estimates
-    observed_on: str  # images that it has learned from: ``"finished"``, ``"new"`` or empty
-    divergence: float  # mean of ``correlation_divergence``, tau = 4
-    correlation: float  # mean of ``off_diagonal_correlation``
-    drift: float  # mean of ``relative_drift`` from M_k to the teacher, whatever the estimator
-    nbytes: int  # stored for all prior models of the task together
-
-    @property
-    def age(self) -> int:
-        """How many tasks the teacher has learned since."""
-        return self.task - 1 - self.model
-
-
-@dataclass(frozen=True)
-class EstimatorSummary:
-    """An estimator over all tasks and prior models of a strategy."""
-
-    strategy: str  # whose models are estimated
-    estimator: str  # what estimates
-    observed_on: str  # images that it has learned from: ``"finished"``, ``"new"`` or empty
-    divergence_ratio: dict[Split, float]
-    correlation: dict[Split, float]  # mean, by kind of images
-    nbytes: int  # stored for all prior models in the last task
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """How well estimators know the prior models of a run."""
-
-    name: str  # the run's
-    batch_size: int  # about how many images are compared with each other
-    model_bytes: int  # what storing the prior models of the last task themselves would take
-    rows: tuple[EstimationRow, ...]  # all comparisons
-
-    @property
-    def strategies(self) -> list[str]:
-        """Their labels, in order."""
-        return list(dict.fromkeys(row.strategy for row in self.rows))
-
-    def summaries(self) -> list[EstimatorSummary]:
-        """One for each strategy and estimator, in the order of the rows."""
-        keys = dict.fromkeys((row.strategy, row.estimator, row.observed_on) for row in self.rows)
-        return [self._summary(*key) for key in keys]
-
-    def divergence_by_age(
-        self, strategy: str, observed_on: str, images: Split
-    ) -> dict[str, dict[int, float]]:
-        """Mean divergence over a model's age, by estimator; the teacher itself is always there."""
-        rows = [
-            row
-            for row in self.rows
-            if (row.strategy, row.images) == (strategy, images)
-            and row.observed_on in ("", observed_on)
-        ]
-        ages = sorted({row.age for row in rows})
-        return {
-            name: {
-                age: fmean(r.divergence for r in rows if (r.estimator, r.age) == (name, age))
-                for age in ages
-            }
-            for name in dict.fromkeys(row.estimator for row in rows)
-        }
-
-    def drift_by_task(self, strategy: str, images: Split) -> dict[int, float]:
-        """Mean drift to the teacher from its prior models, by task."""
-        drifts = {
-            (row.task, row.model): row.drift
-            for row in self.rows
-            if (row.strategy, row.images) == (strategy, images)
-        }
-        tasks = sorted({task for task, _ in drifts})
-        return {t: fmean(drift for (task, _), drift in drifts.items() if task == t) for t in tasks}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON can hold it: NaN becomes None."""
-        plain: dict[str, Any] = without_nan(
-            {
-                "name": self.name,
-                "batch_size": self.batch_size,
-                "model_bytes": self.model_bytes,
-                "drift_by_task": {
-                    strategy: {images: self.drift_by_task(strategy, images) for images in SPLITS}
-                    for strategy in self.strategies
-                },
-                "summaries": [asdict(summary) for summary in self.summaries()],
-                "rows": [{**asdict(row), "age": row.age} for row in self.rows],
-            }
-        )
-        return plain
-
-    def _summary(self, strategy: str, estimator: str, observed_on: str) -> EstimatorSummary:
-        same = [row for row in self.rows if row.strategy == strategy]
-        teacher = [row for row in same if row.estimator == TEACHER_ITSELF]
-        key = (estimator, observed_on)
-        rows = [row for row in same if (row.estimator, row.observed_on) == key]
-        return EstimatorSummary(
-            strategy,
-            estimator,
-            observed_on,
-            {kind: _total(rows, kind) / (_total(teacher, kind) or math.nan) for kind in SPLITS},
-            {kind: fmean(r.correlation for r in rows if r.images == kind) for kind in SPLITS},
-            rows[-1].nbytes,
-        )
-
-
-def _total(rows: Iterable[EstimationRow], kind: Split) -> float:
-    return sum(row.divergence for row in rows if row.images == kind)

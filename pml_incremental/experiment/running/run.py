@@ -9,9 +9,10 @@ from pml_incremental.config.objects import spec_label
 from pml_incremental.distributed import process_group
 from pml_incremental.experiment.assembly import choose_device
 from pml_incremental.experiment.environment import apply_torch_settings
-from pml_incremental.experiment.running.outputs import Result, write_outputs
+from pml_incremental.experiment.running.outputs import write_outputs
 from pml_incremental.experiment.running.task_checkpoint import stop_signals
 from pml_incremental.experiment.running.task_loop import TaskLoop
+from pml_incremental.report.results import Result
 
 
 def run(config: ExperimentConfig, *, progress: bool = True) -> Result:

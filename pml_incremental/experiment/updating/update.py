@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.running.run import run
 from pml_incremental.experiment.running.run_folder import RunFolder
 from pml_incremental.experiment.updating.trained_weights import TrainedWeights, update_config
-from pml_incremental.metrics.task_matrix import RECALL_AT_1, without_nan
+from pml_incremental.metrics.task_matrix import RECALL_AT_1
 from pml_incremental.models.weights import describe_missing
+from pml_incremental.report.results import FolderRecall, Update
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.storage import read_tensor_file, write_tensor_file, write_text_whole
 from pml_incremental.storage.checked_json import sha256
@@ -33,25 +33,6 @@ _OF_OTHER_SEARCHES = ("metrics", "ks", "index", "nprobe")
 _FILE = "old_weights.json"
 
 NEW_IMAGES = "new images held out"
-
-
-@dataclass(frozen=True)
-class Update:
-    """What an update made.
-
-    Attributes:
-        file: the new weights.
-        folder: of the run of one task that made them.
-        before: what the old model finds.
-        after: what the new model finds.
-        new_share: how much the new weights count beside the old ones, if the strategy merges them.
-    """
-
-    file: Path
-    folder: Path
-    before: FolderRecall
-    after: FolderRecall
-    new_share: float | None = None
 
 
 def update(
@@ -178,19 +159,6 @@ def check_old_weights(config: ExperimentConfig, sources: Mapping[str, Mapping[st
             f"{', '.join(changed)} changed since {folder.path} was begun with it: bring it back, "
             "or delete that folder and update anew"
         )
-
-
-@dataclass(frozen=True)
-class FolderRecall:
-    """Recall@1 of a model, as a share; NaN where no query has another image of its class."""
-
-    own: dict[str, float]  # of each folder's images in that folder
-    together: dict[str, float]  # of each folder's images in all folders
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, NaN as None."""
-        plain: dict[str, Any] = without_nan(asdict(self))
-        return plain
 
 
 class MeasuredFolders:
