@@ -1,7 +1,6 @@
 """Files that are whole or not there, that notice damage, and that one process writes."""
 
 from pml_incremental.storage.checked_json import read_checked_json, write_checked_json
-from pml_incremental.storage.errors import DamagedFileError, InUseError, StorageError
 from pml_incremental.storage.folder_lock import FolderLock
 from pml_incremental.storage.generations import (
     newest_readable,
@@ -16,6 +15,9 @@ from pml_incremental.storage.tensor_file import (
     write_tensor_file,
 )
 from pml_incremental.storage.whole_file import (
+    DamagedFileError,
+    InUseError,
+    StorageError,
     is_leftover,
     remove_leftovers,
     write_text_whole,

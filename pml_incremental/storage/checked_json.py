@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pml_incremental.storage.errors import check_format, damaged
-from pml_incremental.storage.whole_file import write_text_whole
+from pml_incremental.storage.whole_file import check_format, damaged, write_text_whole
 
 FORMAT = 1
 _KEYS = {"format", "sha256", "values"}

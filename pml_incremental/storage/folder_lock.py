@@ -12,8 +12,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pml_incremental.storage.errors import InUseError, StorageError
-from pml_incremental.storage.whole_file import explain_failure, host, is_alive
+from pml_incremental.storage.whole_file import (
+    InUseError,
+    StorageError,
+    explain_failure,
+    host,
+    is_alive,
+)
 
 # A killed process's data loading workers hold its lock until they notice, within 5 seconds.
 _PATIENCE = 10.0

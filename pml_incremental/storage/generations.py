@@ -10,9 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pml_incremental.storage.errors import DamagedFileError
 from pml_incremental.storage.tensor_file import TensorFile, read_tensor_file, write_tensor_file
-from pml_incremental.storage.whole_file import sync
+from pml_incremental.storage.whole_file import DamagedFileError, sync
 
 logger = logging.getLogger(__name__)
 

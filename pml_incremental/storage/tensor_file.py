@@ -14,8 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pml_incremental.storage.errors import check_format, damaged
-from pml_incremental.storage.whole_file import write_whole
+from pml_incremental.storage.whole_file import check_format, damaged, write_whole
 
 _KIND = "__kind__"
 
