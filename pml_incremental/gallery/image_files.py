@@ -23,6 +23,7 @@ class ImageFiles:
     root: Path  # the folder that they are in
     ids: tuple[str, ...]  # their paths below it, with slashes
     labels: tuple[str, ...]
+    quarter_turns: int = 0  # by which pictures are turned
 
     @classmethod
     def under(
@@ -54,7 +55,8 @@ class ImageFiles:
 
     def picture(self, index: int) -> Image:
         """One image, as RGB."""
-        return read_rgb(self.root / self.ids[index])
+        picture = read_rgb(self.root / self.ids[index])
+        return picture.rotate(90 * self.quarter_turns, expand=True)
 
 
 class ImagesToEmbed(Dataset[tuple[Any, int]]):

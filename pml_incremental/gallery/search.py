@@ -32,6 +32,8 @@ class SearchResult:
         recall_at_1: share of the queries whose nearest image is of their class, among those whose
             class is in the gallery; NaN if there are none.
         unanswerable: number of queries whose class is not in the gallery.
+        hits: 1 where the nearest image is of the query's class and 0 where it is not; NaN where no
+            image of the gallery is. Shape (Q,), float64.
     """
 
     queries: ImageFiles
@@ -39,6 +41,7 @@ class SearchResult:
     distances: Tensor
     recall_at_1: float
     unanswerable: int
+    hits: Tensor
 
 
 def search_gallery(
@@ -66,9 +69,10 @@ def search_gallery(
     distances = (vectors[:, None].double() - gallery.vectors[rows].double()).norm(dim=2)
     asked, there = map(torch.tensor, numbered(queries.labels, gallery.files.labels))
     answerable = torch.isin(asked, there)
-    hits = (there[rows[:, 0]] == asked) & (rows[:, 0] >= 0)
-    recall = float(hits[answerable].double().mean()) if answerable.any() else math.nan
-    return SearchResult(queries, rows, distances, recall, int((~answerable).sum()))
+    hits = ((there[rows[:, 0]] == asked) & (rows[:, 0] >= 0)).double()
+    hits[~answerable] = math.nan
+    recall = float(hits[answerable].mean()) if answerable.any() else math.nan
+    return SearchResult(queries, rows, distances, recall, int((~answerable).sum()), hits)
 
 
 def _nearest(queries: Tensor, vectors: Tensor, k: int) -> Tensor:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from pml_incremental.estimators import FeatureEstimator
+from pml_incremental.gallery.embedding_map import EmbeddingMap
 from pml_incremental.gallery.gallery import Gallery, check_vectors
 from pml_incremental.gallery.image_files import ImageFiles
-from pml_incremental.gallery.search import search_gallery
+from pml_incremental.gallery.model_version import ModelVersion, WeightsModel
+from pml_incremental.gallery.search import SearchResult, search_gallery
+from pml_incremental.metrics import bootstrap_interval
+from pml_incremental.report.style import percent, signed_percent
 
 
 @dataclass(frozen=True)
@@ -21,64 +25,119 @@ class UpdateReport:
 
     Attributes:
         before: old model, old gallery.
-        not_updated: new model, old gallery.
+        not_updated: new model, old gallery; None if its vectors have another width.
         updated: new model, gallery moved by the map.
         reembedded: new model, gallery embedded anew; None if images of the gallery are gone.
+        change: 95 % interval of updated minus before, over queries drawn anew together (paired
+            bootstrap); NaN if no query's class is in the gallery.
     """
 
     before: float
-    not_updated: float
+    not_updated: float | None
     updated: float
     reembedded: float | None
+    change: tuple[float, float]
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: what the move does to these queries, and whether to switch."""
+        low, high = self.change
+        if math.isnan(low):
+            return "No verdict: the gallery holds the class of no query."
+        gain = signed_percent(self.updated - self.before)
+        by = f"{gain} points ({signed_percent(low)} to {signed_percent(high)})"
+        if low > 0:
+            return f"Switch: the new model finds more in the moved gallery, {by}."
+        if high < 0:
+            return (
+                f"Do not switch: the new model finds less in the moved gallery, {by}. Keep the old "
+                "model for this gallery, or embed it anew."
+            )
+        return f"The switch changes nothing beyond chance for these queries: {by}."
+
+
+def learn_map(
+    old: ModelVersion | WeightsModel,
+    new: ModelVersion | WeightsModel,
+    images: ImageFiles,
+    progress: bool = False,
+) -> EmbeddingMap:
+    """Learn the change of a space from images that both models embed, upright and turned.
+
+    Copies turned by 90, 180 and 270 degrees cover more of the old space than the new images alone,
+    and so hold more of what the old classes need.
+
+    Args:
+        old: the model that galleries were built with.
+        new: the model to move them to.
+        images: such as those that the new model has learned from; at least 10.
+        progress: whether to show progress bars.
+
+    Returns:
+        The map, which knows both models.
+
+    Raises:
+        ValueError: if an image cannot be read, a model's weights are gone, or there are too few
+            images.
+    """
+    turned = [replace(images, quarter_turns=turns) for turns in range(4)]
+    before, after = (
+        torch.cat([model.embed(part, progress) for part in turned]) for model in (old, new)
+    )
+    same_image = torch.arange(len(images.ids)).repeat(4)
+    found = EmbeddingMap.fit(before, after, groups=same_image)
+    return replace(found, old=old.describe(), new=new.describe())
+
+
+def describe_map(embedding_map: EmbeddingMap) -> str:
+    """What a map is worth, in one line."""
+    quality = embedding_map.quality
+    found = (
+        f"map: {embedding_map.kind}, of {quality.pairs} pairs; on pairs held out, cosine to the "
+        f"new model's {quality.cosine:.3f}, neighbours kept {percent(quality.neighbours)} %"
+    )
+    if quality.cosine_unmoved is None or quality.neighbours_unmoved is None:
+        return found
+    without = f"{quality.cosine_unmoved:.3f} and {percent(quality.neighbours_unmoved)} %"
+    return f"{found} (without a map {without})"
 
 
 def update_gallery(
-    gallery: Gallery,
-    old: Tensor,
-    new: Tensor,
-    estimator: FeatureEstimator,
-    model: dict[str, Any],
+    gallery: Gallery, embedding_map: EmbeddingMap, model: dict[str, Any] | None = None
 ) -> Gallery:
-    """Learn the change of a space from some images, and apply it to the gallery.
-
-    The estimators were made to look back; here they look ahead: what they estimate is the new
-    model's embedding from the old one's.
+    """Move a gallery's vectors to the new model of a map.
 
     Args:
         gallery: with vectors of the old model.
-        old: embeddings by the old model of images that the new one has learned from, (N, d).
-        new: embeddings of the same images by the new model, (N, d).
-        estimator: that has observed nothing, such as ``LinearEstimator()``.
-        model: describes the new model.
+        embedding_map: from that model to the new one.
+        model: describes the new model, for a map that does not know it.
 
     Returns:
         A gallery of unit vectors in the new model's space.
 
     Raises:
-        ValueError: if the numbers or widths of the embeddings differ, or the estimator cannot look
-            ahead.
+        ValueError: if the map is from another model (as when it is applied twice), or nothing says
+            to which model it leads.
     """
-    check_looks_ahead(estimator)
-    estimator.observe(new, old)
-    estimator.fit()
-    moved = F.normalize(estimator.estimate(gallery.vectors)[0], dim=1).float()
-    new_model = f"task {model['task']}" if "task" in model else Path(model["weights"]).name
-    step = f"moved to {new_model} by {type(estimator).__name__} on {len(old)} images"
+    old, new = embedding_map.old, embedding_map.new or model
+    if old is not None and old["weights_sha256"] != gallery.model["weights_sha256"]:
+        raise ValueError(
+            "the gallery's vectors are not of the model that the map leads from: it may have been "
+            f"moved already ({'; '.join(gallery.history)}); take a map from its present model"
+        )
+    if new is None:
+        raise ValueError("the map does not say to which model it leads: name that model too")
+    if new["weights_sha256"] == gallery.model["weights_sha256"]:
+        raise ValueError("the gallery's vectors are of the new model already")
+    where = f"task {new['task']}" if "task" in new else Path(new["weights"]).name
+    pairs = embedding_map.quality.pairs
+    step = f"moved to {where} by a map ({embedding_map.kind}) of {pairs} pairs"
     return replace(
         gallery,
-        vectors=check_vectors(moved, gallery.files),
-        model=model,
+        vectors=check_vectors(embedding_map.apply(gallery.vectors), gallery.files),
+        model=dict(new),
         history=(*gallery.history, step),
     )
-
-
-def check_looks_ahead(estimator: FeatureEstimator) -> None:
-    """Raise a ValueError if an estimator needs accuracies, which are measured looking back."""
-    if estimator.needs_ranges:
-        raise ValueError(
-            f"{type(estimator).__name__} draws from changes of accuracy, which a gallery does not "
-            "have: take one that learns, such as LinearEstimator"
-        )
 
 
 def measure_update(
@@ -100,8 +159,16 @@ def measure_update(
         reembedded: the gallery's images embedded by the new model, if they are still there.
     """
 
-    def recall(gallery: Gallery, vectors: Tensor) -> float:
-        return search_gallery(gallery, queries, vectors, k=1).recall_at_1
+    def ask(gallery: Gallery, vectors: Tensor) -> SearchResult:
+        return search_gallery(gallery, queries, vectors, k=1)
 
-    anew = None if reembedded is None else recall(replace(after, vectors=reembedded), new)
-    return UpdateReport(recall(before, old), recall(before, new), recall(after, new), anew)
+    first, last = ask(before, old), ask(after, new)
+    anew = None if reembedded is None else ask(replace(after, vectors=reembedded), new)
+    fits = new.shape[1] == before.vectors.shape[1]
+    return UpdateReport(
+        before=first.recall_at_1,
+        not_updated=ask(before, new).recall_at_1 if fits else None,
+        updated=last.recall_at_1,
+        reembedded=None if anew is None else anew.recall_at_1,
+        change=bootstrap_interval([(last.hits - first.hits).numpy()]),
+    )

@@ -203,8 +203,7 @@ def print_update(update: Update, console: Console | None = None) -> None:
 
     Example:
         >>> from pathlib import Path
-        >>> from pml_incremental.experiment.updating.update import FolderRecall
-        >>> from pml_incremental.experiment.updating.update import Update
+        >>> from pml_incremental.report.results import FolderRecall
         >>> before, after = (FolderRecall({"old": own}, {"old": 0.5}) for own in (0.75, 0.5))
         >>> console = Console(width=100)
         >>> with console.capture() as printed:

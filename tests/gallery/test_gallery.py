@@ -14,13 +14,14 @@ from typer.testing import CliRunner
 
 from pml_incremental.cli.commands import app
 from pml_incremental.config import ConfigError, ExperimentConfig
-from pml_incremental.estimators import AccuracyChangeEstimator, DriftEstimator, LinearEstimator
 from pml_incremental.experiment import run
 from pml_incremental.gallery import (
+    EmbeddingMap,
     Gallery,
     ModelVersion,
     WeightsModel,
     build_gallery,
+    learn_map,
     measure_update,
     search_gallery,
     update_gallery,
@@ -127,29 +128,36 @@ def test_a_gallery_with_an_index_finds_the_same(world, built):
     assert by_index.recall_at_1 == search_gallery(built, queries, vectors, 3).recall_at_1
 
 
-@pytest.mark.parametrize("estimator", [LinearEstimator(ridge=1e-3), DriftEstimator(scale=0)])
-def test_an_update_moves_vectors_and_is_measured(world, built, estimator):
+def test_an_update_moves_vectors_and_is_measured(world, built):
     files = ImageFiles.under(world / "new")
     old, new = version(world, 1), version(world, 2)
-    moved = update_gallery(built, old.embed(files), new.embed(files), estimator, new.describe())
+    moved = update_gallery(built, learn_map(old, new, files))
     truth = new.embed(built.files)
     assert not torch.equal(moved.vectors, built.vectors)
     assert moved.model["task"] == 2
-    assert "24 images" in moved.history[-1]
+    assert "of 96 pairs" in moved.history[-1]  # each image upright and turned three times
     queries = ImageFiles.under(world / "queries")
     report = measure_update(built, moved, queries, old.embed(queries), new.embed(queries), truth)
     assert report.before == search_gallery(built, queries, old.embed(queries)).recall_at_1
     assert report.updated == search_gallery(moved, queries, new.embed(queries)).recall_at_1
     assert 0 <= report.not_updated <= 1
     assert 0 <= report.reembedded <= 1
+    low, high = report.change
+    assert low <= report.updated - report.before <= high
+    with pytest.raises(ValueError, match=r"may have been moved already \(embedded by .*; moved to"):
+        update_gallery(moved, learn_map(old, new, files))
 
 
 def test_a_linear_change_of_space_is_undone_exactly(built):
     turn = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(0)))[0]
-    points = torch.nn.functional.normalize(torch.randn(200, 8))
-    moved = update_gallery(
-        built, points, points @ turn, LinearEstimator(ridge=1e-8), {**built.model, "task": 2}
-    )
+    points = torch.randn(200, 8)
+    found = EmbeddingMap.fit(points, points @ turn)
+    with pytest.raises(ValueError, match="does not say to which model it leads"):
+        update_gallery(built, found)
+    with pytest.raises(ValueError, match="of the new model already"):
+        update_gallery(built, found, built.model)
+    other = {**built.model, "task": 2, "weights_sha256": "0" * 64}
+    moved = update_gallery(built, found, other)
     torch.testing.assert_close(moved.vectors, built.vectors @ turn, atol=1e-4, rtol=1e-3)
 
 
@@ -270,19 +278,21 @@ def test_mistakes_are_found_before_anything_is_embedded(
     mistakes = {
         f"{shop} exists: choose another": ("build", world / "gallery", shop, *model),
         "shop.gallery exists: choose": ("update", shop, shop, *model, "--images", world / "new"),
-        "did you mean 'LinearEstimator'": (*move, "--estimator", "LinearEstimtor"),
-        "take one that learns": (*move, "--estimator", "AccuracyChangeEstimator"),
         "holds no images": (*move, "--queries", tmp_path / "none"),
     }
     for message, arguments in mistakes.items():
         done = invoke(*arguments)
         assert (done.exit_code, message in done.output) == (1, True), done.output
+    mistakes = {
+        "give --images to learn a map from, or --map": (*move, "--map", tmp_path / "m"),
+        "give --old, --new and --images, or --pairs": ("fit-map", tmp_path / "m", "--old", shop),
+    }
+    for message, arguments in mistakes.items():
+        done = invoke(*arguments)
+        assert (done.exit_code, message in done.output) == (2, True), done.output
     monkeypatch.setitem(sys.modules, "faiss", None)  # as if it were not installed
     done = invoke("build", world / "gallery", tmp_path / "g", *model, "--index", "Flat")
     assert (done.exit_code, "an index needs faiss" in done.output) == (2, True)
-    estimator = AccuracyChangeEstimator()
-    with pytest.raises(ValueError, match="take one that learns"):
-        update_gallery(built, built.vectors, built.vectors, estimator, built.model)
 
 
 def test_commands_from_build_to_update(world, tmp_path, monkeypatch, invoke):
@@ -307,7 +317,9 @@ def test_commands_from_build_to_update(world, tmp_path, monkeypatch, invoke):
     done = invoke("update", "shop.gallery", "shop2.gallery", *model, 2, *more)
     assert done.exit_code == 0, done.output
     assert "not measured" not in done.output
-    assert done.output.count("embedding: 100%") == 5
+    assert done.output.count("embedding: 100%") == 11
+    assert "on pairs held out, cosine to the new model's" in done.output
+    assert done.output.strip().endswith(".")  # the verdict
     for command in (
         ("build", images, "quiet.gallery", *model, 1),
         ("search", "shop.gallery", world / "queries"),
@@ -321,6 +333,15 @@ def test_commands_from_build_to_update(world, tmp_path, monkeypatch, invoke):
     assert "images gone, so nothing is embedded anew: 24" in done.output
     moved = [Gallery.load(Path(name)).vectors for name in ("shop2.gallery", "shop3.gallery")]
     assert torch.equal(*moved)
+    weights = world / "shop/finetune/task_2/model.safetensors"
+    fit = ("--old", "shop.gallery", "--new", weights, "--images", world / "new")
+    done = invoke("fit-map", "map.safetensors", *fit)
+    assert done.exit_code == 0, done.output
+    done = invoke("update", "shop.gallery", "shop4.gallery", "--map", "map.safetensors")
+    assert done.exit_code == 0, done.output
+    assert torch.equal(Gallery.load(Path("shop4.gallery")).vectors, moved[0])
+    done = invoke("update", "shop4.gallery", "shop5.gallery", "--map", "map.safetensors")
+    assert "may have been moved already" in done.output
     missing = invoke("search", "nothing", world / "queries")
     assert missing.exit_code == 2
     assert "GALLERY: nothing is not a folder" in missing.output
