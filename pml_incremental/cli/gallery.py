@@ -1,13 +1,13 @@
-"""The commands ``pml-incremental gallery build|search|fit-map|update``."""
+"""The commands ``pml-incremental gallery ...``."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pml_incremental.cli import gallery_vectors
 from pml_incremental.cli.common import (
     Quiet,
     SkipBadImages,
@@ -15,10 +15,9 @@ from pml_incremental.cli.common import (
     clean_errors,
     on_bad_image,
 )
+from pml_incremental.cli.gallery_vectors import Index, Place, size_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from pml_incremental.gallery import Gallery, ModelVersion, UpdateReport, WeightsModel
     from pml_incremental.gallery.image_files import ImageFiles
 
@@ -32,7 +31,6 @@ Strategy = Annotated[str | None, typer.Option("--strategy", help="Strategy of th
 Task = Annotated[
     int | None, typer.Option("--task", min=1, help="The last task that it has learned.")
 ]
-Place = Annotated[Path, typer.Argument(metavar="GALLERY", help="Folder of a gallery.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,10 +44,7 @@ def register(app: typer.Typer) -> None:
         "--weights model.safetensors"
     )(build)
     gallery.command(epilog="Example: pml-incremental gallery search shop.gallery queries")(search)
-    gallery.command(
-        epilog="Example: pml-incremental gallery fit-map old_to_new.safetensors --old shop.gallery "
-        "--new new.safetensors --images new_images"
-    )(fit_map)
+    gallery_vectors.register(gallery)
     gallery.command(
         epilog="Example: pml-incremental gallery update shop.gallery shop2.gallery "
         "--weights new.safetensors --images new_images --queries queries"
@@ -64,10 +59,7 @@ def build(
     run: RunOption = None,
     strategy: Strategy = None,
     task: Task = None,
-    index: Annotated[
-        str | None,
-        typer.Option(help="faiss's factory string, such as IVF1024,Flat; default: exact search."),
-    ] = None,
+    index: Index = None,
     skip_bad_images: SkipBadImages = False,
     quiet: Quiet = False,
 ) -> None:
@@ -84,7 +76,7 @@ def build(
         model, on_bad = _model(weights, run, strategy, task), on_bad_image(skip_bad_images)
         gallery = build_gallery(images, model, index, on_bad, progress=not quiet)
         gallery.save(target)
-        typer.echo(f"written: {target}, {_size(gallery)}")
+        typer.echo(f"written: {target}, {size_of(gallery)}")
 
 
 def search(
@@ -114,51 +106,6 @@ def search(
         typer.echo(f"written: {out}")
 
 
-def fit_map(
-    target: Annotated[Path, typer.Argument(metavar="MAP", help="The .safetensors file to write.")],
-    old: Annotated[
-        Path | None, typer.Option(help="The old model: its weights, or a gallery built with it.")
-    ] = None,
-    new: Annotated[Path | None, typer.Option(help="The new model's weights.")] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Images for both models, such as the new ones.")
-    ] = None,
-    pairs: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(help="Or two .npy files, OLD NEW: a row for each image, by each model."),
-    ] = None,
-    skip_bad_images: SkipBadImages = False,
-    quiet: Quiet = False,
-) -> None:
-    """Learn how to move vectors of an old model to a new one."""
-    with clean_errors():
-        check_folders({"--images": images})
-        from pml_incremental.config import ConfigError
-        from pml_incremental.gallery import EmbeddingMap, WeightsModel, learn_map
-        from pml_incremental.gallery.image_files import ImageFiles
-        from pml_incremental.gallery.update import describe_map
-
-        if target.exists():
-            raise ConfigError([f"command line: {target} exists; choose another name"])
-        models = (
-            None if old is None or new is None else (_old_model(old), WeightsModel(new.resolve()))
-        )
-        if pairs is not None and images is None:
-            found = EmbeddingMap.fit(_read_rows(pairs[0]), _read_rows(pairs[1]))
-            if models is not None:
-                found = replace(found, old=models[0].describe(), new=models[1].describe())
-        elif pairs is None and images is not None and models is not None:
-            files = ImageFiles.under(images, on_bad_image(skip_bad_images), not quiet)
-            found = learn_map(*models, files, progress=not quiet)
-        else:
-            raise ConfigError(
-                ["command line: give --old, --new and --images, or --pairs OLD.npy NEW.npy"]
-            )
-        found.save(target)
-        typer.echo(describe_map(found))
-        typer.echo(f"written: {target}")
-
-
 def update(
     place: Place,
     target: Annotated[Path, typer.Argument(metavar="UPDATED", help="Folder to write.")],
@@ -173,6 +120,9 @@ def update(
     run: RunOption = None,
     strategy: Strategy = None,
     task: Task = None,
+    model: Annotated[
+        str | None, typer.Option(help="Or a name for it, with a --map that was made of --pairs.")
+    ] = None,
     queries: Annotated[
         Path | None,
         typer.Option(help="Images in folders named by class, to measure Recall@1 with."),
@@ -202,50 +152,26 @@ def update(
         asked = None if queries is None else ImageFiles.under(queries, on_bad, progress)
         gallery = Gallery.load(place)
         found = None if map_file is None else EmbeddingMap.load(map_file)
-        if found is not None and found.new is not None and weights is None and run is None:
-            new = ModelVersion.described(dict(found.new)) if asked is not None else None
-        else:
+        new: ModelVersion | WeightsModel | None = None
+        if model is None and (found is None or found.new is None or weights or run):
             new = _model(weights, run, strategy, task)
+        elif asked is not None and found is not None and found.new is not None:
+            new = ModelVersion.described(dict(found.new))
         if found is None:
-            assert images is not None
-            assert new is not None
+            if images is None or new is None:
+                raise ConfigError(["command line: --model is for a --map; name the new --weights"])
             files = ImageFiles.under(images, on_bad, progress)
             found = learn_map(ModelVersion.described(gallery.model), new, files, progress)
-        moved = update_gallery(gallery, found, None if new is None else new.describe())
+        named = {"name": model} if model is not None else None
+        moved = update_gallery(gallery, found, named if new is None else new.describe())
         moved.save(target)
         typer.echo(describe_map(found))
-        typer.echo(f"written: {target}, {_size(moved)}, {moved.history[-1]}")
+        typer.echo(f"written: {target}, {size_of(moved)}, {moved.history[-1]}")
         if asked is not None:
-            assert new is not None
+            if new is None:
+                raise ConfigError(["command line: --queries needs the new model's --weights"])
             old = ModelVersion.described(gallery.model)
             _print_report(_measure(gallery, moved, asked, old, new, progress))
-
-
-def _old_model(place: Path) -> ModelVersion | WeightsModel:
-    """The model of a weights file, or the one that a gallery was built with."""
-    from pml_incremental.gallery import ModelVersion, WeightsModel
-    from pml_incremental.gallery.gallery import read_manifest
-
-    if place.is_dir():
-        return ModelVersion.described(read_manifest(place).model.model_dump())
-    return WeightsModel(place.resolve())
-
-
-def _read_rows(file: Path) -> Tensor:
-    """The matrix of an .npy file."""
-    import numpy as np
-    import torch
-
-    try:
-        rows = np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} cannot be read as an .npy file: {error}") from error
-    if rows.ndim != 2 or rows.dtype.kind != "f":
-        raise ValueError(
-            f"{file} must hold floating-point rows of shape (N, d), got {rows.dtype} of shape "
-            f"{rows.shape}"
-        )
-    return torch.from_numpy(rows)
 
 
 def _model(
@@ -300,7 +226,3 @@ def _print_report(report: UpdateReport) -> None:
         table.add_row(name, "not measured" if share is None else percent(share))
     Console().print(table)
     typer.echo(report.verdict)
-
-
-def _size(gallery: Gallery) -> str:
-    return f"{len(gallery.vectors)} images, {gallery.vectors.shape[1]} numbers each"

@@ -10,6 +10,12 @@ from pml_incremental.gallery.update import (
     measure_update,
     update_gallery,
 )
+from pml_incremental.gallery.vector_files import (
+    add_to_gallery,
+    export_gallery,
+    import_gallery,
+    remove_from_gallery,
+)
 
 __all__ = [
     "EmbeddingMap",
@@ -19,9 +25,13 @@ __all__ = [
     "SearchResult",
     "UpdateReport",
     "WeightsModel",
+    "add_to_gallery",
     "build_gallery",
+    "export_gallery",
+    "import_gallery",
     "learn_map",
     "measure_update",
+    "remove_from_gallery",
     "search_gallery",
     "update_gallery",
 ]

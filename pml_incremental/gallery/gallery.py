@@ -84,7 +84,7 @@ class Gallery:
         part.mkdir(parents=True)
         save_file({"vectors": self.vectors.contiguous()}, part / VECTORS)
         images = {
-            "root": str(self.files.root),
+            "root": None if self.files.root is None else str(self.files.root),
             "ids": list(self.files.ids),
             "labels": list(self.files.labels),
         }
@@ -122,7 +122,8 @@ class Gallery:
                     "gallery anew"
                 )
         images = read_image_list(folder)
-        files = ImageFiles(Path(images.root), tuple(images.ids), tuple(images.labels))
+        root = None if images.root is None else Path(images.root)
+        files = ImageFiles(root, tuple(images.ids), tuple(images.labels))
         vectors = _read_vectors(folder / VECTORS, (manifest.images, manifest.width))
         model = manifest.model.model_dump()
         return cls(
@@ -200,11 +201,19 @@ class FileModel(_Strict):
     weights_sha256: Sha256
 
 
-_FROM_RUN, _FROM_FILE = "run", "file"
+class NamedModel(_Strict):
+    """A model that made imported vectors, known by a name alone."""
+
+    name: Annotated[str, Field(min_length=1)]
+
+
+_FROM_RUN, _FROM_FILE, _NAMED = "run", "file", "named"
 
 
 def _origin_of(model: Any) -> str:
-    return _FROM_FILE if isinstance(model, dict) and "weights" in model else _FROM_RUN
+    if isinstance(model, dict) and "weights" in model:
+        return _FROM_FILE
+    return _NAMED if isinstance(model, dict) and "name" in model else _FROM_RUN
 
 
 class Manifest(_Strict):
@@ -212,7 +221,9 @@ class Manifest(_Strict):
 
     format: Literal[1]
     model: Annotated[
-        Annotated[RunModel, Tag(_FROM_RUN)] | Annotated[FileModel, Tag(_FROM_FILE)],
+        Annotated[RunModel, Tag(_FROM_RUN)]
+        | Annotated[FileModel, Tag(_FROM_FILE)]
+        | Annotated[NamedModel, Tag(_NAMED)],
         Discriminator(_origin_of),
     ]
     images: Annotated[int, Field(ge=1)]
@@ -230,16 +241,22 @@ class Manifest(_Strict):
 
 
 class ImageList(_Strict):
-    """``images.json``: ids are paths below the root."""
+    """``images.json``: ids are paths below the root, or names where there are no images."""
 
-    root: str
-    ids: list[InnerPath]
+    root: str | None
+    ids: list[str]
     labels: list[str]
 
     @model_validator(mode="after")
     def _has_a_label_for_each(self) -> ImageList:
         if len(self.ids) != len(self.labels):
             raise ValueError(f"{len(self.ids)} ids have {len(self.labels)} labels")
+        if self.root is not None:
+            for place, name in enumerate(self.ids):
+                try:
+                    check_inside(name)
+                except ValueError as error:
+                    raise ValueError(f"ids.{place}: {error}") from error
         return self
 
 
@@ -272,8 +289,9 @@ def _checked(kind: type[_Read], path: Path, content: Any) -> _Read:
         if keys[:1] == ["model"]:
             del keys[1:2]  # which kind of model it was taken for
         where = ".".join(map(str, keys))
+        says = f"{where}: {first['msg']}" if where else first["msg"].removeprefix("Value error, ")
         raise ValueError(
-            f"{path} is not as a gallery writes it: {where}: {first['msg']}; build the gallery anew"
+            f"{path} is not as a gallery writes it: {says}; build the gallery anew"
         ) from error
 
 

@@ -18,11 +18,11 @@ from pml_incremental.testers import IncrementalTester
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Some image files."""
+    """Some image files, or what stands for them where there are vectors alone."""
 
-    root: Path  # the folder that they are in
-    ids: tuple[str, ...]  # their paths below it, with slashes
-    labels: tuple[str, ...]
+    root: Path | None  # the folder that they are in; None if there are no images
+    ids: tuple[str, ...]  # their paths below it, with slashes, or other names
+    labels: tuple[str, ...]  # their classes; empty where one is not known
     quarter_turns: int = 0  # by which pictures are turned
 
     @classmethod
@@ -47,15 +47,22 @@ class ImageFiles:
         if not found:
             raise ValueError(f"no image in {root} can be read: mend them")
         ids = tuple(path.as_posix() for path in found)
+        # An image right in the folder is of no class.
         return cls(root, ids, tuple(path.parent.name for path in found))
 
     def missing(self) -> list[str]:
         """The ids whose files are no longer there."""
+        if self.root is None:
+            return list(self.ids)
         return [name for name in self.ids if not (self.root / name).is_file()]
+
+    def path(self, index: int) -> Path:
+        """The file of an image, which may be gone."""
+        return Path(self.ids[index]) if self.root is None else self.root / self.ids[index]
 
     def picture(self, index: int) -> Image:
         """One image, as RGB."""
-        picture = read_rgb(self.root / self.ids[index])
+        picture = read_rgb(self.path(index))
         return picture.rotate(90 * self.quarter_turns, expand=True)
 
 
@@ -73,7 +80,7 @@ class ImagesToEmbed(Dataset[tuple[Any, int]]):
 
     def image_name(self, index: int) -> str:
         """The file of an image."""
-        return str(self.files.root / self.files.ids[index])
+        return str(self.files.path(index))
 
 
 def embed_files(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +57,12 @@ class ModelVersion:
             ValueError: if its weights are gone or others by now.
         """
         version: ModelVersion | WeightsModel
+        if "name" in description:
+            raise ValueError(
+                f"the vectors are of a model that is known by its name alone "
+                f"({description['name']}), so that nothing can be embedded: search with vectors in "
+                "Python, pml_incremental.gallery.search_gallery"
+            )
         if "weights" in description:
             version = WeightsModel(Path(description["weights"]))
         else:
@@ -142,3 +149,15 @@ class WeightsModel:
         tester = config.tester.build("tester", data_device=device, dataloader_num_workers=0)
         models = {name: model.eval() for name, model in models.items()}
         return embed_files(files, prepare, tester, models, progress)
+
+
+def identity(model: Mapping[str, Any]) -> str:
+    """What tells a model from others: the checksum of its weights, or its name."""
+    return str(model.get("weights_sha256") or model["name"])
+
+
+def short_name(model: Mapping[str, Any]) -> str:
+    """What people call it."""
+    if "task" in model:
+        return f"task {model['task']}"
+    return str(model["name"]) if "name" in model else Path(model["weights"]).name

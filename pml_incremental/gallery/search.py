@@ -68,7 +68,8 @@ def search_gallery(
     rows = _nearest(vectors, gallery.vectors, k) if index is None else _by_index(index, vectors, k)
     distances = (vectors[:, None].double() - gallery.vectors[rows].double()).norm(dim=2)
     asked, there = map(torch.tensor, numbered(queries.labels, gallery.files.labels))
-    answerable = torch.isin(asked, there)
+    has_class = torch.tensor([label != "" for label in queries.labels])
+    answerable = torch.isin(asked, there) & has_class
     hits = ((there[rows[:, 0]] == asked) & (rows[:, 0] >= 0)).double()
     hits[~answerable] = math.nan
     recall = float(hits[answerable].mean()) if answerable.any() else math.nan
@@ -113,16 +114,17 @@ def describe_recall(result: SearchResult) -> str:
 def _found_by(gallery: Gallery, result: SearchResult, query: int) -> dict[str, Any]:
     name, label = result.queries.ids[query], result.queries.labels[query]
     nearest = zip(result.rows[query].tolist(), result.distances[query].tolist(), strict=True)
+    judged = {True: "right", False: "wrong"} if label else {}
     found = [
         _thumb(
-            gallery.files.root / gallery.files.ids[row],
-            "right" if gallery.files.labels[row] == label else "wrong",
+            gallery.files.path(row),
+            judged.get(gallery.files.labels[row] == label, ""),
             f"{distance:.3f} {gallery.files.labels[row]}",
         )
         for row, distance in nearest
         if row >= 0
     ]
-    return {"name": name, "asked": _thumb(result.queries.root / name, "", label), "found": found}
+    return {"name": name, "asked": _thumb(result.queries.path(query), "", label), "found": found}
 
 
 def _thumb(path: Path, kind: str, caption: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from pml_incremental.gallery.embedding_map import EmbeddingMap
 from pml_incremental.gallery.gallery import Gallery, check_vectors
 from pml_incremental.gallery.image_files import ImageFiles
-from pml_incremental.gallery.model_version import ModelVersion, WeightsModel
+from pml_incremental.gallery.model_version import ModelVersion, WeightsModel, identity, short_name
 from pml_incremental.gallery.search import SearchResult, search_gallery
 from pml_incremental.metrics import bootstrap_interval
 from pml_incremental.report.style import percent, signed_percent
@@ -120,18 +119,18 @@ def update_gallery(
             to which model it leads.
     """
     old, new = embedding_map.old, embedding_map.new or model
-    if old is not None and old["weights_sha256"] != gallery.model["weights_sha256"]:
+    present = identity(gallery.model)
+    if old is not None and identity(old) != present:
         raise ValueError(
             "the gallery's vectors are not of the model that the map leads from: it may have been "
             f"moved already ({'; '.join(gallery.history)}); take a map from its present model"
         )
     if new is None:
         raise ValueError("the map does not say to which model it leads: name that model too")
-    if new["weights_sha256"] == gallery.model["weights_sha256"]:
+    if identity(new) == present:
         raise ValueError("the gallery's vectors are of the new model already")
-    where = f"task {new['task']}" if "task" in new else Path(new["weights"]).name
     pairs = embedding_map.quality.pairs
-    step = f"moved to {where} by a map ({embedding_map.kind}) of {pairs} pairs"
+    step = f"moved to {short_name(new)} by a map ({embedding_map.kind}) of {pairs} pairs"
     return replace(
         gallery,
         vectors=check_vectors(embedding_map.apply(gallery.vectors), gallery.files),

@@ -158,9 +158,7 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console | None = None) -> Non
         console: where to print. Default: the terminal.
 
     Example:
-        >>> from pml_incremental.experiment.diagnosis import diagnosis_result
-        >>> Diagnosis = diagnosis_result.Diagnosis
-        >>> EstimationRow = diagnosis_result.EstimationRow
+        >>> from pml_incremental.report.results import Diagnosis, EstimationRow
         >>> rows = [EstimationRow("fecd", 3, 1, images, "MLPEstimator", "new", 0.5, 0.9, 0.1, 64)
         ...         for images in ("train", "test")]
         >>> console = Console(width=100)

@@ -162,7 +162,7 @@ def print_summary(result: Result, console: Console | None = None) -> None:
 
     Example:
         >>> from pathlib import Path
-        >>> from pml_incremental.experiment.running.outputs import Result
+        >>> from pml_incremental.report.results import Result
         >>> metrics = ("own/recall_at_1", "joint/recall_at_1")
         >>> matrices = {metric: TaskMatrix([[0.2], [0.9]]) for metric in metrics}
         >>> result = Result("demo", Path("runs/demo"), {"finetune": matrices})

@@ -1,0 +1,216 @@
+"""The commands ``pml-incremental gallery import|export|add|remove|fit-map``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pml_incremental.cli.common import (
+    Quiet,
+    SkipBadImages,
+    check_folders,
+    clean_errors,
+    on_bad_image,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pml_incremental.gallery import Gallery, ModelVersion, WeightsModel
+
+Index = Annotated[
+    str | None,
+    typer.Option(help="faiss's factory string, such as IVF1024,Flat; default: exact search."),
+]
+VECTOR_FILE = "A .npy, .npz, .safetensors, .parquet or .faiss file"
+Place = Annotated[Path, typer.Argument(metavar="GALLERY", help="Folder of a gallery.")]
+
+
+def register(gallery: typer.Typer) -> None:
+    """Add the commands to the group of a Typer app."""
+    gallery.command(
+        name="import",
+        epilog="Example: pml-incremental gallery import vectors.npy shop.gallery --model clip-v1",
+    )(import_)
+    gallery.command(epilog="Example: pml-incremental gallery export shop.gallery vectors.parquet")(
+        export
+    )
+    gallery.command(
+        epilog="Example: pml-incremental gallery add shop.gallery grown.gallery more_images"
+    )(add)
+    gallery.command(
+        epilog="Example: pml-incremental gallery remove shop.gallery smaller.gallery cats/1.png"
+    )(remove)
+    gallery.command(
+        epilog="Example: pml-incremental gallery fit-map old_to_new.safetensors --old shop.gallery "
+        "--new new.safetensors --images new_images"
+    )(fit_map)
+
+
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help=f"{VECTOR_FILE}.")],
+    target: Annotated[Path, typer.Argument(metavar="GALLERY", help="Folder to write.")],
+    weights: Annotated[
+        Path | None, typer.Option(help="The model that made the vectors: its weights.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Or a name for it, such as clip-v1, if it is not ours.")
+    ] = None,
+    ids: Annotated[
+        Path | None, typer.Option(help="A text file with a name for each vector, one a line.")
+    ] = None,
+    column: Annotated[str, typer.Option(help="The column of a Parquet file.")] = "vector",
+    index: Index = None,
+) -> None:
+    """Take vectors that another program holds into a gallery, without images."""
+    with clean_errors():
+        from pml_incremental.config import ConfigError
+        from pml_incremental.gallery import WeightsModel, import_gallery
+        from pml_incremental.gallery.gallery import check_place
+
+        check_place(target)
+        if (weights is None) == (model is None):
+            raise ConfigError(["command line: name the vectors' model by --weights or by --model"])
+        made_by = {"name": model} if weights is None else WeightsModel(weights.resolve()).describe()
+        gallery = import_gallery(source, made_by, ids, column, index)
+        gallery.save(target)
+        typer.echo(f"written: {target}, {size_of(gallery)}")
+
+
+def export(
+    place: Place,
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help=f"{VECTOR_FILE} to write.")],
+) -> None:
+    """Write a gallery's vectors for another program."""
+    with clean_errors():
+        check_folders({"GALLERY": place})
+        from pml_incremental.gallery import Gallery, export_gallery
+
+        gallery = Gallery.load(place)
+        export_gallery(gallery, target)
+        typer.echo(f"written: {target}, {size_of(gallery)}")
+
+
+def add(
+    place: Place,
+    target: Annotated[Path, typer.Argument(metavar="GROWN", help="Folder to write.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Folder of images, or of another gallery.")
+    ],
+    skip_bad_images: SkipBadImages = False,
+    quiet: Quiet = False,
+) -> None:
+    """Add images, or the vectors of another gallery of the same model."""
+    with clean_errors():
+        check_folders({"GALLERY": place, "SOURCE": source})
+        from pml_incremental.gallery import Gallery, ModelVersion, add_to_gallery, build_gallery
+        from pml_incremental.gallery.gallery import MANIFEST, check_place
+
+        check_place(target)
+        gallery = Gallery.load(place)
+        if (source / MANIFEST).is_file():
+            more = Gallery.load(source)
+        else:
+            model, on_bad = ModelVersion.described(gallery.model), on_bad_image(skip_bad_images)
+            more = build_gallery(source, model, None, on_bad, progress=not quiet)
+        grown = add_to_gallery(gallery, more)
+        grown.save(target)
+        typer.echo(f"written: {target}, {size_of(grown)}")
+
+
+def remove(
+    place: Place,
+    target: Annotated[Path, typer.Argument(metavar="SMALLER", help="Folder to write.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Names of the vectors.")],
+) -> None:
+    """Leave vectors out of a gallery."""
+    with clean_errors():
+        check_folders({"GALLERY": place})
+        from pml_incremental.gallery import Gallery, remove_from_gallery
+        from pml_incremental.gallery.gallery import check_place
+
+        check_place(target)
+        smaller = remove_from_gallery(Gallery.load(place), ids)
+        smaller.save(target)
+        typer.echo(f"written: {target}, {size_of(smaller)}")
+
+
+def fit_map(
+    target: Annotated[Path, typer.Argument(metavar="MAP", help="The .safetensors file to write.")],
+    old: Annotated[
+        Path | None, typer.Option(help="The old model: its weights, or a gallery built with it.")
+    ] = None,
+    new: Annotated[Path | None, typer.Option(help="The new model's weights.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Images for both models, such as the new ones.")
+    ] = None,
+    pairs: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Or two .npy files, OLD NEW: a row for each image, by each model."),
+    ] = None,
+    skip_bad_images: SkipBadImages = False,
+    quiet: Quiet = False,
+) -> None:
+    """Learn how to move vectors of an old model to a new one."""
+    with clean_errors():
+        check_folders({"--images": images})
+        from pml_incremental.config import ConfigError
+        from pml_incremental.gallery import EmbeddingMap, WeightsModel, learn_map
+        from pml_incremental.gallery.image_files import ImageFiles
+        from pml_incremental.gallery.update import describe_map
+
+        if target.exists():
+            raise ConfigError([f"command line: {target} exists; choose another name"])
+        models = (
+            None if old is None or new is None else (_old_model(old), WeightsModel(new.resolve()))
+        )
+        if pairs is not None and images is None:
+            found = EmbeddingMap.fit(_read_rows(pairs[0]), _read_rows(pairs[1]))
+            if models is not None:
+                found = replace(found, old=models[0].describe(), new=models[1].describe())
+        elif pairs is None and images is not None and models is not None:
+            files = ImageFiles.under(images, on_bad_image(skip_bad_images), not quiet)
+            found = learn_map(*models, files, progress=not quiet)
+        else:
+            raise ConfigError(
+                ["command line: give --old, --new and --images, or --pairs OLD.npy NEW.npy"]
+            )
+        found.save(target)
+        typer.echo(describe_map(found))
+        typer.echo(f"written: {target}")
+
+
+def _old_model(place: Path) -> ModelVersion | WeightsModel:
+    """The model of a weights file, or the one that a gallery was built with."""
+    from pml_incremental.gallery import ModelVersion, WeightsModel
+    from pml_incremental.gallery.gallery import read_manifest
+
+    if place.is_dir():
+        return ModelVersion.described(read_manifest(place).model.model_dump())
+    return WeightsModel(place.resolve())
+
+
+def _read_rows(file: Path) -> Tensor:
+    """The matrix of an .npy file."""
+    import numpy as np
+    import torch
+
+    try:
+        rows = np.load(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read as an .npy file: {error}") from error
+    if rows.ndim != 2 or rows.dtype.kind != "f":
+        raise ValueError(
+            f"{file} must hold floating-point rows of shape (N, d), got {rows.dtype} of shape "
+            f"{rows.shape}"
+        )
+    return torch.from_numpy(rows)
+
+
+def size_of(gallery: Gallery) -> str:
+    """How much a gallery holds, for people."""
+    kind = "vectors" if gallery.files.root is None else "images"
+    return f"{len(gallery.vectors)} {kind}, {gallery.vectors.shape[1]} numbers each"
