@@ -1,7 +1,7 @@
 """Speed as ratios within one run: ``python runners/benchmark.py [PART ...] [--json FILE]``.
 
 Parts: ``losses``, ``step``, ``matching``, ``evaluation``, ``large-batches``, ``fecd-steps``,
-``processes``, ``scaling``; without one, the first two.
+``processes``, ``scaling``, ``moving``; without one, the first two.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ SECTIONS = {
     "fecd-steps": "benchmark_fecd_steps:benchmark_fecd_steps",
     "processes": "benchmark_processes:benchmark_processes",
     "scaling": "benchmark_scaling:benchmark_scaling",
+    "moving": "benchmark_moving:benchmark_moving",
 }
 
 

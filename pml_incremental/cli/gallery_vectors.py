@@ -1,4 +1,4 @@
-"""The commands ``pml-incremental gallery import|export|add|remove|fit-map``."""
+"""The commands ``pml-incremental gallery import|export|add|remove|fit-map|move``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from pml_incremental.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from pml_incremental.gallery import Gallery, ModelVersion, WeightsModel
 
 Index = Annotated[
@@ -48,6 +46,9 @@ def register(gallery: typer.Typer) -> None:
         epilog="Example: pml-incremental gallery fit-map old_to_new.safetensors --old shop.gallery "
         "--new new.safetensors --images new_images"
     )(fit_map)
+    gallery.command(
+        epilog="Example: pml-incremental gallery move old.npy new.npy --map old_to_new.safetensors"
+    )(move)
 
 
 def import_(
@@ -149,7 +150,7 @@ def fit_map(
     ] = None,
     pairs: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(help="Or two .npy files, OLD NEW: a row for each image, by each model."),
+        typer.Option(help="Or two files of vectors, OLD NEW: a row for each image, by each model."),
     ] = None,
     skip_bad_images: SkipBadImages = False,
     quiet: Quiet = False,
@@ -161,6 +162,7 @@ def fit_map(
         from pml_incremental.gallery import EmbeddingMap, WeightsModel, learn_map
         from pml_incremental.gallery.image_files import ImageFiles
         from pml_incremental.gallery.update import describe_map
+        from pml_incremental.gallery.vector_files import read_vectors
 
         if target.exists():
             raise ConfigError([f"command line: {target} exists; choose another name"])
@@ -168,7 +170,8 @@ def fit_map(
             None if old is None or new is None else (_old_model(old), WeightsModel(new.resolve()))
         )
         if pairs is not None and images is None:
-            found = EmbeddingMap.fit(_read_rows(pairs[0]), _read_rows(pairs[1]))
+            before, after = (read_vectors(file).vectors for file in pairs)
+            found = EmbeddingMap.fit(before, after)
             if models is not None:
                 found = replace(found, old=models[0].describe(), new=models[1].describe())
         elif pairs is None and images is not None and models is not None:
@@ -183,6 +186,20 @@ def fit_map(
         typer.echo(f"written: {target}")
 
 
+def move(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A .npy file of any size.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The .npy file to write.")],
+    map_file: Annotated[Path, typer.Option("--map", help="A map that fit-map has written.")],
+    quiet: Quiet = False,
+) -> None:
+    """Move the vectors of a file by a map, part by part."""
+    with clean_errors():
+        from pml_incremental.gallery import EmbeddingMap
+
+        EmbeddingMap.load(map_file).apply_to_file(source, target, progress=not quiet)
+        typer.echo(f"written: {target}")
+
+
 def _old_model(place: Path) -> ModelVersion | WeightsModel:
     """The model of a weights file, or the one that a gallery was built with."""
     from pml_incremental.gallery import ModelVersion, WeightsModel
@@ -191,23 +208,6 @@ def _old_model(place: Path) -> ModelVersion | WeightsModel:
     if place.is_dir():
         return ModelVersion.described(read_manifest(place).model.model_dump())
     return WeightsModel(place.resolve())
-
-
-def _read_rows(file: Path) -> Tensor:
-    """The matrix of an .npy file."""
-    import numpy as np
-    import torch
-
-    try:
-        rows = np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} cannot be read as an .npy file: {error}") from error
-    if rows.ndim != 2 or rows.dtype.kind != "f":
-        raise ValueError(
-            f"{file} must hold floating-point rows of shape (N, d), got {rows.dtype} of shape "
-            f"{rows.shape}"
-        )
-    return torch.from_numpy(rows)
 
 
 def size_of(gallery: Gallery) -> str:

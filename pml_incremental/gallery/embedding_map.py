@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
+from pml_incremental.gallery.map_fitting import MapQuality, fit_affine
 from pml_incremental.storage import read_tensor_file, write_tensor_file
+from pml_incremental.storage.whole_file import write_whole
 
-FOLDS = 5
-NEIGHBOURS = 10
-RIDGES = tuple(10.0**exponent for exponent in range(-7, 2))
 ROWS_AT_ONCE = 65_536
-ROUNDING = 1e-9
-_LARGEST_CHECK = 5_000
-
-#: Weight (d_new, d_old) and bias (d_new,), in float64.
-Affine = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class MapQuality:
-    """How near moved vectors come to the new model's, on pairs that the map did not learn from.
-
-    Attributes:
-        pairs: how many pairs there were in all.
-        cosine: mean cosine between a moved vector and the new model's.
-        cosine_unmoved: the same without a map; None where the widths differ.
-        neighbours: share of an image's 10 nearest by the new model that are found among moved
-            vectors.
-        neighbours_unmoved: the same without a map; None where the widths differ.
-    """
-
-    pairs: int
-    cosine: float
-    cosine_unmoved: float | None
-    neighbours: float
-    neighbours_unmoved: float | None
 
 
 @dataclass(frozen=True)
@@ -110,13 +86,8 @@ class EmbeddingMap:
             >>> round(found.quality.cosine, 3)
             1.0
         """
-        check_pairs(old, new)
-        old, new = (F.normalize(rows.double(), dim=1) for rows in (old, new))
-        folds = _folds(len(old), groups, seed)
-        chosen = _choose(old, new, folds)
-        weight, bias = dict(_candidates(old, new, chosen.ridge))[chosen]
-        quality = _quality(old, new, folds, chosen)
-        return cls(weight.float(), bias.float(), chosen.kind, quality)
+        weight, bias, kind, quality = fit_affine(old, new, groups, seed)
+        return cls(weight, bias, kind, quality)
 
     def apply(self, vectors: Tensor) -> Tensor:
         """Move vectors.
@@ -147,6 +118,37 @@ class EmbeddingMap:
         if not torch.isfinite(moved).all():
             raise ValueError("a vector to move is not finite: leave it out")
         return moved
+
+    def apply_to_file(self, source: Path, target: Path, progress: bool = False) -> None:
+        """Move the vectors of a file, part by part, whatever its size.
+
+        Args:
+            source: an ``.npy`` file of shape (N, d_old), of any floating-point type.
+            target: the ``.npy`` file to write, of shape (N, d_new) and the same type; it is whole
+                or not there.
+            progress: whether to show a progress bar.
+
+        Raises:
+            ValueError: if the source is no such file, the target is there already, or a vector has
+                another width or is not finite.
+            StorageError: if the target cannot be written.
+        """
+        rows = _mapped(source)
+        if target.exists():
+            raise ValueError(f"{target} exists: choose another name")
+
+        def write(part: Path) -> None:
+            header = {"descr": rows.dtype.str, "fortran_order": False}
+            header["shape"] = (len(rows), len(self.bias))
+            with part.open("wb") as file:
+                np.lib.format.write_array_header_2_0(file, header)
+                steps = range(0, len(rows), ROWS_AT_ONCE)
+                for first in tqdm(steps, f"moving {source.name}", disable=not progress):
+                    # Mapped anew, so that what was read is not kept in memory.
+                    some = np.array(_mapped(source)[first : first + ROWS_AT_ONCE])
+                    file.write(self.apply(torch.from_numpy(some)).numpy().data)
+
+        write_whole(target, write)
 
     def save(self, path: Path) -> None:
         """Write a safetensors file with a checksum, whole or not at all.
@@ -186,143 +188,15 @@ class EmbeddingMap:
         return cls(*parts, state["kind"], quality, state["old"], state["new"])
 
 
-def check_pairs(old: Tensor, new: Tensor) -> None:
-    """Raise a ValueError unless both have one finite row for each image."""
-    if old.ndim != 2 or new.ndim != 2 or len(old) != len(new):
+def _mapped(path: Path) -> NDArray[Any]:
+    """The rows of an .npy file, not yet read."""
+    try:
+        rows: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as an .npy file: {error}") from error
+    if rows.ndim != 2 or rows.dtype.kind != "f":
         raise ValueError(
-            "a map is learned from embeddings of the same images by both models, shapes (N, d), "
-            f"got {tuple(old.shape)} and {tuple(new.shape)}"
+            f"{path} must hold floating-point rows of shape (N, d), got {rows.dtype} of shape "
+            f"{rows.shape}"
         )
-    for name, rows in (("old", old), ("new", new)):
-        if not torch.isfinite(rows).all():
-            raise ValueError(f"the {name} model's embeddings are not all finite: leave those out")
-
-
-class Option(NamedTuple):
-    """A kind of map; the rank is that of the change, 0 for all of it."""
-
-    kind: str
-    ridge: float | None = None
-    rank: int = 0
-
-
-def _folds(rows: int, groups: Tensor | None, seed: int) -> Tensor:
-    """The fold of each row, 0 to 4; rows of one group are in one fold."""
-    groups = torch.arange(rows) if groups is None else groups
-    names, group = torch.unique(groups, return_inverse=True)
-    if len(names) < 2 * FOLDS:
-        raise ValueError(
-            f"a map needs pairs of at least {2 * FOLDS} images, to learn from and to check it on; "
-            f"got {len(names)}"
-        )
-    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
-    return order[group] % FOLDS
-
-
-def _choose(old: Tensor, new: Tensor, folds: Tensor) -> Option:
-    """What does best on held-out pairs; the simplest, where several are equal."""
-    scores = _mean_scores(old, new, folds, lambda seen, goal: _full_rank(seen, goal, RIDGES))
-    affine = max((option for option in scores if option.kind == "affine"), key=scores.__getitem__)
-    assert affine.ridge is not None
-    # What a lower rank leaves out, the ridge need not hold down.
-    for ridge in (affine.ridge, affine.ridge / 10, affine.ridge / 100):
-        low = partial(_low_rank, ridge=ridge)
-        scores |= _mean_scores(old, new, folds, low)
-    best = max(scores.values())
-    return next(option for option, score in scores.items() if score >= best - ROUNDING)
-
-
-def _mean_scores(
-    old: Tensor,
-    new: Tensor,
-    folds: Tensor,
-    candidates: Callable[[Tensor, Tensor], Iterator[tuple[Option, Affine]]],
-) -> dict[Option, float]:
-    """The mean cosine on held-out pairs of each kind of map."""
-    scores: dict[Option, float] = {}
-    for fold in range(FOLDS):
-        out = folds == fold
-        for option, affine in candidates(old[~out], new[~out]):
-            cosine = F.cosine_similarity(_moved(old[out], affine), new[out]).mean()
-            scores[option] = scores.get(option, 0.0) + float(cosine) / FOLDS
-    return scores
-
-
-def _candidates(old: Tensor, new: Tensor, ridge: float | None) -> Iterator[tuple[Option, Affine]]:
-    """All maps of one ridge, or those without any."""
-    yield from _full_rank(old, new, () if ridge is None else (ridge,))
-    if ridge is not None:
-        yield from _low_rank(old, new, ridge)
-
-
-def _full_rank(
-    old: Tensor, new: Tensor, ridges: Sequence[float]
-) -> Iterator[tuple[Option, Affine]]:
-    """Maps learned from unit vectors, the simplest first; ridges are relative to the variance."""
-    stays = _staying(old, new)
-    if old.shape[1] == new.shape[1]:
-        yield Option("identity"), (stays, torch.zeros_like(new[0]))
-        left, _, right = torch.linalg.svd(new.T @ old)
-        yield Option("orthogonal"), (left @ right, torch.zeros_like(new[0]))
-    mean, change = old.mean(0), new - old @ stays.T
-    shift = change.mean(0)
-    variances, axes = torch.linalg.eigh((old - mean).T @ (old - mean) / len(old))
-    aligned = axes.T @ ((old - mean).T @ (change - shift)) / len(old)
-    for ridge in ridges:
-        learned = (axes @ (aligned / (variances + ridge * variances.mean())[:, None])).T
-        yield Option("affine", ridge), (stays + learned, shift - learned @ mean)
-
-
-def _low_rank(old: Tensor, new: Tensor, ridge: float) -> Iterator[tuple[Option, Affine]]:
-    """The affine map with its change cut to fewer ranks: those that predict most of it."""
-    affine = dict(_full_rank(old, new, (ridge,)))[Option("affine", ridge)]
-    stays, mean = _staying(old, new), old.mean(0)
-    learned, centre = affine[0] - stays, affine[1] + affine[0] @ mean
-    spread = learned @ (old - mean).T
-    directions = torch.linalg.eigh(spread @ spread.T).eigenvectors
-    rank = min(learned.shape) // 2
-    while rank >= 1:
-        kept = directions[:, -rank:]
-        weight = stays + kept @ (kept.T @ learned)
-        yield Option("low rank", ridge, rank), (weight, centre - weight @ mean)
-        rank //= 2
-
-
-def _staying(old: Tensor, new: Tensor) -> Tensor:
-    """The map of which a change is learned: the identity, or nothing between other widths."""
-    shape = new.shape[1], old.shape[1]
-    return torch.eye(*shape, dtype=old.dtype) * (shape[0] == shape[1])
-
-
-def _moved(rows: Tensor, affine: Affine) -> Tensor:
-    return F.normalize(rows @ affine[0].T + affine[1], dim=1)
-
-
-def _quality(old: Tensor, new: Tensor, folds: Tensor, chosen: Option) -> MapQuality:
-    """What maps of the chosen kind do on the folds that they did not learn from."""
-    moved = torch.empty_like(new)
-    for fold in range(FOLDS):
-        out = folds == fold
-        affine = dict(_candidates(old[~out], new[~out], chosen.ridge))[chosen]
-        moved[out] = _moved(old[out], affine)
-    same_width = old.shape[1] == new.shape[1]
-    return MapQuality(
-        pairs=len(old),
-        cosine=float(F.cosine_similarity(moved, new).mean()),
-        cosine_unmoved=float(F.cosine_similarity(old, new).mean()) if same_width else None,
-        neighbours=neighbours_kept(moved, new),
-        neighbours_unmoved=neighbours_kept(old, new) if same_width else None,
-    )
-
-
-def neighbours_kept(moved: Tensor, new: Tensor) -> float:
-    """Share of the nearest among new vectors that are also the nearest among moved ones."""
-    moved, new = moved[:_LARGEST_CHECK].float(), new[:_LARGEST_CHECK].float()
-    k = min(NEIGHBOURS, len(new) - 1)
-    nearest = []
-    for gallery in (new, moved):
-        scores = new @ gallery.T
-        scores.fill_diagonal_(-torch.inf)
-        nearest.append(scores.topk(k).indices)
-    same = (nearest[0][:, :, None] == nearest[1][:, None, :]).any(2)
-    return float(same.float().mean())
+    return rows

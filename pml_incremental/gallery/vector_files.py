@@ -84,7 +84,7 @@ def read_vectors(source: Path, column: str = COLUMN) -> VectorRows:
         )
     names = range(len(rows)) if ids is None else ids
     classes = [""] * len(rows) if labels is None else labels
-    matrix = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
+    matrix = torch.from_numpy(np.require(rows, np.float32, ["C", "W"]))
     return VectorRows(matrix, tuple(map(str, names)), tuple(map(str, classes)))
 
 
@@ -205,14 +205,14 @@ def _read_parquet(path: Path, column: str) -> tuple[Any, Any, Any]:
 
 def _read_faiss(path: Path, _: str) -> tuple[Any, Any, Any]:
     faiss = import_faiss()
-    index = faiss.read_index(str(path))
+    outer = inner = faiss.read_index(str(path))  # the outer one owns the inner one
     ids = None
-    if isinstance(index, faiss.IndexIDMap | faiss.IndexIDMap2):
-        ids = faiss.vector_to_array(index.id_map)
-        index = faiss.downcast_index(index.index)
-    if isinstance(index, faiss.IndexIVF):
-        index.make_direct_map()
-    return index.reconstruct_n(0, index.ntotal), ids, None
+    if isinstance(outer, faiss.IndexIDMap | faiss.IndexIDMap2):
+        ids = faiss.vector_to_array(outer.id_map)
+        inner = faiss.downcast_index(outer.index)
+    if isinstance(inner, faiss.IndexIVF):
+        inner.make_direct_map()
+    return inner.reconstruct_n(0, inner.ntotal), ids, None
 
 
 def _write_npy(gallery: Gallery, part: Path) -> None:

@@ -4,7 +4,9 @@ import torch
 from torch.nn import functional as F
 
 from pml_incremental.gallery import EmbeddingMap
-from pml_incremental.gallery.embedding_map import ROWS_AT_ONCE, _full_rank, neighbours_kept
+from pml_incremental.gallery import embedding_map as module
+from pml_incremental.gallery.embedding_map import ROWS_AT_ONCE
+from pml_incremental.gallery.map_fitting import _full_rank, neighbours_kept
 from pml_incremental.storage import DamagedFileError, write_tensor_file
 
 
@@ -91,6 +93,30 @@ def test_many_vectors_of_any_type(dtype):
     assert moved.dtype == dtype
     tail = found.apply(many[-3:])
     torch.testing.assert_close(moved[-3:], tail)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_file_is_moved_part_by_part(tmp_path, monkeypatch, dtype):
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 70)
+    found = EmbeddingMap.fit(OLD, AFFINE)
+    np.save(tmp_path / "old.npy", OLD.numpy().astype(dtype))
+    found.apply_to_file(tmp_path / "old.npy", tmp_path / "new.npy")
+    moved = np.load(tmp_path / "new.npy")
+    assert moved.dtype == dtype
+    expected = found.apply(torch.from_numpy(OLD.numpy().astype(dtype)))
+    np.testing.assert_allclose(moved, expected.numpy(), atol=1e-3)
+    with pytest.raises(ValueError, match=r"new\.npy exists"):
+        found.apply_to_file(tmp_path / "old.npy", tmp_path / "new.npy")
+    rows = OLD.numpy().copy()
+    rows[200] = np.nan
+    np.save(tmp_path / "nan.npy", rows)
+    with pytest.raises(ValueError, match="is not finite"):
+        found.apply_to_file(tmp_path / "nan.npy", tmp_path / "nothing.npy")
+    assert not list(tmp_path.glob("*nothing*"))
+    np.save(tmp_path / "flat.npy", np.ones(3))
+    for name in ("flat.npy", "none.npy"):
+        with pytest.raises(ValueError, match=name):
+            found.apply_to_file(tmp_path / name, tmp_path / "nothing.npy")
 
 
 def test_what_is_saved_is_read_again(tmp_path):
