@@ -211,6 +211,7 @@ def _measure(
 def _print_report(report: UpdateReport) -> None:
     from rich.console import Console
 
+    from pml_incremental.report.results import verdict
     from pml_incremental.report.style import percent
     from pml_incremental.report.tables import add_number_columns, bare_table
 
@@ -225,4 +226,4 @@ def _print_report(report: UpdateReport) -> None:
     for name, share in lines.items():
         table.add_row(name, "not measured" if share is None else percent(share))
     Console().print(table)
-    typer.echo(report.verdict)
+    typer.echo(verdict({"queries in the moved gallery": report.change}))

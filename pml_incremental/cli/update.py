@@ -54,6 +54,7 @@ def update(
         check_folders({"--data": data, **{f"--test {folder}": folder for folder in test or []}})
         from pml_incremental.experiment import update as update_weights
         from pml_incremental.report import print_update
+        from pml_incremental.report.results import verdict
 
         done = update_weights(
             weights,
@@ -68,6 +69,8 @@ def update(
             progress=not quiet,
         )
         print_update(done)
+        if done.changes:
+            typer.echo(verdict(done.changes))
         if done.new_share is not None:
             typer.echo(f"the new weights count {done.new_share:.0%}, the old ones the rest")
         typer.echo(f"written: {done.file}; how it was learned: {done.folder}")

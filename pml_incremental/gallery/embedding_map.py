@@ -28,8 +28,8 @@ class EmbeddingMap:
     .. math:: m(x) = \frac{W \hat x + b}{\|W \hat x + b\|}, \qquad \hat x = x / \|x\|
 
     W and b are learned from pairs: embeddings of the same images by both models. Which kind of map
-    it is, and its ridge and rank, is what does best on pairs held out in five folds, so that it is
-    never worse there than leaving the vectors as they are:
+    it is, and its ridge and rank, is what keeps most neighbours among pairs held out in five folds,
+    so that it is never worse there than leaving the vectors as they are:
 
     - ``identity``;
     - ``orthogonal``: the rotation of Procrustes' problem;
@@ -61,6 +61,7 @@ class EmbeddingMap:
         old: Tensor,
         new: Tensor,
         groups: Tensor | None = None,
+        checked: Tensor | None = None,
         seed: int = 0,
     ) -> EmbeddingMap:
         """Learn a map from pairs.
@@ -68,8 +69,11 @@ class EmbeddingMap:
         Args:
             old: embeddings by the old model, shape (N, d_old); their length does not matter.
             new: embeddings of the same images by the new model, shape (N, d_new).
-            groups: which pairs must be held out together, as they come from the same image, such as
-                its turned copies, shape (N,); default: each by itself.
+            groups: which pairs are held out together, shape (N,): those of one class, as the map is
+                for classes that it has not seen, and at least those of copies of one image;
+                default: each by itself.
+            checked: which pairs to check on, shape (N,), bool; the others, such as turned copies,
+                are learned from alone; default: all.
             seed: of the order in which groups are held out.
 
         Returns:
@@ -86,7 +90,7 @@ class EmbeddingMap:
             >>> round(found.quality.cosine, 3)
             1.0
         """
-        weight, bias, kind, quality = fit_affine(old, new, groups, seed)
+        weight, bias, kind, quality = fit_affine(old, new, groups, checked, seed)
         return cls(weight, bias, kind, quality)
 
     def apply(self, vectors: Tensor) -> Tensor:

@@ -29,8 +29,8 @@ class MapQuality:
         pairs: how many pairs there were in all.
         cosine: mean cosine between a moved vector and the new model's.
         cosine_unmoved: the same without a map; None where the widths differ.
-        neighbours: share of an image's 10 nearest by the new model that are found among moved
-            vectors.
+        neighbours: share of an image's 10 nearest by the new model that are also its nearest among
+            moved vectors, within a fold; fewer than 10 where it is small.
         neighbours_unmoved: the same without a map; None where the widths differ.
     """
 
@@ -42,12 +42,15 @@ class MapQuality:
 
 
 def fit_affine(
-    old: Tensor, new: Tensor, groups: Tensor | None, seed: int
+    old: Tensor, new: Tensor, groups: Tensor | None, checked: Tensor | None, seed: int
 ) -> tuple[Tensor, Tensor, str, MapQuality]:
     """Weight, bias, kind and quality of the map that does best on held-out pairs."""
     check_pairs(old, new)
     old, new = (F.normalize(rows.double(), dim=1) for rows in (old, new))
     folds = _folds(len(old), groups, seed)
+    if checked is not None:
+        # Rows of no fold: learned from unless their group is held out, and never checked.
+        folds = torch.where(checked, folds, folds - 2 * FOLDS)
     chosen = _choose(old, new, folds)
     weight, bias = dict(_candidates(old, new, chosen.ridge))[chosen]
     return weight.float(), bias.float(), chosen.kind, _quality(old, new, folds, chosen)
@@ -99,19 +102,25 @@ def _choose(old: Tensor, new: Tensor, folds: Tensor) -> Option:
     return next(option for option, score in scores.items() if score >= best - ROUNDING)
 
 
+def _sides(folds: Tensor, fold: int) -> tuple[Tensor, Tensor]:
+    """Which rows are learned from while a fold is held out, and which are checked."""
+    out = folds == fold
+    return ~(out | (folds == fold - 2 * FOLDS)), out
+
+
 def _mean_scores(
     old: Tensor,
     new: Tensor,
     folds: Tensor,
     candidates: Callable[[Tensor, Tensor], Iterator[tuple[Option, Affine]]],
 ) -> dict[Option, float]:
-    """The mean cosine on held-out pairs of each kind of map."""
+    """The share of neighbours that each kind of map keeps among held-out pairs."""
     scores: dict[Option, float] = {}
     for fold in range(FOLDS):
-        out = folds == fold
-        for option, affine in candidates(old[~out], new[~out]):
-            cosine = F.cosine_similarity(_moved(old[out], affine), new[out]).mean()
-            scores[option] = scores.get(option, 0.0) + float(cosine) / FOLDS
+        seen, out = _sides(folds, fold)
+        for option, affine in candidates(old[seen], new[seen]):
+            kept = neighbours_kept(_moved(old[out], affine), new[out])
+            scores[option] = scores.get(option, 0.0) + kept / FOLDS
     return scores
 
 
@@ -167,25 +176,30 @@ def _moved(rows: Tensor, affine: Affine) -> Tensor:
 
 def _quality(old: Tensor, new: Tensor, folds: Tensor, chosen: Option) -> MapQuality:
     """What maps of the chosen kind do on the folds that they did not learn from."""
-    moved = torch.empty_like(new)
-    for fold in range(FOLDS):
-        out = folds == fold
-        affine = dict(_candidates(old[~out], new[~out], chosen.ridge))[chosen]
-        moved[out] = _moved(old[out], affine)
+    moved, kept, kept_unmoved = torch.empty_like(new), 0.0, 0.0
     same_width = old.shape[1] == new.shape[1]
+    for fold in range(FOLDS):
+        seen, out = _sides(folds, fold)
+        affine = dict(_candidates(old[seen], new[seen], chosen.ridge))[chosen]
+        moved[out] = _moved(old[out], affine)
+        kept += neighbours_kept(moved[out], new[out]) / FOLDS
+        if same_width:
+            kept_unmoved += neighbours_kept(old[out], new[out]) / FOLDS
+    checked, cosine = folds >= 0, torch.nn.CosineSimilarity()
     return MapQuality(
         pairs=len(old),
-        cosine=float(F.cosine_similarity(moved, new).mean()),
-        cosine_unmoved=float(F.cosine_similarity(old, new).mean()) if same_width else None,
-        neighbours=neighbours_kept(moved, new),
-        neighbours_unmoved=neighbours_kept(old, new) if same_width else None,
+        cosine=float(cosine(moved, new)[checked].mean()),
+        cosine_unmoved=float(cosine(old, new)[checked].mean()) if same_width else None,
+        neighbours=kept,
+        neighbours_unmoved=kept_unmoved if same_width else None,
     )
 
 
 def neighbours_kept(moved: Tensor, new: Tensor) -> float:
     """Share of the nearest among new vectors that are also the nearest among moved ones."""
     moved, new = moved[:_LARGEST_CHECK].float(), new[:_LARGEST_CHECK].float()
-    k = min(NEIGHBOURS, len(new) - 1)
+    # Of few rows most would be neighbours, whatever the map.
+    k = max(1, min(NEIGHBOURS, (len(new) - 1) // 4))
     nearest = []
     for gallery in (new, moved):
         scores = new @ gallery.T

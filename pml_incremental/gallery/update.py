@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,11 +10,12 @@ from torch import Tensor
 
 from pml_incremental.gallery.embedding_map import EmbeddingMap
 from pml_incremental.gallery.gallery import Gallery, check_vectors
-from pml_incremental.gallery.image_files import ImageFiles
+from pml_incremental.gallery.image_files import ImageFiles, numbered
+from pml_incremental.gallery.map_fitting import FOLDS
 from pml_incremental.gallery.model_version import ModelVersion, WeightsModel, identity, short_name
 from pml_incremental.gallery.search import SearchResult, search_gallery
-from pml_incremental.metrics import bootstrap_interval
-from pml_incremental.report.style import percent, signed_percent
+from pml_incremental.report.results import Change
+from pml_incremental.report.style import percent
 
 
 @dataclass(frozen=True)
@@ -27,32 +27,14 @@ class UpdateReport:
         not_updated: new model, old gallery; None if its vectors have another width.
         updated: new model, gallery moved by the map.
         reembedded: new model, gallery embedded anew; None if images of the gallery are gone.
-        change: 95 % interval of updated minus before, over queries drawn anew together (paired
-            bootstrap); NaN if no query's class is in the gallery.
+        change: updated minus before, with its interval.
     """
 
     before: float
     not_updated: float | None
     updated: float
     reembedded: float | None
-    change: tuple[float, float]
-
-    @property
-    def verdict(self) -> str:
-        """One sentence: what the move does to these queries, and whether to switch."""
-        low, high = self.change
-        if math.isnan(low):
-            return "No verdict: the gallery holds the class of no query."
-        gain = signed_percent(self.updated - self.before)
-        by = f"{gain} points ({signed_percent(low)} to {signed_percent(high)})"
-        if low > 0:
-            return f"Switch: the new model finds more in the moved gallery, {by}."
-        if high < 0:
-            return (
-                f"Do not switch: the new model finds less in the moved gallery, {by}. Keep the old "
-                "model for this gallery, or embed it anew."
-            )
-        return f"The switch changes nothing beyond chance for these queries: {by}."
+    change: Change
 
 
 def learn_map(
@@ -64,7 +46,8 @@ def learn_map(
     """Learn the change of a space from images that both models embed, upright and turned.
 
     Copies turned by 90, 180 and 270 degrees cover more of the old space than the new images alone,
-    and so hold more of what the old classes need.
+    and so hold more of what the old classes need. The kind of map is chosen on classes held out, if
+    there are at least 10.
 
     Args:
         old: the model that galleries were built with.
@@ -83,8 +66,11 @@ def learn_map(
     before, after = (
         torch.cat([model.embed(part, progress) for part in turned]) for model in (old, new)
     )
-    same_image = torch.arange(len(images.ids)).repeat(4)
-    found = EmbeddingMap.fit(before, after, groups=same_image)
+    (classes,) = numbered(images.labels)
+    # The map is for old classes: it is chosen by what it does to classes that it has not seen.
+    groups = torch.tensor(classes if len(set(classes)) >= 2 * FOLDS else range(len(images.ids)))
+    upright = torch.arange(len(before)) < len(images.ids)
+    found = EmbeddingMap.fit(before, after, groups.repeat(4), upright)
     return replace(found, old=old.describe(), new=new.describe())
 
 
@@ -169,5 +155,5 @@ def measure_update(
         not_updated=ask(before, new).recall_at_1 if fits else None,
         updated=last.recall_at_1,
         reembedded=None if anew is None else anew.recall_at_1,
-        change=bootstrap_interval([(last.hits - first.hits).numpy()]),
+        change=Change.of(first.hits.numpy(), last.hits.numpy()),
     )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, TypeAlias, get_args
 
-from pml_incremental.metrics import TaskMatrix
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pml_incremental.metrics import TaskMatrix, bootstrap_interval
 from pml_incremental.metrics.task_matrix import without_nan
+from pml_incremental.report.style import signed_percent
 
 #: A task's images: those it is learned from, or those held out.
 Split: TypeAlias = Literal["train", "test"]
@@ -140,6 +144,81 @@ def _total(rows: Iterable[EstimationRow], kind: Split) -> float:
 
 
 @dataclass(frozen=True)
+class Change:
+    """What happened to the Recall@1 of some queries, as a share, with its 95 % interval.
+
+    Attributes:
+        mean: after minus before, over the queries that have something to find.
+        low: lower end of the interval over queries drawn anew, each with its before and after.
+        high: upper end.
+
+    Example:
+        >>> print(Change.of([0, 0, 0], [1, 1, 1]))
+        +100.0 points (+100.0 to +100.0)
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, before: ArrayLike, after: ArrayLike) -> Change:
+        """From the hits of the same queries, 1 or 0; NaN where there is nothing to find."""
+        gains = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
+        gains = gains[~np.isnan(gains)]
+        mean = float(gains.mean()) if len(gains) else math.nan
+        return cls(mean, *bootstrap_interval([gains]))
+
+    @property
+    def is_more(self) -> bool:
+        """Whether more is found, beyond chance."""
+        return self.low > 0
+
+    @property
+    def is_less(self) -> bool:
+        """Whether less is found, beyond chance."""
+        return self.high < 0
+
+    def __str__(self) -> str:
+        ends = f"{signed_percent(self.low)} to {signed_percent(self.high)}"
+        return f"{signed_percent(self.mean)} points ({ends})"
+
+
+def verdict(changes: Mapping[str, Change]) -> str:
+    """One sentence: whether to switch to a new model, and what happens to which queries.
+
+    Args:
+        changes: by what the queries are called.
+
+    Returns:
+        For people.
+
+    Example:
+        >>> verdict({"new": Change(0.41, 0.3, 0.52)})
+        'Switch. new: more found, +41.0 points (+30.0 to +52.0)'
+    """
+    known = {name: change for name, change in changes.items() if not math.isnan(change.mean)}
+    if not known:
+        return "No verdict: no query has another image of its class to find."
+    more = any(change.is_more for change in known.values())
+    less = any(change.is_less for change in known.values())
+    advice = {
+        (True, False): "Switch",
+        (True, True): "Weigh it",
+        (False, True): "Do not switch",
+        (False, False): "No difference beyond chance",
+    }[more, less]
+    said = (f"{name}: {_said(change)}, {change}" for name, change in known.items())
+    return f"{advice}. {'; '.join(said)}"
+
+
+def _said(change: Change) -> str:
+    if change.is_more:
+        return "more found"
+    return "less found" if change.is_less else "no change beyond chance"
+
+
+@dataclass(frozen=True)
 class FolderRecall:
     """Recall@1 of a model, as a share; NaN where no query has another image of its class."""
 
@@ -162,6 +241,7 @@ class Update:
         before: what the old model finds.
         after: what the new model finds.
         new_share: how much the new weights count beside the old ones, if the strategy merges them.
+        changes: what each folder's images find among those of all folders, by the folder.
     """
 
     file: Path
@@ -169,6 +249,7 @@ class Update:
     before: FolderRecall
     after: FolderRecall
     new_share: float | None = None
+    changes: dict[str, Change] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,12 @@ def test_figures_are_those_of_each_model_on_each_folder(world, weights, updated)
         for row in rows
     ]
     assert [f.own[module.NEW_IMAGES] for f in (updated.before, updated.after)] == held_out
-    written = json.loads((finished.folder / "update.json").read_text())["recall_at_1"]
+    written = json.loads((finished.folder / "update.json").read_text())
+    for name, change in updated.changes.items():
+        gain = updated.after.together[name] - updated.before.together[name]
+        assert change.mean == pytest.approx(gain)
+        assert f"{name}: " in written["verdict"]
+    written = written["recall_at_1"]
     assert written["after"] == updated.after.to_dict()
 
 

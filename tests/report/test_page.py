@@ -139,6 +139,25 @@ def test_page_shows_the_numbers(page, tmp_path):
         assert f"<h2>{title}" in text
 
 
+def test_an_update_opens_with_its_verdict(tmp_path):
+    folder = write_run(tmp_path / "run", tasks=1)
+    found = {
+        "own": {NASTY: 0.5, "new images": 0.25},
+        "together": {NASTY: None, "new images": 0.125},
+    }
+    update = {"recall_at_1": {"before": found, "after": found}, "verdict": f"Switch. {NASTY}: +1"}
+    (folder / "update.json").write_text(json.dumps(update))
+    write_page(tmp_path / "p.html", [RunRecord.read(folder)])
+    text = (tmp_path / "p.html").read_text()
+    assert text.index("Switch. &lt;script&gt;") < text.index("<h2>Summary")
+    assert "<td>12.5</td>" in text
+    assert "<script>" not in text
+    del update["verdict"]  # as versions before wrote it
+    (folder / "update.json").write_text(json.dumps(update))
+    write_page(tmp_path / "p.html", [RunRecord.read(folder)])
+    assert "class=verdict" not in (tmp_path / "p.html").read_text()
+
+
 def test_runs_are_told_apart(tmp_path):
     runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", strategies=["lwf"])]
     write_page(tmp_path / "page.html", [RunRecord.read(run) for run in runs])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pml_incremental.config import ConfigError, ExperimentConfig, ObjectSpec
 from pml_incremental.config.objects import spec_label
@@ -21,9 +22,9 @@ from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.running.run import run
 from pml_incremental.experiment.running.run_folder import RunFolder
 from pml_incremental.experiment.updating.trained_weights import TrainedWeights, update_config
-from pml_incremental.metrics.task_matrix import RECALL_AT_1
+from pml_incremental.metrics.task_matrix import RECALL_AT_1, without_nan
 from pml_incremental.models.weights import describe_missing
-from pml_incremental.report.results import FolderRecall, Update
+from pml_incremental.report.results import Change, FolderRecall, Update, verdict
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.storage import read_tensor_file, write_tensor_file, write_text_whole
 from pml_incremental.storage.checked_json import sha256
@@ -89,12 +90,14 @@ def update(
     finished = FinishedRun(found.output / found.name)
     splits = images.splits(finished.scenario[0], NEW_IMAGES)
     with torch.no_grad():
-        before = measure(finished, finished.models_before_tasks(), splits)
-        after = measure(finished, finished.models(label, 1), splits)
-    _write_recall(finished.folder / "update.json", before, after)
+        before, hits = measure(finished, finished.models_before_tasks(), splits)
+        after, hits_after = measure(finished, finished.models(label, 1), splits)
+    changes = {name: Change.of(hits[name], hits_after[name]) for name in hits}
+    _write_recall(finished.folder / "update.json", before, after, changes)
     learned = read_tensor_file(finished.weights(label, 1), f"delete {finished.folder}")
     write_tensor_file(out, learned.tensors, learned.state)
-    return Update(out, finished.folder, before, after, _new_share(finished.folder / label))
+    share = _new_share(finished.folder / label)
+    return Update(out, finished.folder, before, after, share, changes)
 
 
 def _check_places(weights: Path, data: Path, out: Path, tests: Sequence[Path]) -> None:
@@ -142,8 +145,14 @@ def _new_share(folder: Path) -> float | None:
     return found
 
 
-def _write_recall(path: Path, before: FolderRecall, after: FolderRecall) -> None:
-    values = {"recall_at_1": {"before": before.to_dict(), "after": after.to_dict()}}
+def _write_recall(
+    path: Path, before: FolderRecall, after: FolderRecall, changes: Mapping[str, Change]
+) -> None:
+    values = {
+        "recall_at_1": {"before": before.to_dict(), "after": after.to_dict()},
+        "changes": without_nan({name: asdict(change) for name, change in changes.items()}),
+        "verdict": verdict(changes),
+    }
     write_text_whole(path, json.dumps(values, indent=2) + "\n")
 
 
@@ -191,15 +200,18 @@ class MeasuredFolders:
 
 def measure(
     run: FinishedRun, models: Mapping[str, nn.Module], splits: Mapping[str, TaskSubset]
-) -> FolderRecall:
-    """What a model finds, with the run's tester."""
+) -> tuple[FolderRecall, dict[str, Tensor]]:
+    """What a model finds, with the run's tester, and which queries among all images find it."""
     spec = run.config.tester
     kwargs = {key: value for key, value in spec.kwargs.items() if key not in _OF_OTHER_SEARCHES}
     tester = ObjectSpec(
         class_name=spec.class_name, kwargs={**kwargs, "metrics": [RECALL_AT_1], "ks": [1]}
     ).build("tester", data_device=run.device, dataloader_num_workers=0)
     found = tester.evaluate(splits, models["trunk"], models["embedder"])
-    return FolderRecall(dict(found.own[RECALL_AT_1]), dict(found.joint[RECALL_AT_1]))
+    recall = FolderRecall(dict(found.own[RECALL_AT_1]), dict(found.joint[RECALL_AT_1]))
+    if not found.ranks:  # a calculator of one's own says nothing of single queries
+        return recall, {}
+    return recall, {name: found.per_query(RECALL_AT_1, "joint", name) for name in splits}
 
 
 def name_folders(folders: Sequence[Path]) -> dict[str, Path]:

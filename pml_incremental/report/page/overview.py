@@ -19,11 +19,14 @@ from pml_incremental.report.page.elements import bar, heat_map
 from pml_incremental.report.page.run_record import RunRecord
 from pml_incremental.report.style import percent, percent_range
 
+_KINDS = ("own", "together")
+
 
 def overview(runs: Sequence[RunRecord]) -> dict[str, Any]:
     """The values of the template that need no model."""
     return {
         "names": list(named_matrices(runs, OWN)),
+        "updates": list(updates(runs)),
         "summary": summary(runs),
         "trade_off": trade_off(runs),
         "curves": curves(runs),
@@ -36,6 +39,24 @@ def overview(runs: Sequence[RunRecord]) -> dict[str, Any]:
         "estimates": list(estimates(runs)),
         "setting": list(setting(runs)),
     }
+
+
+def updates(runs: Sequence[RunRecord]) -> Iterator[tuple[str, str, list[list[str]]]]:
+    """The verdict of each update, and Recall@1 of both models on each folder."""
+    for run in runs:
+        if run.update is None:
+            continue
+        before, after = (run.update["recall_at_1"][when] for when in ("before", "after"))
+        rows = [
+            [name, *(_percent(part[kind][name]) for kind in _KINDS for part in (before, after))]
+            for name in before["own"]
+        ]
+        # Updates of versions before this one have no verdict.
+        yield run.name, run.update.get("verdict", ""), rows
+
+
+def _percent(share: float | None) -> str:
+    return percent(math.nan if share is None else share)
 
 
 def named_matrices(runs: Sequence[RunRecord], metric: str) -> dict[str, TaskMatrix]:

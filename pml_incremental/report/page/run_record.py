@@ -25,6 +25,7 @@ class RunRecord:
         environment: the contents of ``environment.json``.
         retrievals: strategy -> its retrieval picture, where there is one.
         diagnosis: the contents of ``diagnosis.json``, where the run was diagnosed.
+        update: the contents of ``update.json``, where the run was that of an update.
     """
 
     name: str
@@ -33,6 +34,7 @@ class RunRecord:
     environment: dict[str, Any]
     retrievals: dict[str, Path]
     diagnosis: dict[str, Any] | None = None
+    update: dict[str, Any] | None = None
 
     @classmethod
     def read(cls, folder: Path) -> RunRecord:
@@ -54,7 +56,7 @@ class RunRecord:
             raise ValueError(
                 f"{folder / 'metrics.json'} is not what a run writes: {error!r}"
             ) from (error)
-        diagnosis = folder / "diagnosis.json"
+        diagnosis, update = folder / "diagnosis.json", folder / "update.json"
         pictures = {strategy: folder / RETRIEVALS.format(strategy) for strategy in strategies}
         return cls(
             name=name,
@@ -63,6 +65,7 @@ class RunRecord:
             environment=_read_json(folder / "environment.json"),
             retrievals={name: path for name, path in pictures.items() if path.is_file()},
             diagnosis=_read_json(diagnosis) if diagnosis.is_file() else None,
+            update=_read_json(update) if update.is_file() else None,
         )
 
 
