@@ -8,8 +8,9 @@ import struct
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
@@ -19,6 +20,8 @@ OnBadImage = Literal["raise", "skip"]
 SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 # Files of other formats are not given to Pillow's readers of those, whatever their names say.
 FORMATS = ("JPEG", "PNG", "WEBP")
+_WITH_ALPHA = ("RGBA", "LA", "PA")
+TWELVE_BITS = 4096
 MANY_IMAGES = 500  # fewer are checked too quickly for a progress bar
 
 # What Pillow's readers of pixels and of EXIF raise on randomly damaged files.
@@ -33,16 +36,31 @@ UNREADABLE = (
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """An image as RGB, turned upright by its EXIF orientation."""
+    """An image as people see it: RGB, upright by its EXIF orientation, laid over white."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             _check(image, path)
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return to_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
         what = "is empty" if path.stat().st_size == 0 else f"holds no {', '.join(FORMATS)}"
         raise ValueError(f"cannot read the image {path}: it {what}") from error
     except UNREADABLE as error:
         raise ValueError(f"cannot read the image {path}: {error}") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """What a viewer shows of an image, with 8 bits a channel.
+
+    Pillow's own conversion clips 16 bits to the 255 darkest of their 65,536 levels, and shows the
+    colours of what is transparent, which nobody has seen.
+    """
+    if image.mode.startswith("I"):
+        levels = np.asarray(image, dtype=np.float64) / 257
+        image = Image.fromarray(np.rint(levels.clip(0, 255)).astype(np.uint8))
+    if image.mode in _WITH_ALPHA or "transparency" in image.info:
+        page = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(page, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
 
 
 def _check(image: Image.Image, path: Path) -> None:
@@ -83,7 +101,7 @@ def look_at_images(
     """Width and height of each whole image, and what is wrong with the other files."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         looks = tqdm(
-            pool.map(_size_or_error, paths),
+            pool.map(_look_or_error, paths),
             desc="checking images",
             unit="image",
             total=len(paths),
@@ -91,15 +109,37 @@ def look_at_images(
             disable=not progress or len(paths) < MANY_IMAGES,
         )
         found = dict(zip(paths, looks, strict=True))
-    sizes = {path: look for path, look in found.items() if not isinstance(look, str)}
+    looks_of_good = {path: look for path, look in found.items() if not isinstance(look, str)}
+    _warn_of_twelve_bits([look.deepest for look in looks_of_good.values()])
+    sizes = {path: look.size for path, look in looks_of_good.items()}
     return sizes, {path: look for path, look in found.items() if isinstance(look, str)}
 
 
-def _size_or_error(path: Path) -> tuple[int, int] | str:
+class _Look(NamedTuple):
+    size: tuple[int, int]
+    deepest: int | None  # the largest value of a 16-bit image
+
+
+def _look_or_error(path: Path) -> _Look | str:
     try:
-        return read_rgb(path).size
+        size = read_rgb(path).size
+        with Image.open(path, formats=FORMATS) as image:
+            is_deep = image.mode.startswith("I")
+            return _Look(size, int(np.asarray(image).max()) if is_deep else None)
     except ValueError as error:
         return str(error)
+
+
+def _warn_of_twelve_bits(deepest: Sequence[int | None]) -> None:
+    """Say that 16-bit images look like 12-bit ones, which cannot be told from dark ones."""
+    known = [value for value in deepest if value is not None]
+    if known and max(known) < TWELVE_BITS:
+        logger.warning(
+            "16-bit images: %d; no value is above %d of 65535, so that they are read as nearly "
+            "black. If they have 12 bits, multiply their values by 16 first",
+            len(known),
+            max(known),
+        )
 
 
 def _unreadable_message(messages: Sequence[str]) -> str:

@@ -44,4 +44,5 @@ def test_queries_without_anything_to_find_count_for_nothing():
     assert change.mean == pytest.approx(1 / 3)
     nothing = Change.of([math.nan], [math.nan])
     assert math.isnan(nothing.mean)
-    assert not (nothing.is_more or nothing.is_less)
+    assert not nothing.is_more
+    assert not nothing.is_less
