@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from pml_incremental.gallery.map_fitting import MapQuality, fit_affine
@@ -19,6 +18,7 @@ from pml_incremental.storage import read_tensor_file, write_tensor_file
 from pml_incremental.storage.whole_file import write_whole
 
 ROWS_AT_ONCE = 65_536
+_SHORTEST = 1e-12  # as torch.nn.functional.normalize has it
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,9 @@ class EmbeddingMap:
                 f"the map takes vectors of width {self.weight.shape[1]}, got {tuple(vectors.shape)}"
             )
         weight, bias = self.weight.to(vectors.device), self.bias.to(vectors.device)
-        moved = vectors.new_empty(len(vectors), len(bias))
-        for part, out in zip(vectors.split(ROWS_AT_ONCE), moved.split(ROWS_AT_ONCE), strict=True):
-            rows = F.linear(F.normalize(part.float(), dim=1), weight, bias)
-            out.copy_(F.normalize(rows, dim=1))
-        if not torch.isfinite(moved).all():
-            raise ValueError("a vector to move is not finite: leave it out")
-        return moved
+        parts = [_apply(part.float(), weight, bias) for part in vectors.split(ROWS_AT_ONCE)]
+        moved = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return moved.to(vectors.dtype)
 
     def apply_to_file(self, source: Path, target: Path, progress: bool = False) -> None:
         """Move the vectors of a file, part by part, whatever its size.
@@ -190,6 +186,16 @@ class EmbeddingMap:
         quality = MapQuality(**state["quality"])
         parts = tensors["weight"], tensors["bias"]
         return cls(*parts, state["kind"], quality, state["old"], state["new"])
+
+
+def _apply(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The map on float32 rows; lengths are divided by after the product, where rows are fresh."""
+    lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(_SHORTEST)
+    moved = (rows @ weight.T).div_(lengths).add_(bias)
+    lengths = torch.linalg.vector_norm(moved, dim=1, keepdim=True)
+    if not torch.isfinite(lengths).all():
+        raise ValueError("a vector to move is not finite: leave it out")
+    return moved.div_(lengths.clamp_min(_SHORTEST))
 
 
 def _mapped(path: Path) -> NDArray[Any]:
