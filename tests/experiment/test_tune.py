@@ -39,6 +39,25 @@ def test_validation_sees_training_images_of_the_first_two_tasks_alone(config):
         assert np.isclose(len(splits[1]) / len(original.train), 0.3, atol=0.1)
 
 
+def test_the_batch_is_one_that_the_images_left_can_fill(tiny_config, tmp_path, caplog):
+    pytest.importorskip("optuna")
+    tasks = list(build_scenario(tiny_config(tmp_path)))
+    classes = min(len(task.classes) for task in tasks)
+    per_class = min(len(task.train) for task in tasks) // classes  # all that there are
+    size = classes * per_class
+    config = tiny_config(
+        tmp_path,
+        trainer={"IncrementalMetricLoss": {"batch_size": size, "iterations_per_epoch": 1}},
+        sampler={"MPerClassSampler": {"m": per_class, "length_before_new_iter": size}},
+    )
+    found = tune(config, L2, trials=1, validation_fraction=0.5, progress=False)
+    assert found.trials == 1
+    assert "tuning with batches of" in caplog.text
+    best = load_config([found.file])
+    assert best.trainer.kwargs["batch_size"] == size
+    assert best.name == f"{config.name}_tuned"
+
+
 def test_validation_needs_two_tasks(tiny_config):
     with pytest.raises(ValueError, match="tuning needs two tasks"):
         validation_scenario(build_scenario(tiny_config("unused", tasks=1)), 0.3, seed=0)
@@ -79,7 +98,7 @@ def test_search_writes_the_best_config_and_can_be_resumed(config, tmp_path):
     assert whole.value == max(value for _, value in trials)
     best = load_config([whole.file])
     assert best.strategies == (whole.spec,)
-    assert best.name == "tiny"
+    assert best.name == "tiny_tuned"
 
     other = config.model_copy(update={"output": tmp_path})
     tune(other, L2, trials=1, progress=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from pml_incremental.config import (
 from pml_incremental.config.objects import spec_label
 from pml_incremental.config.registry import is_sum, split_sum
 from pml_incremental.config.signatures import signature_of
-from pml_incremental.experiment.assembly import check_batches
+from pml_incremental.experiment.assembly import batch_size, check_batches
 from pml_incremental.experiment.environment import apply_torch_settings
 from pml_incremental.experiment.running.run_folder import RunFolder
 from pml_incremental.experiment.running.task_checkpoint import StopRequest, stop_signals
@@ -34,6 +35,8 @@ from pml_incremental.trainers import NonFiniteLossError
 
 if TYPE_CHECKING:
     from optuna import Study
+
+logger = logging.getLogger(__name__)
 
 
 # How far from its centre a number is searched, as a factor.
@@ -117,7 +120,9 @@ def _search(
         }
         study.tell(trial, _try(loop, with_values(spec, values)))
     best = with_values(spec, {name: _short(v) for name, v in study.best_params.items()})
-    plain = config.model_copy(update={"strategies": (best,)}).to_yaml_dict()
+    # The folder of the config's own name may hold a run with other values.
+    named = {"name": f"{config.name}_tuned", "strategies": (best,)}
+    plain = config.model_copy(update=named).to_yaml_dict()
     file = loop.folder.write_text(f"best_{spec_label(spec)}.yaml", dump_yaml(plain))
     return Tuned(best, float(study.best_value), len(_completed(study)), file)
 
@@ -142,9 +147,28 @@ def _set_up(
     if before is not None and before != now:
         raise ValueError(f"{loop.folder.path} holds a search with {before}: give another name")
     scenario = validation_scenario(loop.scenario, validation_fraction, config.seed)
-    check_batches(config, scenario)
+    fitting = with_fitting_batch(loop.config, scenario)
+    check_batches(fitting, scenario)
     loop.folder.write_json("tuning.json", now)
-    return dataclasses.replace(loop, scenario=scenario, draws=False)
+    return dataclasses.replace(loop, config=fitting, scenario=scenario, draws=False)
+
+
+def with_fitting_batch(
+    config: ExperimentConfig, scenario: ClassIncrementalScenario
+) -> ExperimentConfig:
+    """The config with a batch that the images left for training can fill."""
+    if config.sampler is None:
+        return config
+    size, per_class = batch_size(config), int(config.sampler.kwargs.get("m", 1))
+    most = min(min(len(task.classes), len(task.train) // per_class) for task in scenario)
+    smaller = min(size // per_class, most) * per_class
+    if smaller in (0, size):
+        return config
+    logger.warning("tuning with batches of %d, as validation images are held out", smaller)
+    trainer = config.trainer.model_copy(
+        update={"kwargs": {**config.trainer.kwargs, "batch_size": smaller}}
+    )
+    return config.model_copy(update={"trainer": trainer})
 
 
 def _try(loop: TaskLoop, spec: ObjectSpec) -> float:
