@@ -81,7 +81,9 @@ def build(
 
 def search(
     place: Place,
-    queries: Annotated[Path, typer.Argument(metavar="QUERIES", help="Folder of images.")],
+    queries: Annotated[
+        Path, typer.Argument(metavar="QUERIES", help="Folder of images, or one image.")
+    ],
     k: Annotated[int, typer.Option("-k", min=1, help="Images to find for each query.")] = 5,
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path(
         "search.html"
@@ -91,7 +93,7 @@ def search(
 ) -> None:
     """Search a gallery for each image of a folder, and write a page of what is found."""
     with clean_errors():
-        check_folders({"GALLERY": place, "QUERIES": queries})
+        check_folders({"GALLERY": place, "QUERIES": None if queries.is_file() else queries})
         from pml_incremental.gallery import Gallery, ModelVersion, search_gallery
         from pml_incremental.gallery.image_files import ImageFiles
         from pml_incremental.gallery.search import describe_recall, write_result_page

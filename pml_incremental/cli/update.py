@@ -42,7 +42,7 @@ def update(
         typer.Option(help="Images to measure both models with; as often as you like."),
     ] = None,
     strategy: Annotated[
-        str, typer.Option(help="What holds the old classes.")
+        str, typer.Option(help="What holds the old classes; with options as in YAML.")
     ] = "function-matching",
     config: ModelConfig = None,
     embedder: EmbedderWeights = None,

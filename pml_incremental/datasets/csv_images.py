@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ class CsvImages(ListedImages):
         rows = _read_rows(file)
         folder = file.parent if root is None else Path(root)
         _check_rows(file, rows)
-        listed = [folder / row["path"] for row in rows]
+        listed = [_place(folder, row["path"]) for row in rows]
         self.skipped = find_bad_images(listed, on_bad_image)
         bad = set(self.skipped)
         kept = [row for row, image in zip(rows, listed, strict=True) if image not in bad]
@@ -81,6 +81,14 @@ class CsvImages(ListedImages):
             np.array([row[SPLIT] == "test" for row in kept]) if has_split else None,
             transform,
         )
+
+
+def _place(folder: Path, text: str) -> Path:
+    """The file that an entry means, also where it was written on Windows."""
+    path = folder / text
+    if "\\" in text and not path.exists():
+        return folder / PureWindowsPath(text).as_posix()
+    return path
 
 
 def _read_rows(file: Path) -> list[dict[str, str]]:

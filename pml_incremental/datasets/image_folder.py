@@ -14,8 +14,10 @@ from pml_incremental.datasets._base import ListedImages, number_classes
 from pml_incremental.datasets.image_files import SUFFIXES, OnBadImage, find_bad_images
 
 IMAGE_SUFFIXES = tuple(SUFFIXES)
-SPLITS = ("train", "test")
-LAYOUTS = "root/class/image or root/train/class/image and root/test/class/image"
+TRAIN = "train"
+# What may lie beside it; the first that is there is held out.
+HELD_OUT = ("test", "val", "valid", "validation")
+LAYOUTS = "root/class/image or root/train/class/image and root/test/class/image (or root/val/...)"
 
 logger = logging.getLogger(__name__)
 
@@ -117,17 +119,32 @@ def find_class_folders(root: Path) -> list[FoundFiles]:
     if not root.is_dir():
         raise ValueError(f"root must be a folder of class folders, got {root}, which is none")
     folders = _class_folders_in(root)
+    held_out = _held_out_side({folder.name for folder in folders})
     # A class may be called train: what makes a split is that both hold folders and no images.
-    if [f.name for f in folders] == sorted(SPLITS) and not any(map(_holds_images, folders)):
+    if held_out is not None and not any(map(_holds_images, folders)):
+        unused = [f.name for f in folders if f.name not in (TRAIN, held_out)]
+        if unused:
+            logger.warning(
+                "%s: %s is not used: images are learned from in %s and held out in %s",
+                *(root, " and ".join(unused), TRAIN, held_out),
+            )
         found = [
-            (folder, _read_class(folder, split == "test"))
-            for split in SPLITS
-            for folder in _class_folders_in(root / split)
+            (folder, _read_class(folder, side == held_out))
+            for side in (TRAIN, held_out)
+            for folder in _class_folders_in(root / side)
         ]
     else:
         found = [(folder, _read_class(folder, None)) for folder in folders]
     _refuse_empty([folder for folder, files in found if not files.images])
     return [files for _, files in found]
+
+
+def _held_out_side(names: set[str]) -> str | None:
+    """Which folder beside ``train`` has the held-out images; None if these are no sides."""
+    others = names - {TRAIN}
+    if TRAIN not in names or not others or not others <= set(HELD_OUT):
+        return None
+    return next(name for name in HELD_OUT if name in others)
 
 
 def _refuse_empty(folders: list[Path]) -> None:

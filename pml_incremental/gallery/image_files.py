@@ -29,10 +29,13 @@ class ImageFiles:
     def under(
         cls, root: Path, on_bad_image: OnBadImage = "raise", progress: bool = False
     ) -> ImageFiles:
-        """All images in a folder and the folders below it, in alphabetical order.
+        """All images in a folder and the folders below it, in alphabetical order; or one file.
 
         All are decoded once, so that a damaged one is found before any is embedded.
         """
+        if root.is_file():
+            find_bad_images([root], "raise", progress)
+            return cls(root.parent, (root.name,), ("",))
         if not root.is_dir():
             raise ValueError(f"{root} is not a folder: give a folder of images")
         paths = [

@@ -36,6 +36,11 @@ def test_images_classes_and_labels(write, tmp_path):
     assert images.image_name(3) == str(tmp_path / "images" / "3.png")
 
 
+def test_paths_written_on_windows(write, tmp_path):
+    images = CsvImages(write("path,label\n" + ROWS.replace("/", "\\")))
+    assert images.image_name(3) == str(tmp_path / "images" / "3.png")
+
+
 def test_split_column_and_others_in_any_order(write):
     text = "vendor,split,label,path\n"
     for number, split in enumerate(["train", "train", "test", "test"]):

@@ -93,6 +93,24 @@ def test_split_folders(tmp_path):
     assert folder.image_name(3) == str(tmp_path / "test" / "a" / "1.png")
 
 
+@pytest.mark.parametrize("held_out", ["val", "valid", "validation"])
+def test_other_names_of_what_is_held_out(tmp_path, held_out):
+    for side, number in (("train", 2), (held_out, 1)):
+        for place in range(number):
+            save(tmp_path / side / "cat" / f"{place}.png")
+    folder = ImageFolder(tmp_path)
+    assert folder.classes == ["cat"]
+    assert folder.test_mask.tolist() == [False, False, True]
+
+
+def test_a_third_side_is_said_to_be_left_out(tmp_path, caplog):
+    for side in ("train", "test", "val"):
+        save(tmp_path / side / "cat" / f"{side}.png")
+    folder = ImageFolder(tmp_path)
+    assert [path.stem for path in folder.paths] == ["train", "test"]
+    assert "val is not used: images are learned from in train and held out in test" in caplog.text
+
+
 def test_classes_may_be_called_train_and_test(tmp_path):
     save(tmp_path / "train" / "1.png")
     save(tmp_path / "test" / "1.png")
@@ -257,7 +275,7 @@ def test_nested_class_folder(root):
 
 
 def test_third_split_is_no_class(tmp_path):
-    for split in ("train", "val", "test"):
+    for split in ("train", "extra", "test"):
         save(tmp_path / split / "a" / "1.png")
     with pytest.raises(ValueError, match="holds another folder, a: expected root/class/image or"):
         ImageFolder(tmp_path)

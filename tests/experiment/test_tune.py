@@ -41,12 +41,13 @@ def test_validation_sees_training_images_of_the_first_two_tasks_alone(config):
 
 def test_the_batch_is_one_that_the_images_left_can_fill(tiny_config, tmp_path, caplog):
     pytest.importorskip("optuna")
-    tasks = list(build_scenario(tiny_config(tmp_path)))
+    tasks = list(build_scenario(tiny_config(tmp_path, tasks=2)))
     classes = min(len(task.classes) for task in tasks)
     per_class = min(len(task.train) for task in tasks) // classes  # all that there are
     size = classes * per_class
     config = tiny_config(
         tmp_path,
+        tasks=2,
         trainer={"IncrementalMetricLoss": {"batch_size": size, "iterations_per_epoch": 1}},
         sampler={"MPerClassSampler": {"m": per_class, "length_before_new_iter": size}},
     )

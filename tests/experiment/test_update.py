@@ -211,6 +211,11 @@ def test_a_config_of_models_and_transforms_is_enough(world, weights, tmp_path):
         ({"strategy": "joint"}, "joint trains on old images too"),
         ({"strategy": "frozen"}, "frozen does not train"),
         ({"strategy": "corelation"}, "command line: --strategy: strategies.0.corelation: there is"),
+        (
+            {"strategy": "correlation: {weigth: 40}"},
+            "--strategy: strategies.0.correlation.weigth: correlation has no argument",
+        ),
+        ({"strategy": "correlation: {"}, "command line: --strategy: line 1, column 15: "),
         ({"overrides": ["strategies=[l2, mmd]"]}, "an update has one strategy"),
         ({"overrides": ["sed=1"]}, "command line: sed: unknown key; did you mean 'seed'?"),
     ],

@@ -309,6 +309,11 @@ def test_commands_from_build_to_update(world, tmp_path, monkeypatch, invoke):
     counted = " % of 9 queries, without 3 queries whose class is not in the gallery"
     assert counted in done.output
     assert counted in (tmp_path / "search.html").read_text()
+    one = next((world / "new").rglob("*.png"))
+    done = invoke("search", "shop.gallery", one, "-o", "one.html")
+    assert "no Recall@1" in done.output
+    assert "thumb right" not in (tmp_path / "one.html").read_text()
+    assert "thumb wrong" not in (tmp_path / "one.html").read_text()
     done = invoke("search", "shop.gallery", world / "new", "-o", "none.html")
     none = "no Recall@1: the class of none of the 24 queries is in the gallery"
     assert none in done.output

@@ -12,6 +12,7 @@ from pml_incremental.config import (
     ExperimentConfig,
     ObjectSpec,
     config_from,
+    parse_yaml,
     read_yaml,
     validate,
 )
@@ -142,6 +143,9 @@ def _recipe_in(config: Path) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in dropped}
 
 
+STRATEGY = "command line: --strategy"
+
+
 def update_config(
     weights: TrainedWeights,
     data: Path,
@@ -159,10 +163,18 @@ def update_config(
     values = update_values(weights, _survey(weights, data, on_bad_image), name)
     values |= {"output": str(output)}
     whole = str(weights.described_by)
-    layers = [(whole, values), ("command line: --strategy", {"strategies": [strategy]})]
+    layers = [(whole, values), (STRATEGY, {"strategies": [_in_yaml(strategy)]})]
     config = weights.filled_in(config_from(layers, overrides, whole))
     validate(config)
     return config
+
+
+def _in_yaml(strategy: str) -> Any:
+    """A name, or a name with options: ``correlation: {weight: 40}``."""
+    try:
+        return parse_yaml(strategy)
+    except ConfigError as error:
+        raise ConfigError([f"{STRATEGY}: {problem}" for problem in error.problems]) from error
 
 
 def update_values(weights: TrainedWeights, survey: Survey, name: str) -> dict[str, Any]:

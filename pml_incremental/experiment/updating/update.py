@@ -61,7 +61,8 @@ def update(
         data: new images, in a folder for each class.
         out: the ``.safetensors`` file to write.
         tests: folders of images to measure both models with.
-        strategy: what holds the old classes.
+        strategy: what holds the old classes, with options as in YAML
+            (``"correlation: {weight: 40}"``).
         embedder: a file of its own with the embedder's weights, if there is one.
         config: a YAML file that says what model the weights are of (``models``, ``transforms``).
         overrides: ``key.sub=value`` of the run's config.
