@@ -13,7 +13,7 @@ from pml_incremental.suggestions.choices import (
     suggest_tasks,
     trunk_at_hand,
 )
-from pml_incremental.suggestions.survey import Survey
+from pml_incremental.suggestions.survey import Survey, counted
 
 
 def commented_yaml(
@@ -64,7 +64,8 @@ def explain(survey: Survey, tasks: Sequence[Sequence[str]], trunk_note: str = ""
 def _about_tasks(survey: Survey, tasks: Sequence[Sequence[str]]) -> str:
     lines = ["The classes arrive in tasks, in alphabetical order (or class_groups: [[name, ...]])."]
     for number, task in enumerate(tasks, start=1):
-        lines.append(f"  task {number}: {len(task)} classes, {task[0]} to {task[-1]}")
+        which = task[0] if len(task) == 1 else f"{task[0]} to {task[-1]}"
+        lines.append(f"  task {number}: {counted(len(task), 'class')}, {which}")
     if len(tasks) == 1:
         lines = ["All classes arrive at once; classes_per_task: [4, 2] would make two tasks."]
     if survey.has_split:

@@ -63,10 +63,10 @@ class Survey:
     def describe(self) -> list[str]:
         """What was found, in lines for people."""
         sizes = [sum(count) for count in self.counts.values()]
-        lines = [
-            f"{self.images} images of {len(sizes)} classes, {min(sizes)} to {max(sizes)} each "
-            f"(median {statistics.median(sizes):g})"
-        ]
+        fewest, most = min(sizes), max(sizes)
+        middle = f"{fewest} to {most} each (median {statistics.median(sizes):g})"
+        each = f"{most} each" if fewest == most else middle
+        lines = [f"{self.images} images of {counted(len(sizes), 'class')}, {each}"]
         if self.short_sides:
             lines[0] += f"; short side {self.short_side} pixels (median)"
         if self.left_out:
@@ -113,6 +113,12 @@ def survey_folder(root: Path, on_bad_image: OnBadImage = "raise", look: bool = T
 def _split(images: int) -> ClassCount:
     held_out = HELD_OUT.test_size(images)
     return ClassCount(images - held_out, held_out)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with what it counts, as people write it."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def some_of(names: Sequence[str]) -> str:

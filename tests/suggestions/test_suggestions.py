@@ -144,6 +144,18 @@ def test_what_is_said_of_a_folder(draw_classes, tmp_path):
     assert "classes left out: 1, emu" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        ({"a": 10, "b": 10}, "20 images of 2 classes, 10 each"),
+        ({"a": 10}, "10 images of 1 class, 10 each"),
+    ],
+)
+def test_equal_classes_are_not_said_to_differ(draw_classes, tmp_path, images, says):
+    draw_classes(tmp_path, images)
+    assert says in survey_folder(tmp_path).describe()[0]
+
+
 def test_images_that_cannot_be_read_are_named_or_left_out(draw_classes, tmp_path):
     draw_classes(tmp_path, "abcd", images=5)
     (tmp_path / "a/0.png").write_bytes(b"no image")
