@@ -153,7 +153,7 @@ def test_what_is_said_of_a_folder(draw_classes, tmp_path):
 )
 def test_equal_classes_are_not_said_to_differ(draw_classes, tmp_path, images, says):
     draw_classes(tmp_path, images)
-    assert says in survey_folder(tmp_path).describe()[0]
+    assert says in survey(tmp_path).describe()[0]
 
 
 def test_images_that_cannot_be_read_are_named_or_left_out(draw_classes, tmp_path):
