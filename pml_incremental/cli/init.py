@@ -45,29 +45,51 @@ def init(
         _check_options(weights, config, embedder)
         check_folders({"--data": data})
         survey = write_config(file, data, skip_bad_images, weights, config, embedder)
-        for line in survey.describe():
-            typer.echo(line)
+        _describe(survey)
         typer.echo(f"written: {file}; next: pml-incremental run {file}")
 
 
 def config_of_folder(data: Path, skip_bad_images: bool = False) -> Path:
     """The config in ``runs/`` for a folder; written, and that said, if there is none yet."""
     from pml_incremental.config import ConfigError, load_config
+    from pml_incremental.suggestions.choices import (
+        FROM_SCRATCH,
+        is_efficientnet_there,
+        trunk_at_hand,
+    )
+    from pml_incremental.suggestions.survey import survey_folder
 
     called = re.sub(r"[^A-Za-z0-9_-]", "_", data.resolve().name)
     file = Path("runs") / f"{called}.yaml"
     if not file.exists():
-        for line in write_config(file, data, skip_bad_images).describe():
-            typer.echo(line)
+        _describe(write_config(file, data, skip_bad_images))
         typer.echo(f"written: {file}; edit it to learn otherwise")
         return file
-    root = Path(str(load_config([file]).dataset.kwargs.get("root")))
+    config = load_config([file])
+    root = Path(str(config.dataset.kwargs.get("root")))
     if root.resolve() != data.resolve():
         raise ConfigError(
             [f"command line: --data: {file} is for {root}, not for {data}; move that file away"]
         )
     typer.echo(f"found: {file}")
+    if config.models.trunk.class_name in FROM_SCRATCH and is_efficientnet_there():
+        found = trunk_at_hand(survey_folder(data, on_bad_image(skip_bad_images)))
+        if found.is_pretrained:
+            typer.echo(
+                "note: its network starts from scratch, and a pretrained one is installed by now; "
+                f"pml-incremental init OTHER_NAME --data {data} writes a config with it"
+            )
     return file
+
+
+def _describe(survey: Survey) -> None:
+    """Say what is in a folder, and with what network it will be learned."""
+    from pml_incremental.suggestions.choices import trunk_at_hand
+
+    for line in survey.describe():
+        typer.echo(line)
+    trunk = trunk_at_hand(survey)
+    typer.echo(f"network: {trunk.note}")
 
 
 def write_config(

