@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from pytorch_metric_learning.losses import BaseMetricLossFunction
-from torch import Tensor
+from torch import Tensor, distributed
 
 from pml_incremental.functional.checks import check_paired
 
@@ -65,7 +65,19 @@ class TeacherLoss(BaseMetricLossFunction):
                 "ref_emb, and got none or the student's own: call it as "
                 "loss(embeddings, labels, ref_emb=teacher_embeddings)"
             )
+        _refuse_those_of_all_processes(type(self).__name__, embeddings, ref_emb)
         check_paired("embeddings", embeddings, "ref_emb", ref_emb)
         losses = self.losses_per_image(embeddings, ref_emb.detach(), labels)
         indices = torch.arange(len(losses), device=losses.device)
         return {"loss": {"losses": losses, "indices": indices, "reduction_type": "element"}}
+
+
+def _refuse_those_of_all_processes(name: str, embeddings: Tensor, ref_emb: Tensor) -> None:
+    is_shared = distributed.is_available() and distributed.is_initialized()
+    processes = distributed.get_world_size() if is_shared else 1
+    if processes > 1 and len(ref_emb) == processes * len(embeddings):
+        raise ValueError(
+            f"{name} got one process's embeddings and the teacher's of all {processes}, as "
+            "DistributedLossWrapper(efficient=True) gives them; similarities need both: leave out "
+            "efficient=True"
+        )

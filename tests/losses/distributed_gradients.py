@@ -20,5 +20,10 @@ def save_gradients(rank, world_size, folder, model, images, labels, losses, teac
         value = wrapped(student(images[mine]), labels[mine], ref_emb=teachers[name][mine])
         value.backward()
         results[name] = value.item() / world_size, student.module.weight.grad.clone()
+    efficient = DistributedLossWrapper(losses[name], efficient=True)
+    try:
+        efficient(student(images[mine]), labels[mine], ref_emb=teachers[name][mine])
+    except ValueError as error:
+        results["refusal"] = str(error)
     torch.save(results, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()

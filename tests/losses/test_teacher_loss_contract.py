@@ -335,6 +335,12 @@ def test_two_processes_have_the_gradient_of_one(distributed_results, name):
         torch.testing.assert_close(weight_gradient, model.weight.grad)
 
 
+@pytest.mark.slow
+def test_an_efficient_wrapper_is_named_as_the_reason(distributed_results):
+    for results in distributed_results:
+        assert "teacher's of all 2, as DistributedLossWrapper(efficient=True)" in results["refusal"]
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
