@@ -48,7 +48,8 @@ def print_tasks(scenario: ClassIncrementalScenario) -> None:
 def print_left_out(classes: Sequence[str]) -> None:
     """Print which classes no task brings, if there are any."""
     if classes:
-        print(f"classes left out: {len(classes)}, {some_of(classes)}")
+        why = "too few images, or no task in classes_per_task"
+        print(f"classes left out: {len(classes)}, {some_of(classes)} ({why})")
 
 
 def print_names(group: str) -> None:

@@ -101,7 +101,9 @@ def test_validate_shows_the_tasks_and_leaves_nothing_behind(
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
     assert ["1", "2", "6", "4"] in rows
     assert ["2", "2", "6", "4"] in rows
-    assert "classes left out: 2, rare, spare\n" in out
+    assert (
+        "classes left out: 2, rare, spare (too few images, or no task in classes_per_task)\n" in out
+    )
     assert out.endswith("each learned with finetune, l2-weight_3; device: cpu\n")
     assert not Path("runs").exists()
 
@@ -290,7 +292,10 @@ def test_run_says_which_classes_it_leaves_out(
 ) -> None:
     changes = [*two_folders, "strategies=[finetune]"]
     assert main(["run", "-q", str(config), *changes]) == 0
-    assert "classes left out: 2, rare, spare\n" in capsys.readouterr().out
+    assert (
+        "classes left out: 2, rare, spare (too few images, or no task in classes_per_task)\n"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_missing_extra_is_said_in_a_message(
