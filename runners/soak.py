@@ -25,10 +25,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-from pml_incremental import report
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment import run
-from pml_incremental.experiment.running import task_loop
+from pml_incremental.experiment.running import outputs, task_loop
 from pml_incremental.experiment.running.measurements import Measurements
 from pml_incremental.experiment.running.stage import Stage
 from pml_incremental.experiment.running.task_loop import TaskLoop
@@ -101,8 +100,8 @@ def soak(tasks: int, folder: Path) -> Watch:
     # A picture of so many tasks would show nothing.
     with (
         watch.on(),
-        patch.object(report, "plot_task_matrix"),
-        patch.object(report, "plot_task_curves"),
+        patch.object(outputs, "plot_task_matrix"),
+        patch.object(outputs, "plot_task_curves"),
         patch.object(task_loop, "draw_retrievals"),
     ):
         result = run(make_config(tasks, folder), progress=False)

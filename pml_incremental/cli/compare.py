@@ -147,7 +147,7 @@ def tune(
     ] = "",
     trials: Annotated[int, typer.Option(min=1, help="How many to try in all.")] = 30,
     validation: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="Job of training images to validate on.")
+        float, typer.Option(min=0.01, max=0.99, help="Share of training images to validate on.")
     ] = 0.3,
     download: Download = False,
     quiet: Quiet = False,

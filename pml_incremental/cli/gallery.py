@@ -164,15 +164,17 @@ def update(
                 raise ConfigError(["command line: --model is for a --map; name the new --weights"])
             files = ImageFiles.under(images, on_bad, progress)
             found = learn_map(ModelVersion.described(gallery.model), new, files, progress)
+        if asked is not None and new is None:
+            raise ConfigError(["command line: --queries needs the new model's --weights"])
+        old = None if asked is None else ModelVersion.described(gallery.model)
         named = {"name": model} if model is not None else None
         moved = update_gallery(gallery, found, named if new is None else new.describe())
         moved.save(target)
         typer.echo(describe_map(found))
         typer.echo(f"written: {target}, {size_of(moved)}, {moved.history[-1]}")
         if asked is not None:
-            if new is None:
-                raise ConfigError(["command line: --queries needs the new model's --weights"])
-            old = ModelVersion.described(gallery.model)
+            assert old is not None
+            assert new is not None
             _print_report(_measure(gallery, moved, asked, old, new, progress))
 
 

@@ -73,7 +73,7 @@ def import_(
         from pml_incremental.gallery.gallery import check_place
 
         check_place(target)
-        if (weights is None) == (model is None):
+        if (weights is None) == (not model):
             raise ConfigError(["command line: name the vectors' model by --weights or by --model"])
         made_by = {"name": model} if weights is None else WeightsModel(weights.resolve()).describe()
         gallery = import_gallery(source, made_by, ids, column, index)

@@ -22,6 +22,7 @@ SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 FORMATS = ("JPEG", "PNG", "WEBP")
 _WITH_ALPHA = ("RGBA", "LA", "PA")
 TWELVE_BITS = 4096
+_LEVELS_OF_FEW_BITS = {"L;2": 85, "L;4": 17}  # what one step of a PNG of so few bits becomes
 MANY_IMAGES = 500  # fewer are checked too quickly for a progress bar
 
 # What Pillow's readers of pixels and of EXIF raise on randomly damaged files.
@@ -40,6 +41,7 @@ def read_rgb(path: Path) -> Image.Image:
     try:
         with Image.open(path, formats=FORMATS) as image:
             _check(image, path)
+            _scale_transparent_level(image)
             return to_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
         what = "is empty" if path.stat().st_size == 0 else f"holds no {', '.join(FORMATS)}"
@@ -55,12 +57,29 @@ def to_rgb(image: Image.Image) -> Image.Image:
     colours of what is transparent, which nobody has seen.
     """
     if image.mode.startswith("I"):
-        levels = np.asarray(image, dtype=np.float64) / 257
-        image = Image.fromarray(np.rint(levels.clip(0, 255)).astype(np.uint8))
+        levels, seen_through = np.asarray(image), image.info.get("transparency")
+        image = Image.fromarray(np.rint((levels / 257).clip(0, 255)).astype(np.uint8))
+        if seen_through is not None:
+            opaque = np.where(levels == seen_through, 0, 255).astype(np.uint8)
+            image.putalpha(Image.fromarray(opaque))
     if image.mode in _WITH_ALPHA or "transparency" in image.info:
         page = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(page, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
+
+
+def _scale_transparent_level(image: Image.Image) -> None:
+    """Bring the colour that a PNG names as transparent to the 8 bits that Pillow reads it in.
+
+    Of 16 bits Pillow keeps the upper 8, so that colours near the transparent one count as it.
+    """
+    level = image.info.get("transparency")
+    if isinstance(level, tuple) and max(level) > 255:
+        image.info["transparency"] = tuple(part >> 8 for part in level)
+    elif isinstance(level, int) and image.mode == "L":
+        tile = getattr(image, "tile", None)  # what is still to be decoded, and how
+        stored = str(tile[0][3]) if tile else ""
+        image.info["transparency"] = level * _LEVELS_OF_FEW_BITS.get(stored, 1)
 
 
 def _check(image: Image.Image, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Rows of all processes as one tensor, with gradients."""
+"""What processes share: gradients, weights, images and batches."""
 
 from __future__ import annotations
 

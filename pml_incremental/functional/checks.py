@@ -1,4 +1,4 @@
-"""Checks of tensor arguments that several functions share."""
+"""Checks of tensor arguments that several functions share, and their precision."""
 
 from __future__ import annotations
 

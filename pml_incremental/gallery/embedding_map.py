@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from pml_incremental.storage import read_tensor_file, write_tensor_file
 from pml_incremental.storage.whole_file import write_whole
 
 ROWS_AT_ONCE = 65_536
+_LONG = 1e15
 _SHORTEST = 1e-12  # as torch.nn.functional.normalize has it
 
 
@@ -115,7 +117,7 @@ class EmbeddingMap:
                 f"the map takes vectors of width {self.weight.shape[1]}, got {tuple(vectors.shape)}"
             )
         weight, bias = self.weight.to(vectors.device), self.bias.to(vectors.device)
-        parts = [_apply(part.float(), weight, bias) for part in vectors.split(ROWS_AT_ONCE)]
+        parts = [_apply(part, weight, bias) for part in vectors.split(ROWS_AT_ONCE)]
         moved = parts[0] if len(parts) == 1 else torch.cat(parts)
         return moved.to(vectors.dtype)
 
@@ -189,8 +191,13 @@ class EmbeddingMap:
 
 
 def _apply(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The map on float32 rows; lengths are divided by after the product, where rows are fresh."""
-    lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(_SHORTEST)
+    """The map of some rows, in float32; lengths are divided by after the product, in fresh rows."""
+    wide = rows if rows.dtype == torch.float64 else rows.float()
+    lengths = torch.linalg.vector_norm(wide, dim=1, keepdim=True).clamp_min(_SHORTEST)
+    if bool((lengths > _LONG).any()):  # squares would overflow
+        wide = torch.nn.functional.normalize(wide.double() / _LONG, dim=1)
+        lengths = torch.ones_like(lengths)
+    rows, lengths = wide.float(), lengths.float()
     moved = (rows @ weight.T).div_(lengths).add_(bias)
     lengths = torch.linalg.vector_norm(moved, dim=1, keepdim=True)
     if not torch.isfinite(lengths).all():
@@ -202,8 +209,10 @@ def _mapped(path: Path) -> NDArray[Any]:
     """The rows of an .npy file, not yet read."""
     try:
         rows: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path} cannot be read as an .npy file: {error}") from error
+    if not isinstance(rows, np.ndarray):
+        raise ValueError(f"{path} is no .npy file: it holds several arrays")
     if rows.ndim != 2 or rows.dtype.kind != "f":
         raise ValueError(
             f"{path} must hold floating-point rows of shape (N, d), got {rows.dtype} of shape "

@@ -68,6 +68,7 @@ class Gallery:
             StorageError: if the disk is full, the place is read-only or the like.
         """
         check_place(folder)
+        check_names(self.files)
         index = None if self.index is None else build_index(Stacked([self.vectors]), self.index)
         part = folder.with_name(folder.name + ".part")
         try:
@@ -140,6 +141,14 @@ def check_place(folder: Path) -> None:
     """Raise a ValueError if there is no room for a gallery's directory."""
     if folder.exists():
         raise ValueError(f"{folder} exists: choose another place for the gallery")
+
+
+def check_names(files: ImageFiles) -> None:
+    """Raise a ValueError unless the gallery could be loaded again."""
+    if len(files.ids) != len(files.labels):
+        raise ValueError(f"{len(files.ids)} ids have {len(files.labels)} labels: give one for each")
+    for name in files.ids if files.root is not None else ():
+        check_inside(name)
 
 
 def check_vectors(vectors: Tensor, files: ImageFiles) -> Tensor:

@@ -51,6 +51,12 @@ def fit_affine(
     if checked is not None:
         # Rows of no fold: learned from unless their group is held out, and never checked.
         folds = torch.where(checked, folds, folds - 2 * FOLDS)
+    checked_rows = torch.bincount(folds[folds >= 0], minlength=FOLDS)
+    if int(checked_rows.min()) < 3:
+        raise ValueError(
+            "a map is checked on five parts of the images, and needs at least 3 in each, so 15 or "
+            f"more in all; the parts have {', '.join(map(str, checked_rows.tolist()))}"
+        )
     chosen = _choose(old, new, folds)
     weight, bias = dict(_candidates(old, new, chosen.ridge))[chosen]
     return weight.float(), bias.float(), chosen.kind, _quality(old, new, folds, chosen)
@@ -66,6 +72,8 @@ def check_pairs(old: Tensor, new: Tensor) -> None:
     for name, rows in (("old", old), ("new", new)):
         if not torch.isfinite(rows).all():
             raise ValueError(f"the {name} model's embeddings are not all finite: leave those out")
+        if len(rows) and bool((rows == rows[0]).all()):
+            raise ValueError(f"the {name} model's embeddings are all the same: it has collapsed")
 
 
 class Option(NamedTuple):
@@ -79,6 +87,8 @@ class Option(NamedTuple):
 def _folds(rows: int, groups: Tensor | None, seed: int) -> Tensor:
     """The fold of each row, 0 to 4; rows of one group are in one fold."""
     groups = torch.arange(rows) if groups is None else groups
+    if len(groups) != rows:
+        raise ValueError(f"{rows} pairs have {len(groups)} groups: give one for each")
     names, group = torch.unique(groups, return_inverse=True)
     if len(names) < 2 * FOLDS:
         raise ValueError(

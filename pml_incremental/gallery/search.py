@@ -59,6 +59,13 @@ def search_gallery(
     Raises:
         ValueError: if k is below 1 or the widths differ.
     """
+    if k < 1:
+        raise ValueError(f"k must be at least 1 image, got {k}")
+    if vectors.ndim != 2 or len(vectors) != len(queries.ids):
+        raise ValueError(
+            f"{len(queries.ids)} queries need a row of vectors each, got shape "
+            f"{tuple(vectors.shape)}"
+        )
     if vectors.shape[1] != gallery.vectors.shape[1]:
         raise ValueError(
             f"the queries' embeddings have width {vectors.shape[1]} but the gallery's "
@@ -67,6 +74,7 @@ def search_gallery(
     k = min(k, len(gallery.vectors))
     rows = _nearest(vectors, gallery.vectors, k) if index is None else _by_index(index, vectors, k)
     distances = (vectors[:, None].double() - gallery.vectors[rows].double()).norm(dim=2)
+    distances[rows < 0] = math.inf
     asked, there = map(torch.tensor, numbered(queries.labels, gallery.files.labels))
     has_class = torch.tensor([label != "" for label in queries.labels])
     answerable = torch.isin(asked, there) & has_class
@@ -117,7 +125,7 @@ def _found_by(gallery: Gallery, result: SearchResult, query: int) -> dict[str, A
     judged = {True: "right", False: "wrong"} if label else {}
     found = [
         _thumb(
-            gallery.files.path(row),
+            None if gallery.files.root is None else gallery.files.path(row),
             judged.get(gallery.files.labels[row] == label, ""),
             f"{distance:.3f} {gallery.files.labels[row]}",
         )
@@ -127,10 +135,10 @@ def _found_by(gallery: Gallery, result: SearchResult, query: int) -> dict[str, A
     return {"name": name, "asked": _thumb(result.queries.path(query), "", label), "found": found}
 
 
-def _thumb(path: Path, kind: str, caption: str) -> dict[str, Any]:
+def _thumb(path: Path | None, kind: str, caption: str) -> dict[str, Any]:
     code = None
-    if path.is_file():
+    if path is not None and path.is_file():
         image = read_rgb(path)
         image.thumbnail((PIXELS, PIXELS))
         code = png(image)
-    return {"path": path, "kind": kind, "caption": caption, "png": code}
+    return {"path": path or "", "kind": kind, "caption": caption, "png": code}

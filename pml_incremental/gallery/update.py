@@ -105,6 +105,11 @@ def update_gallery(
             to which model it leads.
     """
     old, new = embedding_map.old, embedding_map.new or model
+    if model is not None and new is not None and identity(new) != identity(model):
+        raise ValueError(
+            f"the map leads to another model ({short_name(new)}) than the one named "
+            f"({short_name(model)}): name none, or take another map"
+        )
     present = identity(gallery.model)
     if old is not None and identity(old) != present:
         raise ValueError(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,6 +25,10 @@ from pml_incremental.search.approximate import import_faiss
 from pml_incremental.storage.whole_file import write_whole
 
 COLUMN = "vector"
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError, RuntimeError),
+    *(SafetensorError, BadZipFile, UnicodeDecodeError),
+)
 
 
 @dataclass(frozen=True)
@@ -61,10 +69,16 @@ def import_gallery(
         MissingExtraError: if pyarrow or faiss is not installed.
     """
     rows = read_vectors(source, column)
-    names = rows.ids if ids is None else tuple(ids.read_text(encoding="utf-8").splitlines())
+    names = rows.ids if ids is None else _read_names(ids)
     files = ImageFiles(None, _checked_ids(names, len(rows.vectors)), rows.labels)
     history = (f"imported from {source.name}",)
     return Gallery(check_vectors(rows.vectors, files), files, model, index, history)
+
+
+def _read_names(file: Path) -> tuple[str, ...]:
+    """A name in each line; the end of the last line begins none."""
+    lines = file.read_text(encoding="utf-8-sig").split("\n")
+    return tuple(line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines))
 
 
 def read_vectors(source: Path, column: str = COLUMN) -> VectorRows:
@@ -74,7 +88,7 @@ def read_vectors(source: Path, column: str = COLUMN) -> VectorRows:
         raise ValueError(f"{source} is not there: give a file of vectors")
     try:
         vectors, ids, labels = read(source, column)
-    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"{source} cannot be read as vectors: {error}") from error
     rows = np.asarray(vectors)
     if rows.ndim != 2 or rows.dtype.kind != "f" or 0 in rows.shape:
@@ -82,10 +96,18 @@ def read_vectors(source: Path, column: str = COLUMN) -> VectorRows:
             f"{source} must hold floating-point rows of one width, shape (N, d), got {rows.dtype} "
             f"of shape {rows.shape}"
         )
-    names = range(len(rows)) if ids is None else ids
-    classes = [""] * len(rows) if labels is None else labels
+    names = _texts(range(len(rows)) if ids is None else ids)
+    classes = _texts([""] * len(rows) if labels is None else labels)
+    if len(classes) != len(rows):
+        raise ValueError(
+            f"{source} has {len(classes)} labels for {len(rows)} vectors: one for each"
+        )
     matrix = torch.from_numpy(np.require(rows, np.float32, ["C", "W"]))
-    return VectorRows(matrix, tuple(map(str, names)), tuple(map(str, classes)))
+    return VectorRows(matrix, names, classes)
+
+
+def _texts(values: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(v.decode() if isinstance(v, bytes) else str(v) for v in values)
 
 
 def export_gallery(gallery: Gallery, target: Path) -> None:
@@ -115,7 +137,8 @@ def add_to_gallery(gallery: Gallery, more: Gallery) -> Gallery:
         more: the rows to add.
 
     Returns:
-        A gallery with both; the search index is that of the first.
+        A gallery with both; the search index is that of the first. Where the images of the two are
+        in different folders, ids become paths below the folder that holds both.
 
     Raises:
         ValueError: if the models or widths differ, or an id is in both.
@@ -125,12 +148,30 @@ def add_to_gallery(gallery: Gallery, more: Gallery) -> Gallery:
             f"the vectors to add are of another model ({identity(more.model)}) than the gallery's "
             f"({identity(gallery.model)}): move one of them first"
         )
-    ids = _checked_ids(gallery.files.ids + more.files.ids, None)
-    root = gallery.files.root if gallery.files.root == more.files.root else None
-    files = ImageFiles(root, ids, gallery.files.labels + more.files.labels)
+    widths = gallery.vectors.shape[1], more.vectors.shape[1]
+    if widths[0] != widths[1]:
+        raise ValueError(f"vectors of width {widths[1]} cannot join those of width {widths[0]}")
+    first, second = _below_one_root(gallery.files, more.files)
+    ids = _checked_ids(first.ids + second.ids, None)
+    files = ImageFiles(first.root, ids, first.labels + second.labels)
     history = (*gallery.history, f"{len(more.files.ids)} rows added")
     vectors = torch.cat([gallery.vectors, more.vectors])
     return Gallery(vectors, files, gallery.model, gallery.index, history)
+
+
+def _below_one_root(first: ImageFiles, second: ImageFiles) -> tuple[ImageFiles, ImageFiles]:
+    """The same images, named from the folder that holds them all, if they are images."""
+    if first.root == second.root:
+        return first, second
+    if first.root is None or second.root is None:
+        return replace(first, root=None), replace(second, root=None)
+    common = Path(os.path.commonpath([first.root, second.root]))
+
+    def renamed(files: ImageFiles, root: Path) -> ImageFiles:
+        below = root.relative_to(common)
+        return replace(files, root=common, ids=tuple((below / i).as_posix() for i in files.ids))
+
+    return renamed(first, first.root), renamed(second, second.root)
 
 
 def remove_from_gallery(gallery: Gallery, ids: Sequence[str]) -> Gallery:
@@ -166,7 +207,7 @@ def _checked_ids(ids: Sequence[str], rows: int | None) -> tuple[str, ...]:
     if rows is not None and len(ids) != rows:
         raise ValueError(f"{rows} vectors have {len(ids)} ids: give one for each")
     if len(set(ids)) < len(ids):
-        twice = next(name for place, name in enumerate(ids) if name in ids[:place])
+        twice = next(name for name, times in Counter(ids).items() if times > 1)
         raise ValueError(f"the id {twice!r} is there twice: give each vector its own")
     return tuple(ids)
 
@@ -187,32 +228,66 @@ def _read_safetensors(path: Path, _: str) -> tuple[Any, Any, Any]:
 
 def _read_parquet(path: Path, column: str) -> tuple[Any, Any, Any]:
     require("pyarrow", "a Parquet file", extra="parquet")
-    import pyarrow.parquet as parquet
+    import pyarrow
+    from pyarrow import parquet
 
     table = parquet.read_table(path)
     if column not in table.column_names:
         raise ValueError(f"no column {column!r}; there are: {', '.join(table.column_names)}")
-    lists = table[column].combine_chunks()
-    width = len(lists[0]) if len(lists) else 0
-    values = lists.flatten().to_numpy(zero_copy_only=False)
-    if len(values) != width * len(lists) or any(len(row) != width for row in lists):
+    lists, kinds = table[column].combine_chunks(), pyarrow.types
+    is_list = any(is_one(lists.type) for is_one in (kinds.is_list, kinds.is_large_list))
+    if not (is_list or kinds.is_fixed_size_list(lists.type)) or lists.null_count:
+        raise ValueError(f"the column {column!r} does not hold a list of numbers in every row")
+    widths = {len(row) for row in lists}
+    if len(widths) != 1:
         raise ValueError(f"the vectors of the column {column!r} are not all of one width")
-    optional = [
+    values = lists.flatten().to_numpy(zero_copy_only=False)
+    ids, labels = (
         table[name].to_pylist() if name in table.column_names else None for name in ("id", "label")
-    ]
-    return values.reshape(len(lists), width), *optional
+    )
+    if ids is not None and None in ids:
+        raise ValueError("the column 'id' has empty entries: give each vector its own")
+    if labels is not None:
+        labels = ["" if label is None else label for label in labels]
+    return values.reshape(len(lists), widths.pop()), ids, labels
 
 
 def _read_faiss(path: Path, _: str) -> tuple[Any, Any, Any]:
     faiss = import_faiss()
     outer = inner = faiss.read_index(str(path))  # the outer one owns the inner one
-    ids = None
+    names = None
     if isinstance(outer, faiss.IndexIDMap | faiss.IndexIDMap2):
-        ids = faiss.vector_to_array(outer.id_map)
+        names = faiss.vector_to_array(outer.id_map)
         inner = faiss.downcast_index(outer.index)
-    if isinstance(inner, faiss.IndexIVF):
-        inner.make_direct_map()
-    return inner.reconstruct_n(0, inner.ntotal), ids, None
+    if isinstance(inner, faiss.IndexIVFFlat):
+        rows, numbers = _of_lists(faiss, inner)
+        return rows, numbers if names is None else names[numbers], None
+    if not isinstance(inner, faiss.IndexFlat | faiss.IndexHNSWFlat):
+        raise ValueError(
+            f"an {type(inner).__name__} does not hold the vectors as they were: give a flat, "
+            "IVFFlat or HNSWFlat index, or the vectors themselves"
+        )
+    return inner.reconstruct_n(0, inner.ntotal), names, None
+
+
+def _of_lists(faiss: Any, index: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The vectors of an IVFFlat index and their numbers, in the order of these.
+
+    Numbers may be missing or doubled once vectors were removed, so faiss cannot give them back by
+    number.
+    """
+    lists, rows, numbers = index.invlists, [], []
+    for number in range(lists.nlist):
+        size = lists.list_size(number)
+        if size:
+            codes = faiss.rev_swig_ptr(lists.get_codes(number), size * lists.code_size)
+            rows.append(codes.copy().view(np.float32).reshape(size, index.d))
+            numbers.append(faiss.rev_swig_ptr(lists.get_ids(number), size).copy())
+    if not rows:
+        raise ValueError("the index is empty")
+    found = np.concatenate(numbers)
+    order = np.argsort(found, kind="stable")
+    return np.concatenate(rows)[order], found[order]
 
 
 def _write_npy(gallery: Gallery, part: Path) -> None:
@@ -249,7 +324,7 @@ def _write_faiss(gallery: Gallery, part: Path) -> None:
     faiss = import_faiss()
     index = faiss.IndexFlatL2(gallery.vectors.shape[1])
     index.add(gallery.vectors.numpy())
-    faiss.write_index(index, str(part))
+    part.write_bytes(faiss.serialize_index(index).tobytes())
 
 
 _READERS: dict[str, Callable[[Path, str], tuple[Any, Any, Any]]] = {

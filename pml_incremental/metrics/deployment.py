@@ -103,7 +103,7 @@ def open_set_auroc(known: ArrayLike, unknown: ArrayLike) -> float:
 
 
 def open_set_fpr(known: ArrayLike, unknown: ArrayLike, tpr: float = 0.95) -> float:
-    """Job of unknown queries accepted when at least ``tpr`` of the known ones are.
+    """Share of unknown queries accepted when at least ``tpr`` of the known ones are.
 
     The threshold is the smallest distance that accepts so many; equal distances are accepted.
 

@@ -42,7 +42,7 @@ def hit_at_k(found: MatchRanks, k: int) -> Tensor:
 
 
 def precision_at_k(found: MatchRanks, k: int) -> Tensor:
-    r"""Job of same-class items among the K nearest.
+    r"""Share of same-class items among the K nearest.
 
     .. math:: \frac{1}{\min(K, G)} \#\{p : \mathrm{rank}(p) \le K\}
 
@@ -99,7 +99,7 @@ def average_precision_at_r(found: MatchRanks) -> Tensor:
 
 
 def r_precision(found: MatchRanks) -> Tensor:
-    """Job of same-class items among the R nearest, R being their number in the gallery.
+    """Share of same-class items among the R nearest, R being their number in the gallery.
 
     Args:
         found: ranks of Q queries, at least to the largest R.

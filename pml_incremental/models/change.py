@@ -1,4 +1,4 @@
-"""The feature maps that a trunk makes on its way, pooled."""
+"""Pooled feature maps of a trunk, and how far weights have moved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiled modules that keep the names of their weights."""
+"""Compiled modules, and modules in evaluation mode."""
 
 from __future__ import annotations
 

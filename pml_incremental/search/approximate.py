@@ -100,7 +100,7 @@ class IndexSearch:
         return torch.cat([self._nearest(torch.tensor(block), gallery, k) for block in blocks])
 
     def measured_recall(self, gallery: range, k: int, sample: int = SAMPLE) -> float:
-        """Job of the k nearest items that the index finds, for queries spread over a gallery."""
+        """Share of the k nearest items that the index finds, for queries spread over a gallery."""
         places = np.linspace(0, len(gallery), min(sample, len(gallery)), endpoint=False)
         rows = torch.from_numpy(places.astype(np.int64)) + gallery.start
         k = min(k, len(gallery) - 1)

@@ -84,7 +84,7 @@ class Component:
     moves_teacher: bool = False
     #: Whether it keeps what the teacher says, so that the teacher must not change.
     caches_teacher: bool = False
-    #: Job of each batch's images that join it turned, as classes of their own.
+    #: Share of each batch's images that join it turned, as classes of their own.
     turned: float = 0.0
     #: Whether all that it does comes of what it kept of earlier tasks.
     needs_memory: bool = False

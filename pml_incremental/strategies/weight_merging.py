@@ -96,7 +96,7 @@ def merge(
     return Strategy((WeightMerging(new_share, lose_at_most),))
 
 
-#: Mean change of the weights (:func:`~pml_incremental.models.change`) that calls for all.
+#: Mean change of the weights (:func:`~pml_incremental.models.weight_change`) that calls for all.
 FULL_CHANGE = 0.1
 
 

@@ -1,4 +1,4 @@
-"""Checks of what adds up to the loss of an incremental trainer."""
+"""What adds up to the loss of an incremental trainer: types and checks."""
 
 from __future__ import annotations
 

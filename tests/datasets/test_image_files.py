@@ -1,5 +1,8 @@
 """What each kind of file becomes: what a viewer shows of it."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -68,6 +71,46 @@ def test_a_palette_with_a_transparent_entry(tmp_path):
     image.putdata([0, 1])
     found = pixels(save(tmp_path / "x.png", image, transparency=0))
     np.testing.assert_array_equal(found, [[WHITE, BLUE]])
+
+
+def png(path, bits, kind, rows, transparent):
+    """A PNG of any depth, which Pillow does not write."""
+    height, width = rows.shape[:2]
+    values = rows.reshape(height, -1).astype(">u2" if bits == 16 else np.uint8)
+    if bits < 8:
+        binary = np.unpackbits(values[..., None], axis=2)[..., 8 - bits :]
+        values = np.packbits(binary.reshape(height, -1), axis=1)
+    raw = b"".join(b"\0" + row.tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    seen_through = np.asarray(transparent, dtype=">u2").tobytes()
+    chunks = [
+        (b"IHDR", head),
+        (b"tRNS", seen_through),
+        (b"IDAT", zlib.compress(raw)),
+        (b"IEND", b""),
+    ]
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part))
+            for name, part in chunks
+        )
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("bits", "kind", "rows", "transparent", "expected"),
+    [
+        (16, 0, [[0, 65535, 32896]], 0, [255, 255, 128]),
+        (16, 2, [[[0x1200, 0x3400, 0x5600], [0, 0, 0]]], [0x1200, 0x3400, 0x5600], [255, 0]),
+        (4, 0, [[5, 6]], 5, [255, 102]),
+        (2, 0, [[1, 2]], 1, [255, 170]),
+    ],
+)
+def test_a_transparent_colour_of_any_depth(tmp_path, bits, kind, rows, transparent, expected):
+    found = pixels(png(tmp_path / "x.png", bits, kind, np.array(rows), transparent))
+    np.testing.assert_array_equal(found, np.repeat(np.array(expected)[None, :, None], 3, 2))
 
 
 def test_cmyk_photographs(tmp_path):

@@ -95,6 +95,12 @@ def test_it_is_the_same_for_any_order_of_pairs_within_their_folds_and_length_of_
     torch.testing.assert_close(found.weight, scaled.weight, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("dtype", "length"), [(torch.float32, 1e25), (torch.float64, 1e40)])
+def test_the_length_of_vectors_does_not_matter(dtype, length):
+    found = EmbeddingMap.fit(OLD, AFFINE)
+    torch.testing.assert_close(found.apply(OLD.to(dtype) * length).float(), found.apply(OLD))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 def test_many_vectors_of_any_type(dtype):
     found = EmbeddingMap.fit(OLD, AFFINE)
@@ -124,7 +130,9 @@ def test_a_file_is_moved_part_by_part(tmp_path, monkeypatch, dtype):
         found.apply_to_file(tmp_path / "nan.npy", tmp_path / "nothing.npy")
     assert not list(tmp_path.glob("*nothing*"))
     np.save(tmp_path / "flat.npy", np.ones(3))
-    for name in ("flat.npy", "none.npy"):
+    (tmp_path / "empty.npy").touch()
+    np.savez(tmp_path / "several.npz", x=rows)
+    for name in ("flat.npy", "none.npy", "empty.npy", "several.npz"):
         with pytest.raises(ValueError, match=name):
             found.apply_to_file(tmp_path / name, tmp_path / "nothing.npy")
 
@@ -157,6 +165,12 @@ def test_pairs_and_vectors_that_do_not_fit():
         EmbeddingMap.fit(OLD, OLD[1:])
     with pytest.raises(ValueError, match="the new model's embeddings are not all finite"):
         EmbeddingMap.fit(OLD, OLD.clone().fill_(np.nan))
+    with pytest.raises(ValueError, match=r"at least 3 in each .* the parts have 2, 2, 2, 2, 2"):
+        EmbeddingMap.fit(OLD[:10], OLD[:10] @ turn(12))
+    with pytest.raises(ValueError, match="embeddings are all the same: it has collapsed"):
+        EmbeddingMap.fit(OLD, torch.ones(300, 12))
+    with pytest.raises(ValueError, match="300 pairs have 12 groups"):
+        EmbeddingMap.fit(OLD, OLD, torch.arange(12))
     with pytest.raises(ValueError, match=r"at least 10 images, .* got 3"):
         EmbeddingMap.fit(OLD[:12], OLD[:12], torch.arange(3).repeat(4))
     found = EmbeddingMap.fit(OLD, OLD)

@@ -117,6 +117,9 @@ def test_bad_files_are_refused(gallery, tmp_path):
         np.save(tmp_path / f"{name}.npy", rows)
         with pytest.raises(ValueError, match=says):
             import_gallery(tmp_path / f"{name}.npy", MODEL)
+    (tmp_path / "empty.npy").touch()
+    with pytest.raises(ValueError, match=r"empty\.npy cannot be read as vectors"):
+        import_gallery(tmp_path / "empty.npy", MODEL)
     for kind in KINDS[:4]:
         needs(kind)
         (tmp_path / f"bad{kind}").write_bytes(b"nothing of the kind")
@@ -127,6 +130,64 @@ def test_bad_files_are_refused(gallery, tmp_path):
         (tmp_path / "ids.txt").write_text(text)
         with pytest.raises(ValueError, match=says):
             import_gallery(tmp_path / "some.npy", MODEL, tmp_path / "ids.txt")
+
+
+def test_removed_and_added_rows_of_an_ivf_index_keep_their_numbers(tmp_path):
+    faiss = pytest.importorskip("faiss")
+    rows = VECTORS.numpy()
+    index = faiss.index_factory(6, "IVF2,Flat")
+    index.train(rows)
+    index.add(rows[:10])
+    index.remove_ids(np.array([3]))
+    faiss.write_index(index, str(tmp_path / "x.faiss"))
+    found = import_gallery(tmp_path / "x.faiss", MODEL)
+    assert found.files.ids == tuple("012456789")
+    np.testing.assert_array_equal(found.vectors.numpy(), np.delete(rows[:10], 3, axis=0))
+    index.add(rows[10:11])  # faiss gives it a number that is taken
+    faiss.write_index(index, str(tmp_path / "y.faiss"))
+    with pytest.raises(ValueError, match="the id '9' is there twice"):
+        import_gallery(tmp_path / "y.faiss", MODEL)
+
+
+@pytest.mark.parametrize("kind", ["PQ3x4", "LSH", "PCA4,Flat", "SQ8"])
+def test_indexes_without_the_vectors_as_they_were_are_refused(tmp_path, kind):
+    faiss = pytest.importorskip("faiss")
+    rows = VECTORS.repeat(4, 1).numpy()
+    index = faiss.index_factory(6, kind)
+    index.train(rows)
+    index.add(rows)
+    faiss.write_index(index, str(tmp_path / "x.faiss"))
+    with pytest.raises(ValueError, match="does not hold the vectors as they were: give a flat"):
+        import_gallery(tmp_path / "x.faiss", MODEL)
+
+
+def test_empty_entries_of_parquet(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    def found(**columns):
+        parquet.write_table(pyarrow.table(columns), tmp_path / "x.parquet")
+        return import_gallery(tmp_path / "x.parquet", MODEL)
+
+    whole = [[1.0, 2.0], [3.0, 4.0]]
+    assert found(vector=whole, label=["cat", None]).files.labels == ("cat", "")
+    with pytest.raises(ValueError, match="'id' has empty entries"):
+        found(vector=whole, id=["a", None])
+    for column in ([None, [1.0, 2.0]], [1.0, 2.0], ["a", "b"]):
+        with pytest.raises(ValueError, match="does not hold a list of numbers in every row"):
+            found(vector=column)
+
+
+def test_names_are_one_a_line_whoever_wrote_them(tmp_path):
+    np.save(tmp_path / "v.npy", VECTORS[:3].numpy())
+    (tmp_path / "ids.txt").write_bytes("\ufeffa\r\nb\u2028c\r\nd\r\n".encode())
+    found = import_gallery(tmp_path / "v.npy", MODEL, tmp_path / "ids.txt")
+    assert found.files.ids == ("a", "b\u2028c", "d")
+    np.savez(tmp_path / "v.npz", vectors=VECTORS[:2].numpy(), ids=np.array([b"a", b"b"]))
+    assert import_gallery(tmp_path / "v.npz", MODEL).files.ids == ("a", "b")
+    np.savez(tmp_path / "v.npz", vectors=VECTORS[:2].numpy(), labels=["a"])
+    with pytest.raises(ValueError, match="has 1 labels for 2 vectors"):
+        import_gallery(tmp_path / "v.npz", MODEL)
 
 
 def test_rows_are_added_and_removed(gallery):
@@ -140,6 +201,8 @@ def test_rows_are_added_and_removed(gallery):
         add_to_gallery(gallery, gallery)
     with pytest.raises(ValueError, match=r"another model \(other\) than the gallery's \(clip-v1\)"):
         add_to_gallery(gallery, Gallery(more.vectors, more.files, {"name": "other"}))
+    with pytest.raises(ValueError, match="width 3 cannot join those of width 6"):
+        add_to_gallery(gallery, Gallery(VECTORS[:2, :3], more.files, MODEL))
     with pytest.raises(ValueError, match="not in the gallery: nothing"):
         remove_from_gallery(gallery, ["nothing", "item 1"])
     with pytest.raises(ValueError, match="no row would be left"):
@@ -187,7 +250,10 @@ def test_the_commands(tmp_path, monkeypatch):
     call("remove", "g2", "g3", "0", "1")
     assert len(Gallery.load(Path("g3")).vectors) == 28
     call("build", "images/class_0", "few", "--weights", WEIGHTS, "--quiet")
-    call("add", "few", "more", "images/class_1", "--quiet", code=1)  # the names are the same
+    call("add", "few", "more", "images/class_1", "--quiet")
+    more = Gallery.load(Path("more"))
+    assert more.files.ids[3:5] == ("class_0/3.png", "class_1/0.png")
+    assert more.files.missing() == []
     call("build", "images", "all", "--weights", WEIGHTS, "--quiet")
     smaller = [name for name in Gallery.load(Path("all")).files.ids if "class_2" in name]
     call("remove", "all", "without", *smaller)

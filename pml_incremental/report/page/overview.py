@@ -162,15 +162,16 @@ def setting(runs: Sequence[RunRecord]) -> Iterator[tuple[str, str, str]]:
         yield run.name, "environment.json", environment
 
 
-def estimates(runs: Sequence[RunRecord]) -> Iterator[tuple[str, str, list[list[str]]]]:
+def estimates(runs: Sequence[RunRecord]) -> Iterator[tuple[str, bool, str, list[list[str]]]]:
     """Estimated against real earlier models, of the runs that were diagnosed."""
     for run in runs:
         if run.diagnosis is None:
             continue
-        for strategy, drifts in run.diagnosis["drift_by_task"].items():
+        for number, (strategy, drifts) in enumerate(run.diagnosis["drift_by_task"].items()):
             moved = ", ".join(f"{d:.2f} at task {task}" for task, d in drifts["test"].items())
             entries = [e for e in run.diagnosis["summaries"] if e["strategy"] == strategy]
-            yield entry_name(runs, run, strategy), moved, [_estimate(entry) for entry in entries]
+            rows = [_estimate(entry) for entry in entries]
+            yield entry_name(runs, run, strategy), number == 0, moved, rows
 
 
 def _estimate(entry: Mapping[str, Any]) -> list[str]:
