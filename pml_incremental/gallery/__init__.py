@@ -4,6 +4,7 @@ from pml_incremental.gallery.embedding_map import EmbeddingMap
 from pml_incremental.gallery.gallery import Gallery, build_gallery
 from pml_incremental.gallery.map_fitting import MapQuality
 from pml_incremental.gallery.model_version import ModelVersion, WeightsModel
+from pml_incremental.gallery.rows import add_to_gallery, remove_from_gallery
 from pml_incremental.gallery.search import SearchResult, search_gallery
 from pml_incremental.gallery.update import (
     UpdateReport,
@@ -11,12 +12,7 @@ from pml_incremental.gallery.update import (
     measure_update,
     update_gallery,
 )
-from pml_incremental.gallery.vector_files import (
-    add_to_gallery,
-    export_gallery,
-    import_gallery,
-    remove_from_gallery,
-)
+from pml_incremental.gallery.vector_files import export_gallery, import_gallery
 
 __all__ = [
     "EmbeddingMap",

@@ -52,7 +52,7 @@ def learn_map(
     Args:
         old: the model that galleries were built with.
         new: the model to move them to.
-        images: such as those that the new model has learned from; at least 10.
+        images: such as those that the new model has learned from; at least 15.
         progress: whether to show progress bars.
 
     Returns:
