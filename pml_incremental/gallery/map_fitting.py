@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-FOLDS = 5
+FOLDS, FEWEST = 5, 3
 NEIGHBOURS = 10
 RIDGES = tuple(10.0**exponent for exponent in range(-7, 2))
 ROUNDING = 1e-9
@@ -51,11 +51,11 @@ def fit_affine(
     if checked is not None:
         # Rows of no fold: learned from unless their group is held out, and never checked.
         folds = torch.where(checked, folds, folds - 2 * FOLDS)
-    checked_rows = torch.bincount(folds[folds >= 0], minlength=FOLDS)
+    checked_rows = torch.bincount(folds[folds >= 0], minlength=int(folds.max()) + 1)
     if int(checked_rows.min()) < 3:
         raise ValueError(
-            "a map is checked on five parts of the images, and needs at least 3 in each, so 15 or "
-            f"more in all; the parts have {', '.join(map(str, checked_rows.tolist()))}"
+            "a map is checked on parts of the images in turn, and needs at least 3 in each; the "
+            f"parts have {', '.join(map(str, checked_rows.tolist()))}"
         )
     chosen = _choose(old, new, folds)
     weight, bias = dict(_candidates(old, new, chosen.ridge))[chosen]
@@ -90,13 +90,13 @@ def _folds(rows: int, groups: Tensor | None, seed: int) -> Tensor:
     if len(groups) != rows:
         raise ValueError(f"{rows} pairs have {len(groups)} groups: give one for each")
     names, group = torch.unique(groups, return_inverse=True)
-    if len(names) < 2 * FOLDS:
+    if len(names) < FEWEST:
         raise ValueError(
-            f"a map needs pairs of at least {2 * FOLDS} images, to learn from and to check it on; "
-            f"got {len(names)}"
+            f"a map needs pairs of at least {FEWEST} classes or images, to learn from some "
+            f"and to check it on others; got {len(names)}"
         )
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
-    return order[group] % FOLDS
+    return order[group] % min(FOLDS, len(names))
 
 
 def _choose(old: Tensor, new: Tensor, folds: Tensor) -> Option:
@@ -126,11 +126,12 @@ def _mean_scores(
 ) -> dict[Option, float]:
     """The share of neighbours that each kind of map keeps among held-out pairs."""
     scores: dict[Option, float] = {}
-    for fold in range(FOLDS):
+    number = int(folds.max()) + 1
+    for fold in range(number):
         seen, out = _sides(folds, fold)
         for option, affine in candidates(old[seen], new[seen]):
             kept = neighbours_kept(_moved(old[out], affine), new[out])
-            scores[option] = scores.get(option, 0.0) + kept / FOLDS
+            scores[option] = scores.get(option, 0.0) + kept / number
     return scores
 
 
@@ -188,13 +189,14 @@ def _quality(old: Tensor, new: Tensor, folds: Tensor, chosen: Option) -> MapQual
     """What maps of the chosen kind do on the folds that they did not learn from."""
     moved, kept, kept_unmoved = torch.empty_like(new), 0.0, 0.0
     same_width = old.shape[1] == new.shape[1]
-    for fold in range(FOLDS):
+    number = int(folds.max()) + 1
+    for fold in range(number):
         seen, out = _sides(folds, fold)
         affine = dict(_candidates(old[seen], new[seen], chosen.ridge))[chosen]
         moved[out] = _moved(old[out], affine)
-        kept += neighbours_kept(moved[out], new[out]) / FOLDS
+        kept += neighbours_kept(moved[out], new[out]) / number
         if same_width:
-            kept_unmoved += neighbours_kept(old[out], new[out]) / FOLDS
+            kept_unmoved += neighbours_kept(old[out], new[out]) / number
     checked, cosine = folds >= 0, torch.nn.CosineSimilarity()
     return MapQuality(
         pairs=len(old),

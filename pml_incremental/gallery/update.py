@@ -11,7 +11,7 @@ from torch import Tensor
 from pml_incremental.gallery.embedding_map import EmbeddingMap
 from pml_incremental.gallery.gallery import Gallery, check_vectors
 from pml_incremental.gallery.image_files import ImageFiles, numbered
-from pml_incremental.gallery.map_fitting import FOLDS
+from pml_incremental.gallery.map_fitting import FEWEST
 from pml_incremental.gallery.model_version import ModelVersion, WeightsModel, identity, short_name
 from pml_incremental.gallery.search import SearchResult, search_gallery
 from pml_incremental.report.results import Change
@@ -47,12 +47,12 @@ def learn_map(
 
     Copies turned by 90, 180 and 270 degrees cover more of the old space than the new images alone,
     and so hold more of what the old classes need. The kind of map is chosen on classes held out, if
-    there are at least 10.
+    there are at least 3.
 
     Args:
         old: the model that galleries were built with.
         new: the model to move them to.
-        images: such as those that the new model has learned from; at least 15.
+        images: such as those that the new model has learned from.
         progress: whether to show progress bars.
 
     Returns:
@@ -68,7 +68,8 @@ def learn_map(
     )
     (classes,) = numbered(images.labels)
     # The map is for old classes: it is chosen by what it does to classes that it has not seen.
-    groups = torch.tensor(classes if len(set(classes)) >= 2 * FOLDS else range(len(images.ids)))
+    has_classes = len(set(classes)) >= FEWEST
+    groups = torch.tensor(classes if has_classes else range(len(images.ids)))
     upright = torch.arange(len(before)) < len(images.ids)
     found = EmbeddingMap.fit(before, after, groups.repeat(4), upright)
     return replace(found, old=old.describe(), new=new.describe())

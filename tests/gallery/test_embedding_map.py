@@ -77,6 +77,16 @@ def test_copies_of_an_image_are_held_out_together():
     assert together < 0.2
 
 
+def test_few_classes_are_held_out_one_by_one():
+    """A map of single classes looks better than it is where it has seen them."""
+    classes = torch.arange(4).repeat_interleave(20)
+    old = 3 * rows(4, 12, 30)[classes] + 0.3 * rows(80, 12, 31)
+    new = old + 0.5 * rows(4, 12, 32)[classes]  # each class goes its own way
+    seen, unseen = (EmbeddingMap.fit(old, new, groups).quality for groups in (None, classes))
+    assert seen.cosine > unseen.cosine
+    assert unseen.neighbours >= unseen.neighbours_unmoved - 1e-9
+
+
 def test_copies_are_learned_from_and_not_checked():
     old, new = rows(60, 12), rows(60, 12) @ rows(12, 12, 2)
     copies, checked = rows(240, 12, 20), torch.arange(300) < 60
@@ -165,14 +175,14 @@ def test_pairs_and_vectors_that_do_not_fit():
         EmbeddingMap.fit(OLD, OLD[1:])
     with pytest.raises(ValueError, match="the new model's embeddings are not all finite"):
         EmbeddingMap.fit(OLD, OLD.clone().fill_(np.nan))
-    with pytest.raises(ValueError, match=r"at least 3 in each, .* the parts have 2, 2, 2, 2, 2"):
+    with pytest.raises(ValueError, match="at least 3 in each; the parts have 2, 2, 2, 2, 2"):
         EmbeddingMap.fit(OLD[:10], OLD[:10] @ turn(12))
     with pytest.raises(ValueError, match="embeddings are all the same: it has collapsed"):
         EmbeddingMap.fit(OLD, torch.ones(300, 12))
     with pytest.raises(ValueError, match="300 pairs have 12 groups"):
         EmbeddingMap.fit(OLD, OLD, torch.arange(12))
-    with pytest.raises(ValueError, match=r"at least 10 images, .* got 3"):
-        EmbeddingMap.fit(OLD[:12], OLD[:12], torch.arange(3).repeat(4))
+    with pytest.raises(ValueError, match=r"at least 3 classes or images, .* got 2"):
+        EmbeddingMap.fit(OLD[:12], OLD[:12], torch.arange(2).repeat(6))
     found = EmbeddingMap.fit(OLD, OLD)
     with pytest.raises(ValueError, match=r"takes vectors of width 12, got \(4, 3\)"):
         found.apply(torch.ones(4, 3))
