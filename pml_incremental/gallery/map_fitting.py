@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-FOLDS, FEWEST = 5, 3
+FOLDS = 5
+FEWEST = 3  # groups, and rows to check on in each part
 NEIGHBOURS = 10
 RIDGES = tuple(10.0**exponent for exponent in range(-7, 2))
 ROUNDING = 1e-9
@@ -52,10 +53,10 @@ def fit_affine(
         # Rows of no fold: learned from unless their group is held out, and never checked.
         folds = torch.where(checked, folds, folds - 2 * FOLDS)
     checked_rows = torch.bincount(folds[folds >= 0], minlength=int(folds.max()) + 1)
-    if int(checked_rows.min()) < 3:
+    if int(checked_rows.min()) < FEWEST:
         raise ValueError(
-            "a map is checked on parts of the images in turn, and needs at least 3 in each; the "
-            f"parts have {', '.join(map(str, checked_rows.tolist()))}"
+            "a map is checked on parts of the images in turn, and needs at least "
+            f"{FEWEST} in each; the parts have {', '.join(map(str, checked_rows.tolist()))}"
         )
     chosen = _choose(old, new, folds)
     weight, bias = dict(_candidates(old, new, chosen.ridge))[chosen]

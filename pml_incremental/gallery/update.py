@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from pml_incremental.gallery.embedding_map import EmbeddingMap
 from pml_incremental.gallery.gallery import Gallery, check_vectors
 from pml_incremental.gallery.image_files import ImageFiles, numbered
-from pml_incremental.gallery.map_fitting import FEWEST
+from pml_incremental.gallery.map_fitting import FEWEST, FOLDS
 from pml_incremental.gallery.model_version import ModelVersion, WeightsModel, identity, short_name
 from pml_incremental.gallery.search import SearchResult, search_gallery
 from pml_incremental.report.results import Change
@@ -47,7 +48,7 @@ def learn_map(
 
     Copies turned by 90, 180 and 270 degrees cover more of the old space than the new images alone,
     and so hold more of what the old classes need. The kind of map is chosen on classes held out, if
-    there are at least 3.
+    there are at least 3 with 3 images each.
 
     Args:
         old: the model that galleries were built with.
@@ -67,9 +68,10 @@ def learn_map(
         torch.cat([model.embed(part, progress) for part in turned]) for model in (old, new)
     )
     (classes,) = numbered(images.labels)
+    sizes = Counter(classes).values()
     # The map is for old classes: it is chosen by what it does to classes that it has not seen.
-    has_classes = len(set(classes)) >= FEWEST
-    groups = torch.tensor(classes if has_classes else range(len(images.ids)))
+    can_hold_out = len(sizes) >= FEWEST and (min(sizes) >= FEWEST or len(sizes) >= FEWEST * FOLDS)
+    groups = torch.tensor(classes if can_hold_out else range(len(images.ids)))
     upright = torch.arange(len(before)) < len(images.ids)
     found = EmbeddingMap.fit(before, after, groups.repeat(4), upright)
     return replace(found, old=old.describe(), new=new.describe())
