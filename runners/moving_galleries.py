@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pml_incremental.estimators import LinearEstimator
 from pml_incremental.experiment.finished_run import FinishedRun
-from pml_incremental.gallery import EmbeddingMap
+from pml_incremental.gallery.update import map_of_copies
 from pml_incremental.scenarios import TaskSubset
 
 COLUMNS = ("old in old", "new in old", "ridge 0.1", "upright", "turned too", "embedded anew")
@@ -49,7 +48,7 @@ def measure(folder: Path, strategy: str) -> list[float]:
     before, after = ([embed(run, m, part) for part in copies] for m in (old, new))
     stored, anew = embed(run, old, gallery), embed(run, new, gallery)
     asked_old, asked_new = embed(run, old, queries), embed(run, new, queries)
-    classes = torch.as_tensor(np.asarray(learned.labels))
+    classes = np.asarray(learned.labels).tolist()
 
     def recall(asked: Tensor, found_in: Tensor) -> float:
         nearest = (asked @ F.normalize(found_in, dim=1).T).argmax(1)
@@ -59,9 +58,8 @@ def measure(folder: Path, strategy: str) -> list[float]:
     ridge = LinearEstimator()
     ridge.observe(after[0], before[0])
     ridge.fit()
-    upright = EmbeddingMap.fit(before[0], after[0], classes)
-    checked = torch.arange(4 * len(classes)) < len(classes)
-    both = EmbeddingMap.fit(torch.cat(before), torch.cat(after), classes.repeat(4), checked)
+    upright = map_of_copies(before[:1], after[:1], classes)
+    both = map_of_copies(before, after, classes)
     return [
         recall(asked_old, stored),
         recall(asked_new, stored),

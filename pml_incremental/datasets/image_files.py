@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 OnBadImage = Literal["raise", "skip"]
 SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
@@ -38,11 +39,16 @@ UNREADABLE = (
 
 def read_rgb(path: Path) -> Image.Image:
     """An image as people see it: RGB, upright by its EXIF orientation, laid over white."""
+    return _opened(path, to_rgb)
+
+
+def _opened(path: Path, use: Callable[[Image.Image], T]) -> T:
+    """What a function makes of an upright image; ValueError, naming the file, if it cannot."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             _check(image, path)
             _scale_transparent_level(image)
-            return to_rgb(ImageOps.exif_transpose(image))
+            return use(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
         what = "is empty" if path.stat().st_size == 0 else f"holds no {', '.join(FORMATS)}"
         raise ValueError(f"cannot read the image {path}: it {what}") from error
@@ -141,12 +147,14 @@ class _Look(NamedTuple):
 
 def _look_or_error(path: Path) -> _Look | str:
     try:
-        size = read_rgb(path).size
-        with Image.open(path, formats=FORMATS) as image:
-            is_deep = image.mode.startswith("I")
-            return _Look(size, int(np.asarray(image).max()) if is_deep else None)
+        return _opened(path, _look)
     except ValueError as error:
         return str(error)
+
+
+def _look(image: Image.Image) -> _Look:
+    deepest = int(np.asarray(image).max()) if image.mode.startswith("I") else None
+    return _Look(to_rgb(image).size, deepest)
 
 
 def _warn_of_twelve_bits(deepest: Sequence[int | None]) -> None:

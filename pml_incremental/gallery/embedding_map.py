@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pml_incremental.gallery.map_fitting import MapQuality, fit_affine
+from pml_incremental.gallery.vector_files import UNREADABLE, check_rows
 from pml_incremental.storage import read_tensor_file, write_tensor_file
 from pml_incremental.storage.whole_file import write_whole
 
@@ -209,13 +209,9 @@ def _mapped(path: Path) -> NDArray[Any]:
     """The rows of an .npy file, not yet read."""
     try:
         rows: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as an .npy file: {error}") from error
     if not isinstance(rows, np.ndarray):
         raise ValueError(f"{path} is no .npy file: it holds several arrays")
-    if rows.ndim != 2 or rows.dtype.kind != "f":
-        raise ValueError(
-            f"{path} must hold floating-point rows of shape (N, d), got {rows.dtype} of shape "
-            f"{rows.shape}"
-        )
+    check_rows(path, rows)
     return rows

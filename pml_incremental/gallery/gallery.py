@@ -143,12 +143,17 @@ def check_place(folder: Path) -> None:
         raise ValueError(f"{folder} exists: choose another place for the gallery")
 
 
-def check_names(files: ImageFiles) -> None:
-    """Raise a ValueError unless the gallery could be loaded again."""
+def check_names(files: ImageFiles | ImageList) -> None:
+    """Raise a ValueError unless each image has a label, and a path that stays below the root."""
     if len(files.ids) != len(files.labels):
         raise ValueError(f"{len(files.ids)} ids have {len(files.labels)} labels: give one for each")
-    for name in files.ids if files.root is not None else ():
-        check_inside(name)
+    if files.root is None:  # names of vectors without images
+        return
+    for place, name in enumerate(files.ids):
+        try:
+            check_inside(name)
+        except ValueError as error:
+            raise ValueError(f"ids.{place}: {error}") from error
 
 
 def check_vectors(vectors: Tensor, files: ImageFiles) -> Tensor:
@@ -258,14 +263,7 @@ class ImageList(_Strict):
 
     @model_validator(mode="after")
     def _has_a_label_for_each(self) -> ImageList:
-        if len(self.ids) != len(self.labels):
-            raise ValueError(f"{len(self.ids)} ids have {len(self.labels)} labels")
-        if self.root is not None:
-            for place, name in enumerate(self.ids):
-                try:
-                    check_inside(name)
-                except ValueError as error:
-                    raise ValueError(f"ids.{place}: {error}") from error
+        check_names(self)
         return self
 
 

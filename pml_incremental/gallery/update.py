@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,17 +65,21 @@ def learn_map(
             images.
     """
     turned = [replace(images, quarter_turns=turns) for turns in range(4)]
-    before, after = (
-        torch.cat([model.embed(part, progress) for part in turned]) for model in (old, new)
-    )
+    before, after = ([model.embed(part, progress) for part in turned] for model in (old, new))
     (classes,) = numbered(images.labels)
+    return replace(map_of_copies(before, after, classes), old=old.describe(), new=new.describe())
+
+
+def map_of_copies(
+    before: Sequence[Tensor], after: Sequence[Tensor], classes: Sequence[int]
+) -> EmbeddingMap:
+    """The map learned from images and copies of them, and chosen on images of classes held out."""
     sizes = Counter(classes).values()
     # The map is for old classes: it is chosen by what it does to classes that it has not seen.
     can_hold_out = len(sizes) >= FEWEST and (min(sizes) >= FEWEST or len(sizes) >= FEWEST * FOLDS)
-    groups = torch.tensor(classes if can_hold_out else range(len(images.ids)))
-    upright = torch.arange(len(before)) < len(images.ids)
-    found = EmbeddingMap.fit(before, after, groups.repeat(4), upright)
-    return replace(found, old=old.describe(), new=new.describe())
+    groups = torch.tensor(classes if can_hold_out else range(len(classes))).repeat(len(before))
+    are_originals = torch.arange(len(groups)) < len(classes)
+    return EmbeddingMap.fit(torch.cat(list(before)), torch.cat(list(after)), groups, are_originals)
 
 
 def describe_map(embedding_map: EmbeddingMap) -> str:

@@ -23,7 +23,7 @@ from pml_incremental.search.approximate import import_faiss
 from pml_incremental.storage.whole_file import write_whole
 
 COLUMN = "vector"
-_UNREADABLE = (
+UNREADABLE = (
     *(OSError, ValueError, KeyError, EOFError, RuntimeError),
     *(SafetensorError, BadZipFile, UnicodeDecodeError),
 )
@@ -86,14 +86,10 @@ def read_vectors(source: Path, column: str = COLUMN) -> VectorRows:
         raise ValueError(f"{source} is not there: give a file of vectors")
     try:
         vectors, ids, labels = read(source, column)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ValueError(f"{source} cannot be read as vectors: {error}") from error
     rows = np.asarray(vectors)
-    if rows.ndim != 2 or rows.dtype.kind != "f" or 0 in rows.shape:
-        raise ValueError(
-            f"{source} must hold floating-point rows of one width, shape (N, d), got {rows.dtype} "
-            f"of shape {rows.shape}"
-        )
+    check_rows(source, rows, may_be_empty=False)
     names = _texts(range(len(rows)) if ids is None else ids)
     classes = _texts([""] * len(rows) if labels is None else labels)
     if len(classes) != len(rows):
@@ -102,6 +98,15 @@ def read_vectors(source: Path, column: str = COLUMN) -> VectorRows:
         )
     matrix = torch.from_numpy(np.require(rows, np.float32, ["C", "W"]))
     return VectorRows(matrix, names, classes)
+
+
+def check_rows(path: Path, rows: NDArray[Any], may_be_empty: bool = True) -> None:
+    """Raise unless a file holds a matrix of floating-point numbers."""
+    if rows.ndim != 2 or rows.dtype.kind != "f" or not (may_be_empty or rows.size):
+        raise ValueError(
+            f"{path} must hold floating-point rows of one width, shape (N, d), got {rows.dtype} "
+            f"of shape {rows.shape}"
+        )
 
 
 def _texts(values: Iterable[Any]) -> tuple[str, ...]:
@@ -143,7 +148,7 @@ def _read_safetensors(path: Path, _: str) -> tuple[Any, Any, Any]:
 
 def _read_parquet(path: Path, column: str) -> tuple[Any, Any, Any]:
     require("pyarrow", "a Parquet file", extra="parquet")
-    import pyarrow
+    import pyarrow.compute
     from pyarrow import parquet
 
     table = parquet.read_table(path)
@@ -153,7 +158,7 @@ def _read_parquet(path: Path, column: str) -> tuple[Any, Any, Any]:
     is_list = any(is_one(lists.type) for is_one in (kinds.is_list, kinds.is_large_list))
     if not (is_list or kinds.is_fixed_size_list(lists.type)) or lists.null_count:
         raise ValueError(f"the column {column!r} does not hold a list of numbers in every row")
-    widths = {len(row) for row in lists}
+    widths = pyarrow.compute.list_value_length(lists).unique().to_pylist()
     if len(widths) != 1:
         raise ValueError(f"the vectors of the column {column!r} are not all of one width")
     values = lists.flatten().to_numpy(zero_copy_only=False)

@@ -11,6 +11,7 @@ from pml_incremental.report.page.elements import render
 from pml_incremental.report.page.overview import entry_name, overview
 from pml_incremental.report.page.run_record import RunRecord
 from pml_incremental.storage import write_text_whole
+from pml_incremental.suggestions.survey import counted
 
 
 def write_page(
@@ -57,6 +58,6 @@ def _made_with(run: RunRecord) -> str:
     tasks = next(iter(next(iter(run.strategies.values())).values())).num_tasks
     packages = run.environment.get("packages") or {}
     return (
-        f"Incremental image retrieval · {tasks} task{'' if tasks == 1 else 's'} · "
+        f"Incremental image retrieval · {counted(tasks, 'task')} · "
         f"{run.environment.get('device', 'unknown')} · torch {packages.get('torch', 'unknown')}"
     )
