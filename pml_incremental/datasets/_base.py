@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,14 +50,40 @@ class ListedImages(Dataset[tuple[Any, int]]):
         return read_rgb(path)
 
 
+class Listed(NamedTuple):
+    """The files of a dataset and what is known of each."""
+
+    paths: Sequence[Path]
+    labels: Sequence[int] | NDArray[np.int64]
+    classes: Sequence[str]
+    test_mask: Sequence[bool] | NDArray[np.bool_] | None
+
+
+class PublishedImages(ListedImages):
+    """Image files that are found under a root, or fetched."""
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        transform: Callable[[Any], Any] | None = None,
+        download: bool = False,
+    ) -> None:
+        super().__init__(*self._find(Path(root), download), transform)
+
+    @abstractmethod
+    def _find(self, root: Path, download: bool) -> Listed:
+        """The files under root, fetched if need be."""
+
+
 def number_classes(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
     """The classes in alphabetical order, and each image's label among them, from 0."""
     classes, labels = np.unique(np.asarray(names, dtype=str), return_inverse=True)
     return classes.tolist(), labels.astype(np.int64)
 
 
-def labels_by_group(groups: Sequence[str]) -> list[list[int]]:
-    """The labels of each group, groups in alphabetical order, from each label's group."""
+def labels_by_group(classes: Sequence[str]) -> list[list[int]]:
+    """The labels of each group of classes called ``group/class``, groups in alphabetical order."""
+    groups = [name.split("/")[0] for name in classes]
     return [
         [label for label, group in enumerate(groups) if group == name]
         for name in sorted(set(groups))

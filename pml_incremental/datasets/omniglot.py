@@ -203,7 +203,7 @@ class Omniglot(ImagesInMemory):
         is_taken, is_test = split_drawers(numbers, train_drawers, test_drawers)
         taken = [every[index] for index in np.flatnonzero(is_taken)]
         self.classes, self.labels = number_classes([drawing.character for drawing in taken])
-        self.class_groups = labels_by_group([name.split("/")[0] for name in self.classes])
+        self.class_groups = labels_by_group(self.classes)
         self.test_mask = None if is_test is None else is_test[is_taken]
         self.drawers = numbers[is_taken]
         self.paths = [drawing.path for drawing in taken]

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from pml_incremental import datasets
-from pml_incremental.datasets import cub, inaturalist2018, stanford_dogs
+from pml_incremental.datasets import published
 from pml_incremental.datasets._download import Archive, find_archives, unpack
 
 
@@ -204,7 +204,7 @@ def test_datasets_over_pml_download(make_tree, monkeypatch, tmp_path, name):
 
     archive = pack(make_tree(name), tmp_path / PML_ARCHIVES[name])
     monkeypatch.setattr(getattr(pml, name), "DOWNLOAD_URL", archive.as_uri())
-    monkeypatch.setattr(cub, "MD5", md5(archive))
+    monkeypatch.setattr(published, "CUB_MD5", md5(archive))
     root = tmp_path / "downloaded"
     assert len(getattr(datasets, name)(root, download=True)) == 24
     archive.unlink()
@@ -228,8 +228,8 @@ def test_inaturalist_goes_on_where_it_was_interrupted(make_tree, monkeypatch, tm
         suffix = ".zip" if constant == "SPLITS_URL" else ".tar.gz"
         archive = pack(single, tmp_path / f"{constant}{suffix}")
         monkeypatch.setattr(pml.INaturalist2018, constant, archive.as_uri())
-        if name in inaturalist2018.MD5:
-            monkeypatch.setitem(inaturalist2018.MD5, name, md5(archive))
+        if name in published.INATURALIST_MD5:
+            monkeypatch.setitem(published.INATURALIST_MD5, name, md5(archive))
     last = tmp_path / "SPLITS_URL.zip"
     content = last.read_bytes()
     last.write_bytes(content[:50])
@@ -249,9 +249,9 @@ def test_stanford_dogs_download(make_tree, monkeypatch, tmp_path):
     files = pack(tree, tmp_path / "images.tar", "w"), pack(lists, tmp_path / "lists.tar", "w")
     moved = [
         archive._replace(url=file.as_uri())
-        for archive, file in zip(stanford_dogs.ARCHIVES, files, strict=True)
+        for archive, file in zip(published.DOGS_ARCHIVES, files, strict=True)
     ]
-    monkeypatch.setattr(stanford_dogs, "ARCHIVES", moved)
+    monkeypatch.setattr(published, "DOGS_ARCHIVES", moved)
     root = tmp_path / "downloaded"
     assert len(datasets.StanfordDogs(root, download=True)) == 24
     assert sorted(path.name for path in root.iterdir()) == [
