@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,20 @@ class RunFolder:
 
     ``evaluation.json`` is written last, so a stage that has one is whole. While a task is learned,
     its folder also holds ``checkpoint.safetensors``.
+
+    Of several processes the first one reads and writes and tells the others, which need not see
+    the folder; all call the same methods in the same order.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, config: Mapping[str, Any], processes: Processes | None = None
+    ) -> None:
         self.path = path
-        stored = path / "config.yaml"
+        self.processes = Processes() if processes is None else processes
+        self.processes.on_rank_zero(lambda: self._begin(config))
+
+    def _begin(self, config: Mapping[str, Any]) -> None:
+        path, stored = self.path, self.path / "config.yaml"
         if stored.exists():
             if not self.is_untouched():
                 _check_same_run(path, read_yaml(stored), config)
@@ -76,7 +85,7 @@ class RunFolder:
     def opened(cls, path: Path) -> RunFolder:
         """The folder of a run that is there already, as it is: nothing in it is touched."""
         folder = cls.__new__(cls)
-        folder.path = path
+        folder.path, folder.processes = path, Processes()
         return folder
 
     def is_untouched(self) -> bool:
@@ -98,20 +107,24 @@ class RunFolder:
     def file(self, name: str) -> Path:
         """The path of a file, with its parent folder made."""
         target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self.processes.on_rank_zero(lambda: target.parent.mkdir(parents=True, exist_ok=True))
         return target
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
-        return (self.path / name).exists()
+        return self.processes.on_rank_zero((self.path / name).exists)
 
-    def lock(self, part: str) -> AbstractContextManager[Any]:
-        """A lock on a folder in it, such as a strategy's, that one process at a time may fill."""
-        return FolderLock(self.path / "locks" / f"{part}.lock", f"{part} in {self.path}")
+    @contextmanager
+    def lock(self, part: str) -> Iterator[None]:
+        """A lock on a folder in it, such as a strategy's, that one run at a time may fill."""
+        lock = FolderLock(self.path / "locks" / f"{part}.lock", f"{part} in {self.path}")
+        with ExitStack() as held:
+            self.processes.on_rank_zero(lambda: held.enter_context(lock), for_others=lambda _: None)
+            yield
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a file whole or not at all."""
-        write_text_whole(self.path / name, text)
+        self.processes.on_rank_zero(lambda: write_text_whole(self.path / name, text))
         return self.path / name
 
     def write_json(self, name: str, values: Any) -> Path:
@@ -120,21 +133,25 @@ class RunFolder:
 
     def write_checked_json(self, name: str, values: Any) -> None:
         """Write plain values that the run goes on from, with a checksum."""
-        write_checked_json(self.path / name, values)
+        self.processes.on_rank_zero(lambda: write_checked_json(self.path / name, values))
 
     def read_json(self, name: str) -> Any:
         """Read what either of them wrote; None if there is no such file."""
         target = self.path / name
-        return read_checked_json(target, _remedy(target)) if target.exists() else None
+        return self.processes.on_rank_zero(
+            lambda: read_checked_json(target, _remedy(target)) if target.exists() else None
+        )
 
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor], state: Any = None) -> None:
         """Write tensors, and plain values, as safetensors with a checksum, whole or not at all."""
-        write_tensor_file(self.path / name, tensors, state)
+        self.processes.on_rank_zero(lambda: write_tensor_file(self.path / name, tensors, state))
 
     def read_tensors(self, name: str) -> dict[str, Tensor]:
         """Read what :meth:`write_tensors` wrote."""
         target = self.path / name
-        return read_tensor_file(target, _remedy(target)).tensors
+        return self.processes.on_rank_zero(
+            lambda: read_tensor_file(target, _remedy(target)).tensors
+        )
 
 
 def _holds_files(path: Path) -> bool:
@@ -173,58 +190,6 @@ def _value(config: Mapping[str, Any], key: str) -> Any:
     former = _FORMER.get(key)
     value = config.get(key, former)
     return {**former, **value} if isinstance(former, dict) else value
-
-
-class SharedRunFolder(RunFolder):
-    """The first process reads and writes and tells the others, which need not see the folder.
-
-    All processes call the same methods in the same order. With one process it is a plain
-    :class:`RunFolder`.
-    """
-
-    def __init__(self, path: Path, config: Mapping[str, Any], processes: Processes) -> None:
-        self.path = path
-        self.processes = processes
-        processes.on_rank_zero(lambda: RunFolder.__init__(self, path, config))
-
-    def file(self, name: str) -> Path:
-        """The path of a file, with its parent folder made."""
-        return self.processes.on_rank_zero(lambda: RunFolder.file(self, name))
-
-    def has(self, name: str) -> bool:
-        """Whether there is such a file."""
-        return self.processes.on_rank_zero(lambda: RunFolder.has(self, name))
-
-    @contextmanager
-    def lock(self, part: str) -> Iterator[None]:
-        """A lock on a folder in it, held by the first process for all."""
-        with ExitStack() as held:
-            self.processes.on_rank_zero(lambda: _enter(held, RunFolder.lock(self, part)))
-            yield
-
-    def write_text(self, name: str, text: str) -> Path:
-        """Write a file whole or not at all."""
-        return self.processes.on_rank_zero(lambda: RunFolder.write_text(self, name, text))
-
-    def write_checked_json(self, name: str, values: Any) -> None:
-        """Write plain values that the run goes on from, with a checksum."""
-        self.processes.on_rank_zero(lambda: RunFolder.write_checked_json(self, name, values))
-
-    def read_json(self, name: str) -> Any:
-        """Read what either of them wrote; None if there is no such file."""
-        return self.processes.on_rank_zero(lambda: RunFolder.read_json(self, name))
-
-    def write_tensors(self, name: str, tensors: Mapping[str, Tensor], state: Any = None) -> None:
-        """Write tensors, and plain values, as safetensors with a checksum, whole or not at all."""
-        self.processes.on_rank_zero(lambda: RunFolder.write_tensors(self, name, tensors, state))
-
-    def read_tensors(self, name: str) -> dict[str, Tensor]:
-        """Read what :meth:`write_tensors` wrote."""
-        return self.processes.on_rank_zero(lambda: RunFolder.read_tensors(self, name))
-
-
-def _enter(held: ExitStack, lock: AbstractContextManager[Any]) -> None:
-    held.enter_context(lock)
 
 
 def check_same_images(folder: RunFolder, scenario: ClassIncrementalScenario) -> None:

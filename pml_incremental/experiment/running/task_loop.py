@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,7 @@ from pml_incremental.experiment.environment import describe_environment, seed_ev
 from pml_incremental.experiment.running.learn import TrainingMonitor, learn_task, trained_model
 from pml_incremental.experiment.running.measurements import Measurements, measure, task_matrices
 from pml_incremental.experiment.running.outputs import draw_matrices, draw_retrievals
-from pml_incremental.experiment.running.run_folder import (
-    RunFolder,
-    SharedRunFolder,
-    check_same_images,
-)
+from pml_incremental.experiment.running.run_folder import RunFolder, check_same_images
 from pml_incremental.experiment.running.run_records import (
     RunRecords,
     record_finished_task,
@@ -90,7 +86,7 @@ class TaskLoop:
         device = own_device(choose_device(config.device), processes)
         scenario = checked_scenario(config)
         path = Path(config.output) / config.name
-        folder = SharedRunFolder(path, config.to_yaml_dict(), processes)
+        folder = RunFolder(path, config.to_yaml_dict(), processes)
         processes.on_rank_zero(lambda: check_same_images(folder, scenario))
         folder.write_json("environment.json", describe_environment(device, processes.size))
         tester = config.tester.build(
@@ -116,11 +112,7 @@ class TaskLoop:
         matrices: dict[str, TaskMatrix] = {}
         for task in self.scenario:
             stage = Stage(label, strategy, task)
-            with self.alone_at(stage):
-                if not self.take_learned(stage, student):
-                    teacher = self.prepare_teacher(stage, student, prior)
-                    self.train(stage, student, teacher, prior)
-                rows.append(self.evaluate(stage, student))
+            rows.append(self.learn(stage, student, prior))
             prior = self.remember(stage, student, prior, rows)
             matrices = self.record(stage, rows, summary)
         if self.draws:
@@ -132,12 +124,19 @@ class TaskLoop:
         student = self.new_student()
         self.evaluate_before(student)
         stage = Stage("", Strategy(), self.scenario[0])
-        with self.alone_at(stage):
-            if not self.take_learned(stage, student):
-                teacher = self.prepare_teacher(stage, student, Priors())
-                self.train(stage, student, teacher, Priors())
-            self.evaluate(stage, student)
+        self.learn(stage, student, Priors())
         self.forget_checkpoint(stage)
+
+    def learn(self, stage: Stage, student: Student, prior: Priors) -> Measurements:
+        """Prepare the teacher, train and evaluate, or take what the folder has of all that."""
+        # Other strategies' processes may be about to learn what they share.
+        is_shared = stage.is_shared and not self.is_learned(stage)
+        with self.folder.lock(stage.folder) if is_shared else nullcontext():
+            if self.is_learned(stage):
+                return self.take_learned(stage, student)
+            teacher = self.prepare_teacher(stage, student, prior)
+            self.train(stage, student, teacher, prior)
+            return self.evaluate(stage, student)
 
     def new_student(self) -> Student:
         """The student before any task; always the same."""
@@ -166,18 +165,12 @@ class TaskLoop:
         has_seen = not stage.strategy.observes_training or self.folder.has(stage.memory_file)
         return has_seen and self.folder.has(stage.evaluation_file)
 
-    def alone_at(self, stage: Stage) -> AbstractContextManager[None]:
-        """A lock on the first task, which other strategies' processes may be about to learn."""
-        is_shared = stage.is_shared and not self.is_learned(stage)
-        return self.folder.lock(stage.folder) if is_shared else nullcontext()
-
-    def take_learned(self, stage: Stage, student: Student) -> bool:
-        """Bring the student to where the folder has it; False if it was not learned."""
-        if not self.is_learned(stage):
-            return False
+    def take_learned(self, stage: Stage, student: Student) -> Measurements:
+        """Bring the student to where the folder has it, and say what it can do there."""
         student.grow(stage.task.labels.stop)
         student.load(self.folder.read_tensors(stage.weights_file))
-        return True
+        known: Measurements = self.folder.read_json(stage.evaluation_file)
+        return known
 
     def prepare_teacher(self, stage: Stage, student: Student, prior: Priors) -> Teacher | None:
         """The model to learn beside, once student and components are ready for the task."""
@@ -224,9 +217,6 @@ class TaskLoop:
 
     def evaluate(self, stage: Stage, student: Student) -> Measurements:
         """What the model can do after the task; the folder has it from then on."""
-        if self.is_learned(stage):
-            known: Measurements = self.folder.read_json(stage.evaluation_file)
-            return known
         found = self.measure(student, stage.task.number, stage.who)
         self.folder.write_checked_json(stage.evaluation_file, found)
         self.learned.append(stage.folder)
