@@ -49,7 +49,7 @@ def connect_bank(parser: Any, name: str, loss: FeatureEstimationLoss) -> None:
         bank.load(before, prior_models=prior_models - 1)
     leaving = parser.load_learned(parser.task_number - 2).teacher
     passes = getattr(arguments, "estimator_passes", PASSES)
-    update_bank(bank, new_images, leaving, teacher, sees, passes)
+    update_bank(bank, new_images, leaving, teacher, sees=sees, passes=passes)
     if bank.needs_ranges:
         bank.set_ranges(ranges)
     bank.save(file)

@@ -186,7 +186,7 @@ def start_of_task(
         trainer: of the task about to be learned; it has a ``teacher``.
         bank: stands for the leaving teacher too afterwards.
         leaving: the teacher beside which the trainer's teacher was learned.
-        sees: see :func:`~pml_incremental.strategies.bank_update.update_bank`.
+        sees: see :func:`~pml_incremental.strategies.bank_update.feature_pairs`.
         passes: how often the training images are gone through.
 
     Raises:
@@ -209,8 +209,8 @@ def start_of_task(
         trainer.dataset,
         leaving,
         teacher,
-        sees,
-        passes,
+        sees=sees,
+        passes=passes,
         processes=getattr(trainer, "processes", None),
         collate_fn=trainer.collate_fn,
         images_of=images_of,

@@ -26,6 +26,18 @@ _BATCH_SIZE = 128
 
 
 def update_bank(
+    bank: EstimatorBank, images: Dataset[Any], leaving: Teacher, coming: Teacher, **how: Any
+) -> None:
+    """Let a bank stand for the teacher that leaves too; ``how`` as :func:`feature_pairs` has it.
+
+    The estimators learn from what both models make of the same images. Best are the images of the
+    task about to be learned, as the estimates will be used on these.
+    """
+    bank.update(feature_pairs(bank, images, leaving, coming, **how))
+
+
+@torch.no_grad()
+def feature_pairs(
     bank: EstimatorBank,
     images: Dataset[Any],
     leaving: Teacher,
@@ -36,35 +48,10 @@ def update_bank(
     processes: Processes | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
     images_of: Callable[[Any], Tensor] = itemgetter(0),
-) -> None:
-    """Let a bank stand for the teacher that leaves too.
-
-    The estimators learn from what both models make of the same images. Best are the images of the
-    task about to be learned, as the estimates will be used on these.
-    """
-    if sees is None:
-        sees = "embeddings" if bank.embedding_width is None else "trunk"
-    bank.update(
-        feature_pairs(
-            bank, images, leaving, coming, sees, passes, probes, processes, collate_fn, images_of
-        )
-    )
-
-
-@torch.no_grad()
-def feature_pairs(
-    bank: EstimatorBank,
-    images: Dataset[Any],
-    leaving: Teacher,
-    coming: Teacher,
-    sees: Sees,
-    passes: int = PASSES,
-    probes: Probes | None = None,
-    processes: Processes | None = None,
-    collate_fn: Callable[[list[Any]], Any] | None = None,
-    images_of: Callable[[Any], Tensor] = itemgetter(0),
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """What both models make of the same images, batch by batch; see :func:`update_bank`."""
+    if sees is None:
+        sees = "embeddings" if bank.embedding_width is None else "trunk"
     check_observation(passes, sees)
     if len(images) == 0:  # type: ignore[arg-type]
         raise ValueError(f"there is no image to learn M_{len(bank) + 1} from")

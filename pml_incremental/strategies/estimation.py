@@ -33,7 +33,39 @@ _PREFIX = "bank."
 ObservedOn: TypeAlias = Literal["finished", "new"]
 
 
-class Estimation(Component):
+class PriorModels(Component):
+    """Distil from what prior models make of the images of the batch and, if there are, of probes.
+
+    The loss asks its bank, which stands for these models; it is inactive while the bank is empty.
+    """
+
+    needs_memory = True
+
+    def __init__(
+        self, loss: FeatureEstimationLoss, weight: float, compares: Compared, probes: Probes | None
+    ) -> None:
+        check_weight("estimation_loss", weight)
+        self.loss = loss
+        self.weight = weight
+        self.compares = compares
+        self.probes = probes
+
+    def before_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:  # noqa: ARG002
+        """Let the task have probes of its own."""
+        if self.probes is not None:
+            self.probes = replace(self.probes, seed=torch.initial_seed())
+        return teacher
+
+    def losses(self, task: Task) -> Mapping[str, WeightedLoss]:  # noqa: ARG002
+        """The loss on the batch, and that on probes."""
+        losses = {"estimation_loss": WeightedLoss(self.loss, self.weight, self.compares)}
+        if self.probes is not None:
+            on_probes = replace(losses["estimation_loss"], probes=self.probes)
+            losses["probe_estimation_loss"] = on_probes
+        return losses
+
+
+class Estimation(PriorModels):
     """Estimate what each prior model would make of the new images, and distil from that.
 
     The bank learns from the teacher that leaves, M_{t-1}, and the one that comes, M_t. With
@@ -41,8 +73,6 @@ class Estimation(Component):
     the leaving teacher is kept until the next task's images are there, which are those that the
     estimates are used on; one model more is stored, however many tasks there are.
     """
-
-    needs_memory = True
 
     def __init__(
         self,
@@ -55,37 +85,23 @@ class Estimation(Component):
         fixed_range: Range | None = None,
         probes: Probes | None = None,
     ) -> None:
-        check_weight("estimation_loss", weight)
+        super().__init__(loss, weight, "features" if sees == "trunk" else "embeddings", probes)
         check_observation(passes, sees)
         if observed_on not in ("finished", "new"):
             raise ValueError(f'observed_on must be "finished" or "new", got {observed_on!r}')
         self.bank = bank
         self.sees = sees
-        self.loss = loss
-        self.weight = weight
         self.observed_on = observed_on
         self.passes = passes
         self.fixed_range = fixed_range
-        self.probes = probes
         self.ranges: dict[int, Range] = {}
 
     def before_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:
         """Observe both models on the new images, if that is what the bank learns from."""
-        if self.probes is not None:
-            self.probes = replace(self.probes, seed=torch.initial_seed())
+        super().before_task(task, previous, teacher)
         if previous is not None and self.observed_on == "new":
             self.update_bank(task.train, previous, teacher)
         return teacher
-
-    def losses(self, task: Task) -> Mapping[str, WeightedLoss]:  # noqa: ARG002
-        """The loss on the batch, and that on probes; inactive while the bank is empty."""
-        kind: Compared = "features" if self.sees == "trunk" else "embeddings"
-        losses = {"estimation_loss": WeightedLoss(self.loss, self.weight, kind)}
-        if self.probes is not None:
-            losses["probe_estimation_loss"] = WeightedLoss(
-                self.loss, self.weight, kind, self.probes
-            )
-        return losses
 
     def after_task(self, trained: TrainedModel, finished: FinishedTask) -> None:  # noqa: ARG002
         """Observe both models on the finished task's images, and measure the ranges."""
@@ -98,9 +114,8 @@ class Estimation(Component):
 
     def update_bank(self, images: TaskSubset, leaving: Teacher, coming: Teacher) -> None:
         """Carry the bank over from one teacher to the next."""
-        update_bank(
-            self.bank, images, leaving, coming, self.sees, self.passes, self.probes, self.processes
-        )
+        how = {"sees": self.sees, "passes": self.passes, "probes": self.probes}
+        update_bank(self.bank, images, leaving, coming, processes=self.processes, **how)
         if self.bank.needs_ranges:
             self.bank.set_ranges(self.ranges)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -15,9 +14,8 @@ from pml_incremental.losses import FeatureEstimationLoss
 from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import Task
 from pml_incremental.strategies.bank_update import PASSES, Sees
-from pml_incremental.strategies.component import Component, WeightedLoss, check_weight
 from pml_incremental.strategies.distillation import ProbeOptions, correlation, probes_of
-from pml_incremental.strategies.estimation import Estimation, ObservedOn
+from pml_incremental.strategies.estimation import Estimation, ObservedOn, PriorModels
 from pml_incremental.strategies.strategy import Strategy, register_strategy
 from pml_incremental.trainers import Probes, Teacher
 
@@ -139,36 +137,22 @@ class OracleBank(EstimatorBank):
         return blocks[:, 1:].transpose(0, 1)
 
 
-class Oracle(Component):
+class Oracle(PriorModels):
     """Distil from every prior model itself. For analysis: it stores them all."""
 
-    needs_memory = True
-
     def __init__(self, weight: float, temperature: float, probes: Probes | None = None) -> None:
-        check_weight("estimation_loss", weight)
         self.priors: list[Teacher] = []
-        self.loss = FeatureEstimationLoss(OracleBank(self.priors), temperature)
-        self.weight = weight
-        self.probes = probes
+        loss = FeatureEstimationLoss(OracleBank(self.priors), temperature)
+        super().__init__(loss, weight, "features", probes)
         self.stored: Mapping[str, Tensor] = {}
 
-    def before_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:  # noqa: ARG002
+    def before_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:
         """Add the model before the teacher to the prior ones."""
         self._restore(teacher)
-        if self.probes is not None:
-            self.probes = replace(self.probes, seed=torch.initial_seed())
+        super().before_task(task, previous, teacher)
         if previous is not None:
             self.priors.append(previous)
         return OracleTeacher(teacher, self.priors)
-
-    def losses(self, task: Task) -> Mapping[str, WeightedLoss]:  # noqa: ARG002
-        """The loss of estimation, with the real embeddings as estimates, on batch and probes."""
-        losses = {"estimation_loss": WeightedLoss(self.loss, self.weight, "features")}
-        if self.probes is not None:
-            losses["probe_estimation_loss"] = WeightedLoss(
-                self.loss, self.weight, "features", self.probes
-            )
-        return losses
 
     def state_dict(self) -> dict[str, Tensor]:
         """All weights of all prior models."""

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pml_incremental.losses import (
-    CorrelationDistillationLoss,
-    EmbeddingDistillationLoss,
-    RectifiedCorrelationLoss,
-)
+from pml_incremental.losses import EmbeddingDistillationLoss
 from pml_incremental.scenarios import Task
 from pml_incremental.strategies.component import Component
-from pml_incremental.strategies.distillation import Distillation, ProbeOptions, distil
+from pml_incremental.strategies.distillation import (
+    Distillation,
+    ProbeOptions,
+    rectified_correlation,
+)
 from pml_incremental.strategies.strategy import Strategy, register_strategy
 from pml_incremental.strategies.weight_merging import held_share, merge
 from pml_incremental.trainers import Teacher
@@ -124,7 +124,6 @@ def function_matching(
         >>> [type(component).__name__ for component in function_matching().components]
         ['Distillation', 'MapMatching', 'TurnedClasses', 'WeightMerging']
     """
-    loss, plain = RectifiedCorrelationLoss(temperature), CorrelationDistillationLoss(temperature)
-    held = distil("rectified_correlation_loss", loss, weight, probes, loss_on_probes=plain)
+    held = rectified_correlation(weight, temperature, probes)
     strategy = held + Strategy((MapMatching(map_weight),)) + turned_classes(turned)
     return strategy if lose_at_most is None else strategy + merge(lose_at_most=lose_at_most)

@@ -100,7 +100,7 @@ def test_every_entry_point_teaches_the_same_bank(entry, tmp_path):
 def test_the_bank_learns_what_the_leaving_model_saw(sees):
     leaving, coming, images = model(1), model(2), NoisyImages(400)
     bank = EstimatorBank("LinearEstimator")
-    update_bank(bank, images, leaving, coming, sees)
+    update_bank(bank, images, leaving, coming, sees=sees)
     embeddings, features = coming.embed_with_features(images.images)
     seen = embeddings if sees == "embeddings" else torch.cat([embeddings, features], dim=1)
     wanted = leaving.embed(images.images)
