@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from pml_incremental.functional.checks import widen
-from pml_incremental.regularizers._importance import (
-    Models,
-    grown,
-    mean_gradient_magnitudes,
-    named_parameters,
-)
+from pml_incremental.regularizers._importance import Models, grown, named_parameters
 from pml_incremental.regularizers.parameter_regularizer import ParameterRegularizer
 
 
@@ -46,28 +40,11 @@ class EWC(ParameterRegularizer):
     """
 
     factor = 0.5
-    importance_from: ClassVar[Literal["loss", "output", "steps"]] = "loss"
     _families = (("importance", "anchor", "offset"),)
 
-    def consolidate(
-        self, models: Models, batches: Iterable[Any], forward: Callable[[Any], Tensor]
-    ) -> None:
-        """Add the penalty of the task that has just been learned, in one pass over its batches.
-
-        Runs in evaluation mode and leaves the gradients in ``.grad`` alone.
-
-        Args:
-            models: the trained model, or models by name; frozen parameters are skipped.
-            batches: the task's training batches, in any form that ``forward`` takes.
-            forward: the task's loss on a batch, a scalar, computed with ``models``.
-
-        Raises:
-            ValueError: if there are no batches or no trainable parameters, or the loss of a batch
-                is not a finite scalar with a gradient. Nothing is changed then.
-        """
-        fishers = mean_gradient_magnitudes("EWC", models, batches, forward, torch.square)
+    def _remember(self, models: Models, measured: Mapping[str, Tensor]) -> None:
         sums = {
-            name: self._add_quadratic(name, fishers[name], widen(parameter.detach()))
+            name: self._add_quadratic(name, measured[name], widen(parameter.detach()))
             for name, parameter in named_parameters(models).items()
         }
         for name, (importance, anchor, offset) in sums.items():
@@ -120,29 +97,9 @@ class OnlineEWC(ParameterRegularizer):
     """
 
     factor = 0.5
-    importance_from: ClassVar[Literal["loss", "output", "steps"]] = "loss"
 
     def __init__(self, decay: float = 0.95) -> None:
         if not 0 <= decay <= 1:
             raise ValueError(f"decay must be from 0 to 1, got {decay}")
         super().__init__()
         self.decay = decay
-
-    def consolidate(
-        self, models: Models, batches: Iterable[Any], forward: Callable[[Any], Tensor]
-    ) -> None:
-        """Add the importances of the task that has just been learned, in one pass.
-
-        Runs in evaluation mode and leaves the gradients in ``.grad`` alone.
-
-        Args:
-            models: the trained model, or models by name; frozen parameters are skipped.
-            batches: the task's training batches, in any form that ``forward`` takes.
-            forward: the task's loss on a batch, a scalar, computed with ``models``.
-
-        Raises:
-            ValueError: if there are no batches or no trainable parameters, or the loss of a batch
-                is not a finite scalar with a gradient. Nothing is changed then.
-        """
-        fishers = mean_gradient_magnitudes("OnlineEWC", models, batches, forward, torch.square)
-        self._accumulate(models, fishers, self.decay)

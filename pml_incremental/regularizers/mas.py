@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,26 +35,11 @@ class MAS(ParameterRegularizer):
         0.0
     """
 
-    importance_from: ClassVar[Literal["loss", "output", "steps"]] = "output"
+    importance_from = "output"
 
-    def consolidate(
+    def _measure(
         self, models: Models, batches: Iterable[Any], forward: Callable[[Any], Tensor]
-    ) -> None:
-        """Add the importances of the task that has just been learned, in one pass.
-
-        Runs in evaluation mode and leaves the gradients in ``.grad`` alone.
-
-        Args:
-            models: the trained model, or models by name; frozen parameters are skipped.
-            batches: the task's training batches, in any form that ``forward`` takes.
-            forward: the output for a batch, shape (N, d), computed with ``models`` and before any
-                normalisation to length 1.
-
-        Raises:
-            ValueError: if there are no batches or no trainable parameters, an output is not finite,
-                has no gradient or is not of shape (N, d), or all outputs have the same length, so
-                that nothing depends on it. Nothing is changed then.
-        """
+    ) -> dict[str, Tensor]:
         shortest, longest = float("inf"), 0.0
 
         def mean_squared_norm(batch: Any) -> Tensor:
@@ -75,4 +60,4 @@ class MAS(ParameterRegularizer):
                 "MAS measures how the length of the output depends on the parameters, and all "
                 f"outputs have length {longest**0.5:.4g}: pass the output before normalisation"
             )
-        self._accumulate(models, measured)
+        return measured

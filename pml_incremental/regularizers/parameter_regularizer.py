@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from pml_incremental.regularizers._importance import Models, grown, leading_block, named_parameters
+from pml_incremental.regularizers._importance import (
+    Models,
+    grown,
+    leading_block,
+    mean_gradient_magnitudes,
+    named_parameters,
+)
 
 State: TypeAlias = dict[str, dict[str, Tensor]]
 Families: TypeAlias = Iterable[tuple[str, ...]]
 
 
-class ParameterRegularizer(ABC):
+class ParameterRegularizer:
     r"""Holds parameters near what earlier tasks left, each as much as it mattered to them.
 
     .. math:: P(\theta) = c \sum_k \Omega_k \, (\theta_k - \theta^*_k)^2
@@ -31,18 +36,43 @@ class ParameterRegularizer(ABC):
     factor: ClassVar[float] = 1.0
     #: What ``forward`` of :meth:`consolidate` returns for a batch: the task's loss, the model's
     #: output, or nothing, where the importance is gathered during training.
-    importance_from: ClassVar[Literal["loss", "output", "steps"]]
+    importance_from: ClassVar[Literal["loss", "output", "steps"]] = "loss"
+    #: How much the importances of earlier tasks still count.
+    decay: float = 1.0
     #: Groups of tensors by parameter name; those of one family hold the same names.
     _families: ClassVar[tuple[tuple[str, ...], ...]] = (("importance", "anchor"),)
 
     def __init__(self) -> None:
         self._state: State = {group: {} for family in self._families for group in family}
 
-    @abstractmethod
     def consolidate(
         self, models: Models, batches: Iterable[Any], forward: Callable[[Any], Tensor]
     ) -> None:
-        """Measure importances and anchors of the task that has just been learned."""
+        """Measure importances and anchors of the task just learned, in one pass over its batches.
+
+        Runs in evaluation mode and leaves the gradients in ``.grad`` alone.
+
+        Args:
+            models: the trained model, or models by name; frozen parameters are skipped.
+            batches: the task's training batches, in any form that ``forward`` takes.
+            forward: computed with ``models``, as ``importance_from`` says: the task's loss on a
+                batch, a scalar; or the output for it, shape (N, d), before any normalisation to
+                length 1.
+
+        Raises:
+            ValueError: if there are no batches or no trainable parameters, a loss is not a finite
+                scalar with a gradient, or an output is not finite, has no gradient or another
+                shape, or all outputs have the same length, so that nothing depends on it. Nothing
+                is changed then.
+        """
+        self._remember(models, self._measure(models, batches, forward))
+
+    def _measure(
+        self, models: Models, batches: Iterable[Any], forward: Callable[[Any], Tensor]
+    ) -> dict[str, Tensor]:
+        """The empirical Fisher information: mean squared gradients of the loss."""
+        name = type(self).__name__
+        return mean_gradient_magnitudes(name, models, batches, forward, torch.square)
 
     def penalty(self, models: Models) -> Tensor:
         """The penalty for the current parameters.
@@ -89,15 +119,13 @@ class ParameterRegularizer(ABC):
         importance, anchor = self._state["importance"][name], self._state["anchor"][name]
         return (importance * (current - anchor).square()).sum()
 
-    def _accumulate(
-        self, models: Models, measured: Mapping[str, Tensor], decay: float = 1.0
-    ) -> None:
+    def _remember(self, models: Models, measured: Mapping[str, Tensor]) -> None:
         """Add the importances of a task to the decayed ones before it and anchor at its end."""
         parameters = named_parameters(models)
         importances, anchors = {}, {}
         for name, new in measured.items():
             before = grown(name, self._state["importance"].get(name), new)
-            importances[name] = decay * before + new
+            importances[name] = self.decay * before + new
             anchors[name] = leading_block(name, parameters, new.shape).detach().clone()
         self._state["importance"].update(importances)
         self._state["anchor"].update(anchors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class SynapticIntelligence(ParameterRegularizer):
         0.0
     """
 
-    importance_from: ClassVar[Literal["loss", "output", "steps"]] = "steps"
+    importance_from = "steps"
     _families = (("importance", "anchor"), ("path", "start"))
 
     def __init__(self, damping: float = 0.1) -> None:
@@ -125,7 +125,7 @@ class SynapticIntelligence(ParameterRegularizer):
                 end = leading_block(name, parameters, path.shape).detach()
                 moved = end - self._state["start"][name].to(end)
                 measured[name] = path.to(end) / (moved.square() + self.damping)
-        self._accumulate(models, measured)
+        self._remember(models, measured)
         for name, importance in self._state["importance"].items():
             self._state["importance"][name] = importance.clamp_min(0)
         self._state["path"], self._state["start"], self._before = {}, {}, None
