@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from powerful_benchmarker.api_parsers import APITrainWithClassifier, BaseAPIPars
 from torch import nn
 
 from pml_incremental.benchmarker.estimation import connect_bank
-from pml_incremental.benchmarker.learned_task import LearnedTask
 from pml_incremental.benchmarker.split_manager import ClassIncrementalSplitManager
 from pml_incremental.benchmarker.task_matrix import write_task_matrix
 from pml_incremental.losses import FeatureEstimationLoss
+from pml_incremental.models import copy_leading_block
+from pml_incremental.trainers import Teacher
 
 
 class APIIncrementalMetricLoss(BaseAPIParser):
@@ -95,9 +97,7 @@ class APIIncrementalMetricLoss(BaseAPIParser):
         return losses
 
     def get_optimizers(self, **kwargs: Any) -> Any:
-        """As configured; the getter takes the schedulers out of the config, which the next task
-        needs as well.
-        """
+        """As configured, and once more for the next task: the getter takes schedulers out."""
         configured = copy.deepcopy(self.args.optimizers)
         try:
             return super().get_optimizers(**kwargs)
@@ -143,3 +143,37 @@ class APIIncrementalMetricLoss(BaseAPIParser):
 
 class APIIncrementalTrainWithClassifier(APIIncrementalMetricLoss, APITrainWithClassifier):
     """The same for a trainer with a classifier, which gains outputs with each task."""
+
+
+class LearnedTask:
+    """The models and loss functions of a task's best epoch, loaded in place and frozen."""
+
+    def __init__(
+        self,
+        models: Mapping[str, nn.Module],
+        losses: Mapping[str, nn.Module],
+        folder: str,
+        device: torch.device,
+    ) -> None:
+        _, suffix = pml_cf.latest_version(folder, best=True)
+        if suffix is None:
+            raise ValueError(
+                f"{folder} holds no model, so there is nothing for the next task to start from: "
+                "set save_models: True under hook_container"
+            )
+        self.modules = {name: module.to(device) for name, module in {**models, **losses}.items()}
+        pml_cf.load_dict_of_models(self.modules, suffix, folder, device, assert_success=True)
+        self.teacher = Teacher(models["trunk"], models["embedder"], models.get("classifier"))
+
+    def hand_over(self, modules: Mapping[str, nn.Module]) -> None:
+        """Start other models or losses from these; what they have more of stays as it is."""
+        for name, module in modules.items():
+            learned = self.modules[name]
+            if _shapes(learned) == _shapes(module):
+                module.load_state_dict(learned.state_dict())
+            else:
+                copy_leading_block(learned, module)
+
+
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in module.state_dict().items()}

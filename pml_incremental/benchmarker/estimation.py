@@ -9,7 +9,7 @@ from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
 from pml_incremental.strategies.bank_update import PASSES, Sees, update_bank
 from pml_incremental.trainers import Teacher
-from pml_incremental.trainers.training_state import random_state, restore_random_state
+from pml_incremental.trainers.training_state import unchanged_random_state
 
 
 def connect_bank(parser: Any, name: str, loss: FeatureEstimationLoss) -> None:
@@ -19,14 +19,6 @@ def connect_bank(parser: Any, name: str, loss: FeatureEstimationLoss) -> None:
     the strategy ``fecd``. It sees the trunk's output too if the trainer ``compares`` this loss
     with ``features``. The config's ``estimator``, ``estimator_passes`` and ``estimator_range``
     say how.
-
-    Args:
-        parser: an incremental API parser whose models and losses are built.
-        name: of the loss.
-        loss: its bank is replaced.
-
-    Raises:
-        ValueError: if the estimator draws from a range and none is given.
     """
     arguments = parser.args
     bank = loss.bank = EstimatorBank(
@@ -68,7 +60,5 @@ def _ranges(bank: EstimatorBank, given: Any, prior_models: int) -> dict[int, tup
 
 
 def _embedding_width(teacher: Teacher, images: Any, device: Any) -> int:
-    before = random_state()  # a random transform must not change what the bank sees
-    width = teacher.embed(images[0][0].unsqueeze(0).to(device)).shape[1]
-    restore_random_state(before)
-    return width
+    with unchanged_random_state():  # a random transform must not change what the bank sees
+        return teacher.embed(images[0][0].unsqueeze(0).to(device)).shape[1]

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pml_incremental.benchmarker import datasets, models
+from pml_incremental.benchmarker import classes as ours
 from pml_incremental.benchmarker.config_files import OURS, find_config
 
 # powerful-benchmarker is first imported by the modules below, once what it misses is there.
@@ -53,19 +53,15 @@ class IncrementalRunner(SingleExperimentRunner):
 
 
 def register_all(runner: Any) -> None:
-    """Make our classes known by name to a powerful-benchmarker runner.
-
-    Args:
-        runner: any of its runners, or anything else with its ``register``.
-    """
+    """Make our classes known by name to a powerful-benchmarker runner."""
     for kind, classes in (*for_this_pml.CLASSES.items(), *COMMON_CLASSES.items()):
         for one in classes:
             runner.register(kind, one)
 
 
 COMMON_CLASSES: dict[str, tuple[type, ...]] = {
-    "dataset": (datasets.Glyphs, datasets.ImageFolder, datasets.NpzImages),
-    "model": (models.SmallConvNet,),
+    "dataset": (ours.Glyphs, ours.ImageFolder, ours.NpzImages),
+    "model": (ours.SmallConvNet,),
     "split_manager": (ClassIncrementalSplitManager,),
     "api_parser": (
         api_parsers.APIIncrementalMetricLoss,

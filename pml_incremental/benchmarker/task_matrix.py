@@ -21,9 +21,6 @@ def write_task_matrix(parser: Any) -> None:
 
     It is read at each task's best epoch on ``val``, which is the model that later tasks start
     from. powerful-benchmarker's own averages take the best epoch of every split by itself.
-
-    Args:
-        parser: an incremental API parser that has trained all tasks.
     """
     hooks, tester = parser.get_dummy_hook_and_tester()
     metric = tester.accuracies_keyname(

@@ -23,40 +23,21 @@ LEAST = 2
 
 @dataclass(frozen=True)
 class TaskSplits:
-    """The images of one stage of a stream.
+    """The images of one stage of a stream."""
 
-    Args:
-        task: the new classes.
-        train: what the task is learned from.
-        val: training images of the same classes, held out to choose the best epoch by.
-        held_out: the test images of each task learned so far, by the task's name.
-    """
-
-    task: Task
-    train: TaskSubset
-    val: TaskSubset
-    held_out: dict[str, TaskSubset]
+    task: Task  # the new classes
+    train: TaskSubset  # what the task is learned from
+    val: TaskSubset  # training images of the same classes, to choose the best epoch by
+    held_out: dict[str, TaskSubset]  # test images of each task learned so far, by its name
 
     def indices(self) -> dict[str, NDArray[np.int64]]:
-        """Where the images of each split are in the dataset.
-
-        Returns:
-            By name of the split: ``train``, ``val``, ``test`` (all test images of the classes
-            learned so far), ``task_1``, ``task_2``, ...
-        """
+        """Where the images of each split are in the dataset; ``test`` has all of those seen."""
         tasks = {name: subset.indices for name, subset in self.held_out.items()}
         test = np.concatenate(list(tasks.values()))
         return {"train": self.train.indices, "val": self.val.indices, "test": test, **tasks}
 
     def expand(self, wanted: Iterable[str]) -> list[str]:
-        """The names of the splits to evaluate, ``seen_tasks`` written out.
-
-        Args:
-            wanted: names of splits; tasks that are still to come are left out.
-
-        Raises:
-            ValueError: if there is never a split of that name.
-        """
+        """The splits to evaluate: ``seen_tasks`` written out, tasks to come left out."""
         known = self.indices()
         names: list[str] = []
         for name in wanted:
@@ -75,16 +56,9 @@ class TaskSplits:
 def split_tasks(
     scenario: ClassIncrementalScenario, val_fraction: float, seed: int
 ) -> list[TaskSplits]:
-    """The images of each stage of a stream.
+    """The images of each stage of a stream, with a share of each class's to validate on.
 
-    Args:
-        scenario: the tasks, with their training and test images.
-        val_fraction: share of each class's training images to hold out, between 0 and 1. A class
-            keeps all that it has if not at least two were left on either side.
-        seed: of the random choice, at least 0.
-
-    Raises:
-        ValueError: if the fraction is outside its range or no class of a task can spare images.
+    A class keeps all that it has if not at least two were left on either side.
     """
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")

@@ -19,11 +19,7 @@ from pml_incremental.search import ExactSearch
 from pml_incremental.strategies.component import Component, TrainedModel
 from pml_incremental.strategies.strategy import Strategy, register_strategy
 from pml_incremental.trainers import Teacher
-from pml_incremental.trainers.training_state import (
-    random_state,
-    restore_random_state,
-    seed_generators,
-)
+from pml_incremental.trainers.training_state import seed_generators, unchanged_random_state
 
 logger = logging.getLogger(__name__)
 _BATCH_SIZE = 128
@@ -136,11 +132,10 @@ def _recall_at_1(trained: TrainedModel, old: Teacher, share: float) -> float:
     for name, model in merged.models().items():
         move_towards(model, old.models()[name], 1 - share)
     device = next(merged.trunk.parameters()).device
-    before = random_state()
-    seed_generators(0)  # the same transforms for every share
-    loader = DataLoader(trained.images, _BATCH_SIZE)
-    embedded = [(merged.embed(images.to(device)), labels) for images, labels in loader]
-    restore_random_state(before)
+    with unchanged_random_state():
+        seed_generators(0)  # the same transforms for every share
+        loader = DataLoader(trained.images, _BATCH_SIZE)
+        embedded = [(merged.embed(images.to(device)), labels) for images, labels in loader]
     embeddings, labels = map(torch.cat, zip(*embedded, strict=True))
     labels = labels.to(device)
     everyone = range(len(labels))

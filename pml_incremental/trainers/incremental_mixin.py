@@ -30,11 +30,7 @@ from pml_incremental.trainers.teacher import (
     check_teacher,
     check_unchanging,
 )
-from pml_incremental.trainers.training_state import (
-    random_state,
-    restore_random_state,
-    seed_generators,
-)
+from pml_incremental.trainers.training_state import seed_generators, unchanged_random_state
 
 
 class IncrementalMixin(ResumableMixin):
@@ -196,26 +192,22 @@ class IncrementalMixin(ResumableMixin):
         """The teacher's outputs for all images, without a change to the random streams."""
         check_unchanging(self.dataset)
         wanted = self.wanted_losses()
-        before = random_state()
-        batches = self.images_of_dataset(num_workers=self.dataloader_num_workers)
         total = -(-len(self.dataset) // self.batch_size)
         title = f"{self.description} · teacher"
-        shown = tqdm(batches, title, total, disable=not self.progress, leave=False)
-        outputs = (self.ask_teacher(part, wanted) for part in shown)
-        cache = TeacherCache.of(outputs, len(self.dataset), self.cache_folder)
-        restore_random_state(before)
-        return cache
+        with unchanged_random_state():
+            batches = self.images_of_dataset(num_workers=self.dataloader_num_workers)
+            shown = tqdm(batches, title, total, disable=not self.progress, leave=False)
+            outputs = (self.ask_teacher(part, wanted) for part in shown)
+            return TeacherCache.of(outputs, len(self.dataset), self.cache_folder)
 
     def fill_pool(self, probes: Probes, wanted: Mapping[str, Compared]) -> ProbePool:
         """Probes to take from in each batch, without a change to the random streams."""
-        before = random_state()
-        seed_generators(probes.seed)
         passes = (self.images_of_dataset(shuffle=True) for _ in itertools.count())
         device = torch.device(self.data_device)
         batches = (to_device(images, device) for one_pass in passes for images in one_pass)
-        pool = ProbePool.of(probes, batches, partial(self.ask_teacher, wanted=wanted))
-        restore_random_state(before)
-        return pool
+        with unchanged_random_state():
+            seed_generators(probes.seed)
+            return ProbePool.of(probes, batches, partial(self.ask_teacher, wanted=wanted))
 
     def images_of_dataset(self, **options: Any) -> Iterator[Tensor]:
         """All images once, in batches."""

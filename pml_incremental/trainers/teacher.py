@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 from pml_incremental.search.tensors import mapped_tensor
 from pml_incremental.trainers.training_state import (
     random_state,
-    restore_random_state,
     seed_generators,
+    unchanged_random_state,
 )
 
 _IMAGES = 8
@@ -240,12 +240,9 @@ def check_unchanging(dataset: Dataset[Any]) -> None:
     """
     count = len(dataset)  # type: ignore[arg-type]
     places = sorted({place * (count - 1) // (_IMAGES - 1) for place in range(_IMAGES)})
-    before = random_state()
-    try:
+    with unchanged_random_state():
         changing = next((place for place in places if _changes(dataset, place)), None)
         culprit = None if changing is None else _random_transform(dataset, changing)
-    finally:
-        restore_random_state(before)
     if culprit is not None:
         raise ValueError(
             f"cache_teacher needs images that are always the same, and {culprit} is random: take "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -129,6 +130,16 @@ def restore_random_state(state: dict[str, Any]) -> None:
         torch.mps.set_rng_state(state["mps"])
 
 
+@contextmanager
+def unchanged_random_state() -> Iterator[None]:
+    """Leave the streams where they were, whatever is drawn within the block."""
+    before = random_state()
+    try:
+        yield
+    finally:
+        restore_random_state(before)
+
+
 class SeededItems(Dataset[Any]):
     """A dataset whose items are asked for as ``(index, seed)``.
 
@@ -142,12 +153,9 @@ class SeededItems(Dataset[Any]):
 
     def __getitem__(self, index: tuple[int, int]) -> Any:
         place, seed = index
-        before = random_state() if self.in_main_process else None
-        seed_generators(seed)
-        item = self.dataset[place]
-        if before is not None:
-            restore_random_state(before)
-        return item
+        with unchanged_random_state() if self.in_main_process else nullcontext():
+            seed_generators(seed)
+            return self.dataset[place]
 
 
 def seed_generators(seed: int) -> None:
