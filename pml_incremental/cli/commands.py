@@ -111,7 +111,7 @@ def run(
 
         given = list(arguments or [])
         if data is not None:
-            given = _with_config_of_folder(data, given, skip_bad_images)
+            given = _with_config_of_folder(data, given, skip_bad_images, not quiet)
         elif skip_bad_images:
             raise ConfigError(
                 [
@@ -139,7 +139,9 @@ def run(
         typer.echo(f"written: {result.folder}; next: pml-incremental report {result.folder}")
 
 
-def _with_config_of_folder(data: Path, given: list[str], skip_bad_images: bool) -> list[str]:
+def _with_config_of_folder(
+    data: Path, given: list[str], skip_bad_images: bool, progress: bool
+) -> list[str]:
     """The arguments of ``run`` with the config that is there, or now is, for a folder."""
     from pml_incremental.cli.init import config_of_folder
     from pml_incremental.config import ConfigError
@@ -154,7 +156,7 @@ def _with_config_of_folder(data: Path, given: list[str], skip_bad_images: bool) 
         )
     check_folders({"--data": data})
     refuse_several_processes("--data")
-    config = str(config_of_folder(data, skip_bad_images))
+    config = str(config_of_folder(data, skip_bad_images, progress))
     # Also where the config was there, and says otherwise.
     skip = ["dataset.ImageFolder.on_bad_image=skip"] if skip_bad_images else []
     return [config, *given, *skip]
@@ -179,7 +181,7 @@ def validate(
         from pml_incremental.experiment.assembly import checked_scenario, choose_device
 
         device = choose_device(config.device)
-        scenario = checked_scenario(config)
+        scenario = checked_scenario(config, progress=True)
         print_overview(config)
         print_tasks(scenario)
         strategies = ", ".join(map(spec_label, config.strategies))

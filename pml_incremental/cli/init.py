@@ -49,7 +49,7 @@ def init(
         typer.echo(f"written: {file}; next: pml-incremental run {file}")
 
 
-def config_of_folder(data: Path, skip_bad_images: bool = False) -> Path:
+def config_of_folder(data: Path, skip_bad_images: bool = False, progress: bool = True) -> Path:
     """The config in ``runs/`` for a folder; written, and that said, if there is none yet."""
     from pml_incremental.config import ConfigError, load_config
     from pml_incremental.suggestions.choices import (
@@ -62,7 +62,7 @@ def config_of_folder(data: Path, skip_bad_images: bool = False) -> Path:
     called = re.sub(r"[^A-Za-z0-9_-]", "_", data.resolve().name)
     file = Path("runs") / f"{called}.yaml"
     if not file.exists():
-        _describe(write_config(file, data, skip_bad_images))
+        _describe(write_config(file, data, skip_bad_images, progress=progress))
         typer.echo(f"written: {file}; edit it to learn otherwise")
         return file
     config = load_config([file])
@@ -73,7 +73,7 @@ def config_of_folder(data: Path, skip_bad_images: bool = False) -> Path:
         )
     typer.echo(f"found: {file}")
     if config.models.trunk.class_name in FROM_SCRATCH and is_efficientnet_there():
-        found = trunk_at_hand(survey_folder(data, on_bad_image(skip_bad_images)))
+        found = trunk_at_hand(survey_folder(data, on_bad_image(skip_bad_images), progress=progress))
         if found.is_pretrained:
             typer.echo(
                 "note: its network starts from scratch, and a pretrained one is installed by now; "
@@ -99,6 +99,7 @@ def write_config(
     weights: Path | None = None,
     config: Path | None = None,
     embedder: Path | None = None,
+    progress: bool = True,
 ) -> Survey:
     """Write a new config for a folder, once it has been found valid."""
     from pml_incremental.config import ConfigError, config_from, parse_yaml, validate
@@ -116,7 +117,7 @@ def write_config(
         raise ConfigError(
             [f"command line: {file.stem!r} is no name of a run; use letters, digits, _ and -"]
         )
-    survey = survey_folder(data, on_bad_image(skip_bad_images))
+    survey = survey_folder(data, on_bad_image(skip_bad_images), progress=progress)
     heading = f"{file.stem}, made for the images in {data}. pml-incremental run {file}"
     if weights is None:
         text = first_config(survey, file.stem, heading)

@@ -20,6 +20,7 @@ UNDERSTOOD_BY_ALL: dict[str, dict[str, Any]] = {
     "model": {"weights_file": str, "weights_prefix": str}
 }
 _LOOP = "set by the task loop"
+_BY_QUIET = "switched off by --quiet"
 _BY_KEY = "set by the key {0!r} at the top of the config"
 
 # Must not be in a config.
@@ -27,6 +28,7 @@ SET_ELSEWHERE: dict[str, dict[str, str]] = {
     "dataset": {
         "transform": _BY_KEY.format("transforms"),
         "transforms": _BY_KEY.format("transforms"),
+        "progress": _BY_QUIET,
     },
     "scenario": {
         "dataset": _BY_KEY.format("dataset"),
@@ -62,7 +64,7 @@ SET_ELSEWHERE: dict[str, dict[str, str]] = {
         "processes": "set by torchrun",
         "checkpointer": _BY_KEY.format("checkpoint"),
         "description": _LOOP,
-        "progress": "switched off by --quiet",
+        "progress": _BY_QUIET,
     },
     "tester": {"data_device": _BY_KEY.format("device"), "processes": "set by torchrun"},
     "record_writer": {"folder": _LOOP, "scope": _LOOP, "run": _LOOP},

@@ -31,6 +31,7 @@ class CsvImages(ListedImages):
         root: the folder that relative paths in the file start from; by default that of the file.
         on_bad_image: what to do about an image that cannot be read: ``"raise"`` an error, or
             ``"skip"`` it, which is reported in the log.
+        progress: whether to show a progress bar while many images are looked at.
 
     Attributes:
         labels: the class of each image, int64, shape (N,).
@@ -63,13 +64,14 @@ class CsvImages(ListedImages):
         transform: Callable[[Any], Any] | None = None,
         root: str | os.PathLike[str] | None = None,
         on_bad_image: OnBadImage = "raise",
+        progress: bool = True,
     ) -> None:
         file = Path(path)
         rows = _read_rows(file)
         folder = file.parent if root is None else Path(root)
         _check_rows(file, rows)
         listed = [_place(folder, row["path"]) for row in rows]
-        self.skipped = find_bad_images(listed, on_bad_image)
+        self.skipped = find_bad_images(listed, on_bad_image, progress)
         bad = set(self.skipped)
         kept = [row for row, image in zip(rows, listed, strict=True) if image not in bad]
         classes, labels = number_classes([row["label"] for row in kept])

@@ -124,37 +124,57 @@ def look_at_images(
     paths: Sequence[Path], progress: bool = True
 ) -> tuple[dict[Path, tuple[int, int]], dict[Path, str]]:
     """Width and height of each whole image, and what is wrong with the other files."""
+    unseen = [path for path in paths if not _is_known(path)]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        looks = tqdm(
-            pool.map(_look_or_error, paths),
+        errors = tqdm(
+            pool.map(_look, unseen),
             desc="checking images",
             unit="image",
-            total=len(paths),
+            total=len(unseen),
             leave=False,
-            disable=not progress or len(paths) < MANY_IMAGES,
+            disable=not progress or len(unseen) < MANY_IMAGES,
         )
-        found = dict(zip(paths, looks, strict=True))
-    looks_of_good = {path: look for path, look in found.items() if not isinstance(look, str)}
-    _warn_of_twelve_bits([look.deepest for look in looks_of_good.values()])
-    sizes = {path: look.size for path, look in looks_of_good.items()}
-    return sizes, {path: look for path, look in found.items() if isinstance(look, str)}
+        bad = {path: error for path, error in zip(unseen, errors, strict=True) if error}
+    good = {path: known_looks[path] for path in paths if path not in bad}
+    if any(good[path].deepest is not None for path in unseen if path in good):
+        _warn_of_twelve_bits([look.deepest for look in good.values()])
+    return {path: look.size for path, look in good.items()}, bad
 
 
-class _Look(NamedTuple):
-    size: tuple[int, int]
+class Look(NamedTuple):
+    """What was found in a whole image file."""
+
+    stamp: tuple[int, int]  # of the file, which changes with its contents
+    size: tuple[int, int]  # width and height
     deepest: int | None  # the largest value of a 16-bit image
 
 
-def _look_or_error(path: Path) -> _Look | str:
+#: Files that this process, or the one that started it, has found whole: none is decoded twice.
+known_looks: dict[Path, Look] = {}
+
+
+def _is_known(path: Path) -> bool:
+    look = known_looks.get(path)
+    return look is not None and path.is_file() and look.stamp == _stamp(path)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
+
+
+def _look(path: Path) -> str:
+    """Keep what is found in a file, and return what is wrong with it, if something is."""
     try:
-        return _opened(path, _look)
+        known_looks[path] = _opened(path, lambda image: _look_at(image, _stamp(path)))
     except ValueError as error:
         return str(error)
+    return ""
 
 
-def _look(image: Image.Image) -> _Look:
+def _look_at(image: Image.Image, stamp: tuple[int, int]) -> Look:
     deepest = int(np.asarray(image).max()) if image.mode.startswith("I") else None
-    return _Look(to_rgb(image).size, deepest)
+    return Look(stamp, to_rgb(image).size, deepest)
 
 
 def _warn_of_twelve_bits(deepest: Sequence[int | None]) -> None:

@@ -35,6 +35,7 @@ class ImageFolder(ListedImages):
         transform: called with each PIL image (mode "RGB"); by default the image is returned as is.
         on_bad_image: what to do about a file that cannot be read: ``"raise"`` an error, or
             ``"skip"`` it, which is reported in the log.
+        progress: whether to show a progress bar while many images are looked at.
 
     Attributes:
         labels: the class of each image, int64, shape (N,).
@@ -64,10 +65,11 @@ class ImageFolder(ListedImages):
         root: str | os.PathLike[str],
         transform: Callable[[Any], Any] | None = None,
         on_bad_image: OnBadImage = "raise",
+        progress: bool = True,
     ) -> None:
         found = find_class_folders(Path(root))
         _report_other_files(found)
-        self.skipped = find_bad_images([p for f in found for p in f.images], on_bad_image)
+        self.skipped = find_bad_images([p for f in found for p in f.images], on_bad_image, progress)
         found = _without(found, set(self.skipped))
         sizes = [len(folder.images) for folder in found]
         classes, labels = number_classes([folder.class_name for folder in found])

@@ -33,11 +33,11 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def build_scenario(config: ExperimentConfig) -> ClassIncrementalScenario:
+def build_scenario(config: ExperimentConfig, progress: bool = False) -> ClassIncrementalScenario:
     """The dataset, split into tasks, with its transforms."""
     scenario: ClassIncrementalScenario = config.scenario.build(
         "scenario",
-        dataset=config.dataset.build("dataset"),
+        dataset=config.dataset.build("dataset", progress=progress),
         seed=config.seed,
         train_transform=build_transform(config.transforms.train),
         test_transform=build_transform(config.transforms.eval),
@@ -148,12 +148,12 @@ def batch_size(config: ExperimentConfig) -> int:
     return int(config.trainer.kwargs.get("batch_size", DEFAULT_BATCH_SIZE))
 
 
-def checked_scenario(config: ExperimentConfig) -> ClassIncrementalScenario:
+def checked_scenario(config: ExperimentConfig, progress: bool = False) -> ClassIncrementalScenario:
     """The tasks of a run, once everything is known to fit that can be known without training."""
     for spec in config.strategies:
         build_strategy(config, spec)
     seed_everything(config.seed)
-    scenario = build_scenario(config)
+    scenario = build_scenario(config, progress)
     check_training(config, scenario)
     return scenario
 

@@ -86,13 +86,16 @@ _NEEDS = {
 }
 
 
-def survey_folder(root: Path, on_bad_image: OnBadImage = "raise", look: bool = True) -> Survey:
+def survey_folder(
+    root: Path, on_bad_image: OnBadImage = "raise", look: bool = True, progress: bool = True
+) -> Survey:
     """Look through a folder of class folders."""
     found = find_class_folders(root)
     sizes: dict[Path, tuple[int, int]] = {}
     bad: dict[Path, str] = {}
     if look:
-        sizes, bad = look_at_images([path for folder in found for path in folder.images])
+        paths = [path for folder in found for path in folder.images]
+        sizes, bad = look_at_images(paths, progress)
         refuse_bad_images(bad, on_bad_image)
     train: dict[str, int] = defaultdict(int)
     test: dict[str, int] = defaultdict(int)

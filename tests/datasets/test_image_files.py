@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pml_incremental.datasets import image_files
 from pml_incremental.datasets.image_files import look_at_images, read_rgb
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -160,3 +161,18 @@ def test_twelve_bits_in_sixteen_are_warned_of(tmp_path, caplog):
     bright = save(tmp_path / "bright.png", deep([[0, 65535]]))
     look_at_images([*dark, bright], progress=False)
     assert caplog.text == ""
+
+
+def test_a_file_is_decoded_once_unless_it_changes(tmp_path, monkeypatch):
+    files = [save(tmp_path / f"{n}.png", Image.new("RGB", (4, n + 1))) for n in range(3)]
+    decoded = []
+    monkeypatch.setattr(image_files, "to_rgb", lambda image: decoded.append(1) or image)
+    first = look_at_images(files)
+    assert first == ({path: (4, n + 1) for n, path in enumerate(files)}, {})
+    assert look_at_images(files) == first
+    assert len(decoded) == 3
+    files[1].write_bytes(b"damaged since")
+    sizes, bad = look_at_images(files)
+    assert (list(sizes), list(bad)) == ([files[0], files[2]], [files[1]])
+    save(files[1], Image.new("RGB", (9, 9)))
+    assert look_at_images(files)[0][files[1]] == (9, 9)

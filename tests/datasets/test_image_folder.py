@@ -226,12 +226,11 @@ def test_image_that_breaks_later_is_named(root):
         folder[0]
 
 
-def test_many_images_are_checked_with_a_progress_bar(root, monkeypatch, capsys):
-    ImageFolder(root)
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(image_files, "MANY_IMAGES", 3)
-    ImageFolder(root)
-    assert "checking images" in capsys.readouterr().err
+@pytest.mark.parametrize(("many", "progress"), [(3, True), (3, False), (500, True)])
+def test_many_images_are_checked_with_a_progress_bar(root, monkeypatch, capsys, many, progress):
+    monkeypatch.setattr(image_files, "MANY_IMAGES", many)
+    ImageFolder(root, progress=progress)
+    assert ("checking images" in capsys.readouterr().err) == (progress and many == 3)
 
 
 def test_pickles(root):

@@ -5,6 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pml_incremental.datasets import image_files
+from pml_incremental.datasets.image_files import known_looks
 from pml_incremental.experiment import (
     LocalProcesses,
     Submitit,
@@ -16,6 +18,10 @@ from pml_incremental.experiment import (
 from pml_incremental.experiment.comparison.compare import with_seed
 
 pytestmark = pytest.mark.slow  # whole runs
+
+
+def count_calls(function, calls):
+    return lambda *arguments: calls.append(1) or function(*arguments)
 
 
 def weights(folder, stage):
@@ -93,6 +99,27 @@ def test_killed_comparison_goes_on(finished, tiny_config, tmp_path):
     (folder / "si/task_2/evaluation.json").unlink()
     again = compare(config, [0], progress=False)
     assert again.results[0].strategies == finished[1].results[0].strategies
+
+
+def refuse_unknown(path):
+    assert path in known_looks
+
+
+def test_images_are_looked_at_once_for_all_processes(
+    tiny_config, tmp_path, draw_classes, monkeypatch
+):
+    root = draw_classes(tmp_path / "photos", "abcd", images=12)
+    decoded = []
+    monkeypatch.setattr(image_files, "_look_at", count_calls(image_files._look_at, decoded))
+    dataset = {"ImageFolder": {"root": str(root)}}
+    changes = {"scenario": {"ClassIncrementalScenario": {"classes_per_task": [2, 2]}}}
+    changes["trainer"] = {"IncrementalMetricLoss": {"batch_size": 8, "iterations_per_epoch": 1}}
+    trunk = {"SmallConvNet": {"in_channels": 3, "width": 4}}
+    changes["models"] = {"trunk": trunk, "embedder": {"MLP": {"layer_sizes": [8]}}}
+    config = tiny_config(tmp_path, dataset=dataset, strategies=["finetune"], **changes)
+    compare(config, [0, 1], progress=False)
+    assert len(decoded) == 48
+    LocalProcesses(1).run(refuse_unknown, sorted(root.rglob("*.png")))
 
 
 def test_several_processes_give_what_one_gives(finished, tiny_config, tmp_path):

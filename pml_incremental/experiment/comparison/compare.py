@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from pml_incremental.config import ExperimentConfig, ObjectSpec
+from pml_incremental.config import ExperimentConfig, ObjectSpec, resolve
 from pml_incremental.config.import_checks import find_own_modules
 from pml_incremental.config.objects import spec_label
+from pml_incremental.config.signatures import signature_of
 from pml_incremental.experiment.assembly import build_strategy
-from pml_incremental.experiment.comparison.engines import Engine, ThisProcess
+from pml_incremental.experiment.comparison.engines import Engine, LocalProcesses, ThisProcess
 from pml_incremental.experiment.environment import apply_torch_settings
 from pml_incremental.experiment.running.outputs import metric_title, write_outputs
 from pml_incremental.experiment.running.run_folder import RunFolder
@@ -70,6 +71,8 @@ def compare(
         if read_job(folders[seed], spec) is None
     ]
     with stop_signals():
+        if missing and isinstance(engine, LocalProcesses):
+            look_through(config)
         engine.run(do_job, shared_starts(missing))
         engine.run(do_job, missing)
     comparison = Comparison(
@@ -79,6 +82,13 @@ def compare(
     )
     write_comparison(comparison)
     return comparison
+
+
+def look_through(config: ExperimentConfig) -> None:
+    """Look at the images of a folder or list here, so that none of the processes needs to."""
+    looks = "on_bad_image" in signature_of(resolve("dataset", config.dataset.class_name)).parameters
+    if looks:
+        config.dataset.build("dataset", progress=False)
 
 
 def with_seed(config: ExperimentConfig, seed: int) -> ExperimentConfig:

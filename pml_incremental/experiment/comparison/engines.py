@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from pml_incremental.datasets.image_files import Look, known_looks
 from pml_incremental.extras import require
 
 Item = TypeVar("Item")
@@ -72,7 +73,7 @@ class LocalProcesses:
             max_workers=min(self.jobs, max(1, len(items))),
             mp_context=multiprocessing.get_context("spawn"),  # a fork has no working CUDA
             initializer=_begin_process,
-            initargs=(threads,),
+            initargs=(threads, known_looks),
         ) as pool:
             futures = [pool.submit(function, item) for item in items]
             try:
@@ -120,8 +121,10 @@ class Submitit:
             job.result()
 
 
-def _begin_process(threads: int) -> None:
+def _begin_process(threads: int, looks: Mapping[Path, Look]) -> None:
     import torch
+
+    known_looks.update(looks)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one hears it too
     torch.set_num_threads(threads)

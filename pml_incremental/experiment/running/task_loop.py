@@ -84,7 +84,8 @@ class TaskLoop:
         processes = Processes() if processes is None else processes
         processes.on_rank_zero(lambda: check_even(batch_size(config), processes.size))
         device = own_device(choose_device(config.device), processes)
-        scenario = checked_scenario(config)
+        progress = progress and processes.is_rank_zero
+        scenario = checked_scenario(config, progress)
         path = Path(config.output) / config.name
         folder = RunFolder(path, config.to_yaml_dict(), processes)
         processes.on_rank_zero(lambda: check_same_images(folder, scenario))
@@ -93,7 +94,6 @@ class TaskLoop:
             "tester", data_device=device, dataloader_num_workers=0, processes=processes
         )
         records = RunRecords(config, folder.path / "records", processes.is_rank_zero)
-        progress = progress and processes.is_rank_zero
         return cls(config, scenario, folder, tester, device, records, progress, stop, processes)
 
     def learn_strategy(self, spec: ObjectSpec) -> dict[str, TaskMatrix]:

@@ -154,13 +154,14 @@ def update_config(
     overrides: Sequence[str] = (),
     output: Path = Path("runs"),
     on_bad_image: OnBadImage = "raise",
+    progress: bool = True,
 ) -> ExperimentConfig:
     """A valid config of one task, all classes of a folder, learned from a trained model.
 
     Model, losses, optimizers and epochs are those that the weights' recipe has, and otherwise as
     for a new folder. The batch is made smaller where the folder cannot fill it.
     """
-    values = update_values(weights, _survey(weights, data, on_bad_image), name)
+    values = update_values(weights, _survey(weights, data, on_bad_image, progress), name)
     values |= {"output": str(output)}
     whole = str(weights.described_by)
     layers = [(whole, values), (STRATEGY, {"strategies": [_in_yaml(strategy)]})]
@@ -198,9 +199,12 @@ def update_values(weights: TrainedWeights, survey: Survey, name: str) -> dict[st
     return {**suggest_data(survey, name, tasks), **recipe}
 
 
-def _survey(weights: TrainedWeights, data: Path, on_bad_image: OnBadImage) -> Survey:
+def _survey(
+    weights: TrainedWeights, data: Path, on_bad_image: OnBadImage, progress: bool
+) -> Survey:
     is_whole = weights.recipe is None or weights.recipe.keys() >= _WHOLE
-    return survey_folder(data, on_bad_image, look=on_bad_image == "skip" or not is_whole)
+    looks = on_bad_image == "skip" or not is_whole
+    return survey_folder(data, on_bad_image, looks, progress)
 
 
 def _completed(

@@ -82,10 +82,10 @@ def update(
     _check_places(weights, data, out, tests)
     trained = TrainedWeights.read(weights, embedder, config)
     found = update_config(
-        trained, data, _run_name(out), strategy, overrides, out.parent, on_bad_image
+        trained, data, _run_name(out), strategy, overrides, out.parent, on_bad_image, progress
     )
     label = _check_strategy(found)
-    images = MeasuredFolders(name_folders(tests), on_bad_image)
+    images = MeasuredFolders(name_folders(tests), on_bad_image, progress)
     check_old_weights(found, trained.sources)
     run(found, progress=progress)
     finished = FinishedRun(found.output / found.name)
@@ -174,9 +174,15 @@ def check_old_weights(config: ExperimentConfig, sources: Mapping[str, Mapping[st
 class MeasuredFolders:
     """Folders of images to measure with, their classes known by name."""
 
-    def __init__(self, folders: Mapping[str, Path], on_bad_image: OnBadImage = "raise") -> None:
+    def __init__(
+        self,
+        folders: Mapping[str, Path],
+        on_bad_image: OnBadImage = "raise",
+        progress: bool = False,
+    ) -> None:
         self.folders = {
-            name: ImageFolder(root, on_bad_image=on_bad_image) for name, root in folders.items()
+            name: ImageFolder(root, on_bad_image=on_bad_image, progress=progress)
+            for name, root in folders.items()
         }
 
     def splits(self, new: Task, name_of_new: str) -> dict[str, TaskSubset]:
