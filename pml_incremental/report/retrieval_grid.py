@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pml_incremental.report.fonts import families_for
 from pml_incremental.report.style import FAINT, INK, RIGHT, WRONG, new_figure, save_figure, shorten
 from pml_incremental.search import ExactSearch
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+logger = logging.getLogger(__name__)
 
 # In inches.
 CELL, COLUMN_STEP, ROW_STEP = 1.0, 1.13, 1.3
@@ -64,7 +67,21 @@ def plot_retrieval_grid(path: str | Path, queries: Sequence[RetrievalRow], title
     for x, heading in enumerate(["query", *range(1, columns + 1)]):
         _write(figure, _left(x) + CELL / 2, HEADER - 0.08, str(heading), "center", FAINT, 9)
     _write(figure, MARGIN, 0.3, title, "left", INK, 12)
-    save_figure(figure, path)
+    save_figure(figure, path, _legend(queries))
+
+
+def _legend(queries: Sequence[RetrievalRow]) -> str:
+    """The names of classes that are written as numbers, which is also said in the log."""
+    items = {item.label: item for row in queries for item in (row.query, *row.found)}
+    numbered = {label: item for label, item in items.items() if not families_for(item.class_name)}
+    legend = ", ".join(f"class {label}: {numbered[label].class_name}" for label in sorted(numbered))
+    if legend:
+        logger.warning(
+            "no font here has the characters of these classes, so that pictures have their "
+            "numbers; install one, such as Noto Sans CJK\n%s",
+            legend,
+        )
+    return legend
 
 
 def _left(x: int) -> float:
@@ -84,8 +101,19 @@ def _draw_image(axes: Axes, item: LabelledImage, frame_color: str, line_width: f
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set(color=frame_color, linewidth=line_width)
-    name = shorten(item.class_name, CAPTION_LENGTH)
-    axes.set_xlabel(name, color=INK, fontsize=8, labelpad=4, parse_math=False)
+    name, families = caption(item)
+    axes.set_xlabel(name, color=INK, fontsize=8, labelpad=4, parse_math=False, fontfamily=families)
+
+
+def caption(item: LabelledImage) -> tuple[str, tuple[str, ...]]:
+    """What is written below an image, and the fonts for it.
+
+    Where no font has the characters of a class's name, it is the class's number.
+    """
+    families = families_for(item.class_name)
+    if not families:
+        return f"class {item.label}", families_for("class")
+    return shorten(item.class_name, CAPTION_LENGTH), families
 
 
 def _draw_mark(axes: Axes, mark: str, color: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
 RIGHT, WRONG = GREEN, VERMILION
 
 DOTS_PER_INCH = 160
+NOTE = "Description"  # the text of a PNG file that says what is in the picture
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -28,9 +30,11 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), facecolor="white")
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write the figure in the format that the file's ending names."""
-    figure.savefig(path, dpi=DOTS_PER_INCH)
+def save_figure(figure: Figure, path: str | Path, note: str = "") -> None:
+    """Write the figure in the format that the file's ending names, a PNG file with a note in it."""
+    is_png = Path(path).suffix.lower() == ".png"
+    metadata = {NOTE: note} if note and is_png else None
+    figure.savefig(path, dpi=DOTS_PER_INCH, metadata=metadata)
 
 
 def quiet_axes(axes: Axes) -> None:
@@ -70,5 +74,16 @@ def signed_percent(difference: float) -> str:
 
 
 def shorten(name: str, length: int) -> str:
-    """A name cut to ``length`` characters, with an ellipsis where something is missing."""
-    return name if len(name) <= length else f"{name[: length - 1].rstrip()}…"
+    """A name cut to ``length`` columns, with an ellipsis where something is missing.
+
+    Characters of East Asian scripts take two columns.
+    """
+    if _columns(name) <= length:
+        return name
+    while _columns(name) >= length:
+        name = name[:-1]
+    return f"{name.rstrip()}…"
+
+
+def _columns(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

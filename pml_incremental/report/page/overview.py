@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from PIL import Image
 
 from pml_incremental.metrics import TaskMatrix, seen_means
 from pml_incremental.metrics.task_matrix import JOINT, OWN
@@ -17,7 +18,7 @@ from pml_incremental.report.columns import OF_A_RUN, OLD
 from pml_incremental.report.page.charts import line_chart, scatter
 from pml_incremental.report.page.elements import bar, heat_map
 from pml_incremental.report.page.run_record import RunRecord
-from pml_incremental.report.style import percent, percent_range
+from pml_incremental.report.style import NOTE, percent, percent_range
 
 _KINDS = ("own", "together")
 
@@ -146,12 +147,14 @@ def all_metrics(runs: Sequence[RunRecord]) -> dict[str, Any]:
     return {"headings": ["after the last task, in %", *names], "rows": rows}
 
 
-def retrievals(runs: Sequence[RunRecord]) -> Iterator[tuple[str, str, str]]:
-    """The pictures of what the last models find."""
+def retrievals(runs: Sequence[RunRecord]) -> Iterator[tuple[str, str, str, str]]:
+    """The pictures of what the last models find, and names that they could not draw."""
     for run in runs:
         for strategy, path in run.retrievals.items():
             code = base64.b64encode(path.read_bytes()).decode("ascii")
-            yield entry_name(runs, run, strategy), code, f"retrievals by {strategy}"
+            with Image.open(path) as picture:
+                legend = picture.info.get(NOTE, "")
+            yield entry_name(runs, run, strategy), code, f"retrievals by {strategy}", legend
 
 
 def setting(runs: Sequence[RunRecord]) -> Iterator[tuple[str, str, str]]:
