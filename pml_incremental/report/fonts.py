@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 _REGULAR = 400  # weight
@@ -48,7 +48,7 @@ def _characters(text: str) -> frozenset[int]:
     return frozenset(ord(c) for c in text if unicodedata.category(c) not in _UNSEEN)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _drawn_by(file: str) -> frozenset[int]:
     """The characters that a font file has outlines of."""
     from matplotlib.ft2font import FT2Font

@@ -129,7 +129,7 @@ def test_page_shows_the_numbers(page, tmp_path):
         "before the task: place 23",
         "0.62 at task 3",
         'style="--v:0.271">0.27</span>',
-        "<td>0.31</td><td>41.3</td>",
+        '<td data-of="r, held out">0.31</td><td data-of="kB">41.3</td>',
         "0.0 % of the",
         ">81.4<",
         ">33.3<",
@@ -150,12 +150,45 @@ def test_an_update_opens_with_its_verdict(tmp_path):
     write_page(tmp_path / "p.html", [RunRecord.read(folder)])
     text = (tmp_path / "p.html").read_text()
     assert text.index("Switch. &lt;script&gt;") < text.index("<h2>Summary")
-    assert "<td>12.5</td>" in text
+    assert '<td data-of="together, after">12.5</td>' in text
     assert "<script>" not in text
     del update["verdict"]  # as versions before wrote it
     (folder / "update.json").write_text(json.dumps(update))
     write_page(tmp_path / "p.html", [RunRecord.read(folder)])
     assert "class=verdict" not in (tmp_path / "p.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("last_rows", "expected"),
+    [
+        (
+            {"finetune": [0.5, 0.8], "l2": [0.75, 0.7], "joint": [0.9, 0.9]},
+            "l2 finds most: Recall@1 75.0 % on earlier tasks, 70.0 % on the last; "
+            "finetune: 50.0, 80.0 %",
+        ),
+        (
+            {"finetune": [0.5, 0.8], "l2": [0.6, 0.7]},
+            "Nothing finds more than finetune: Recall@1 50.0 % on earlier tasks, "
+            "80.0 % on the last",
+        ),
+        ({"l2": [0.75, 0.7]}, "l2: Recall@1 75.0 % on earlier tasks, 70.0 % on the last"),
+        ({"l2": [0.75], "finetune": [0.5]}, "l2 finds most: Recall@1 75.0 %; finetune: 50.0 %"),
+        (
+            {"joint": [0.75, 0.7]},
+            "joint: Recall@1 75.0 % on earlier tasks, 70.0 % on the last",
+        ),
+    ],
+)
+def test_a_run_opens_with_its_verdict(tmp_path, last_rows, expected):
+    folder = write_run(tmp_path / "run")
+    strategies = {
+        name: {"own/recall_at_1": TaskMatrix([*[[0.1] * len(row)] * len(row), row]).to_dict()}
+        for name, row in last_rows.items()
+    }
+    (folder / "metrics.json").write_text(json.dumps({"name": "demo", "strategies": strategies}))
+    write_page(tmp_path / "p.html", [RunRecord.read(folder)])
+    text = (tmp_path / "p.html").read_text()
+    assert text.index(f"<p class=verdict>{expected}</p>") < text.index("<section>")
 
 
 def test_runs_are_told_apart(tmp_path):
@@ -194,12 +227,15 @@ def test_what_is_no_run_is_named(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 @pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_sticks_out_on_a_laptop_or_a_phone(page, tmp_path, width):
+def test_nothing_sticks_out_or_is_cut_on_a_laptop_or_a_phone(page, tmp_path, width):
     # A frame has the width asked for; headless windows have a smallest one.
     probe = tmp_path / "probe.html"
     script = (
         "onload=()=>{const d=document.getElementsByTagName('iframe')[0].contentDocument;"
-        "document.title=[d.documentElement.scrollWidth,d.querySelectorAll('section').length]}"
+        "d.querySelectorAll('details').forEach(folded=>folded.open=true);"
+        "const cut=[...d.querySelectorAll('.scroll')].filter(t=>t.scrollWidth>t.clientWidth);"
+        "document.title=[d.documentElement.scrollWidth,d.querySelectorAll('section').length,"
+        "d.querySelectorAll('.scroll').length,cut.length]}"
     )
     probe.write_text(
         f"<iframe src=page.html style='width:{width}px;height:800px;border:0'></iframe>"
@@ -221,6 +257,9 @@ def test_nothing_sticks_out_on_a_laptop_or_a_phone(page, tmp_path, width):
         text=True,
         check=True,
     ).stdout
-    needed, sections = map(int, re.search(r"<title>(\d+),(\d+)</title>", dom).groups())
+    numbers = re.search(r"<title>([\d,]+)</title>", dom)[1].split(",")
+    needed, sections, tables, cut = map(int, numbers)
     assert sections == 14
     assert needed <= width
+    assert tables >= 10
+    assert cut == 0

@@ -68,7 +68,7 @@ def font_with_birds(tmp_path, monkeypatch):
     font.setupGlyphOrder([".notdef", "bird"])
     font.setupCharacterMap({ord(BIRD): "bird"})
     font.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "bird": pen.glyph()})
-    font.setupHorizontalMetrics({name: (1000, 0) for name in (".notdef", "bird")})
+    font.setupHorizontalMetrics(dict.fromkeys((".notdef", "bird"), (1000, 0)))
     font.setupHorizontalHeader(ascent=900, descent=-100)
     font.setupNameTable({"familyName": "Birds", "styleName": "Regular"})
     font.setupOS2(usWeightClass=400)

@@ -14,19 +14,21 @@ from PIL import Image
 
 from pml_incremental.metrics import TaskMatrix, seen_means
 from pml_incremental.metrics.task_matrix import JOINT, OWN
-from pml_incremental.report.columns import OF_A_RUN, OLD
+from pml_incremental.report.columns import MEAN, NEW, OF_A_RUN, OLD
 from pml_incremental.report.page.charts import line_chart, scatter
 from pml_incremental.report.page.elements import bar, heat_map
 from pml_incremental.report.page.run_record import RunRecord
 from pml_incremental.report.style import NOTE, percent, percent_range
 
 _KINDS = ("own", "together")
+PLAIN, JOINTLY = "finetune", "joint"  # strategies that others are compared with
 
 
 def overview(runs: Sequence[RunRecord]) -> dict[str, Any]:
     """The values of the template that need no model."""
     return {
         "names": list(named_matrices(runs, OWN)),
+        "verdicts": verdicts(runs),
         "updates": list(updates(runs)),
         "summary": summary(runs),
         "trade_off": trade_off(runs),
@@ -42,8 +44,52 @@ def overview(runs: Sequence[RunRecord]) -> dict[str, Any]:
     }
 
 
-def updates(runs: Sequence[RunRecord]) -> Iterator[tuple[str, str, list[list[str]]]]:
-    """The verdict of each update, and Recall@1 of both models on each folder."""
+def verdicts(runs: Sequence[RunRecord]) -> list[str]:
+    """What came of each run, in a line."""
+    lines = [
+        # Updates of versions before this one have no verdict.
+        run_verdict(run.strategies) if run.update is None else run.update.get("verdict", "")
+        for run in runs
+    ]
+    named = len(runs) > 1
+    return [
+        f"{run.name}: {line}" if named else line
+        for run, line in zip(runs, lines, strict=True)
+        if line
+    ]
+
+
+def run_verdict(strategies: Mapping[str, Mapping[str, TaskMatrix]]) -> str:
+    """Which strategy finds most at the end, beside plain training.
+
+    ``joint``, which trains on the old images too, is out of competition.
+
+    Example:
+        >>> matrices = {"finetune": [[0.9, 0], [0.5, 0.8]], "l2": [[0.9, 0], [0.75, 0.8]]}
+        >>> print(run_verdict({name: {OWN: TaskMatrix(m)} for name, m in matrices.items()}))
+        l2 finds most: Recall@1 75.0 % on earlier tasks, 80.0 % on the last; finetune: 50.0, 80.0 %
+    """
+    matrices = {name: found[OWN] for name, found in strategies.items()}
+    rivals = {name: found for name, found in matrices.items() if name != JOINTLY} or matrices
+    best = max(rivals, key=lambda name: np.nan_to_num(MEAN.value(rivals[name]), nan=-1))
+    old, new, mean = (column.write(column.value(rivals[best])) for column in (OLD, NEW, MEAN))
+    is_one = rivals[best].num_tasks == 1
+    found = (
+        f"Recall@1 {new} %"
+        if is_one
+        else (f"Recall@1 {old} % on earlier tasks, {new} % on the last")
+    )
+    if len(rivals) == 1 or PLAIN not in rivals:
+        return f"{best}: {found}"
+    plain = [column.write(column.value(rivals[PLAIN])) for column in (OLD, NEW, MEAN)]
+    if plain[2] == mean:
+        return f"Nothing finds more than {PLAIN}: {found}"
+    beside = plain[1] if is_one else ", ".join(plain[:2])
+    return f"{best} finds most: {found}; {PLAIN}: {beside} %"
+
+
+def updates(runs: Sequence[RunRecord]) -> Iterator[tuple[str, list[list[str]]]]:
+    """Recall@1 of both models of each update on each folder."""
     for run in runs:
         if run.update is None:
             continue
@@ -52,8 +98,7 @@ def updates(runs: Sequence[RunRecord]) -> Iterator[tuple[str, str, list[list[str
             [name, *(_percent(part[kind][name]) for kind in _KINDS for part in (before, after))]
             for name in before["own"]
         ]
-        # Updates of versions before this one have no verdict.
-        yield run.name, run.update.get("verdict", ""), rows
+        yield run.name, rows
 
 
 def _percent(share: float | None) -> str:
