@@ -77,7 +77,7 @@ def test_report_of_a_real_run_with_and_without_its_models(tmp_path):
 
 
 def _interval(text):
-    return next(c for c in text.split("<td>") if " to " in c).split("</td>")[0].split(" to ")
+    return re.search(r">(\d+\.\d) to (\d+\.\d)</td>", text).groups()
 
 
 def test_what_is_no_run_is_said(tmp_path):
