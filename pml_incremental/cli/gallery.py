@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pml_incremental.cli import gallery_vectors
+from pml_incremental.cli import gallery_stores, gallery_vectors
 from pml_incremental.cli.common import (
     Quiet,
     SkipBadImages,
@@ -45,6 +45,7 @@ def register(app: typer.Typer) -> None:
     )(build)
     gallery.command(epilog="Example: pml-incremental gallery search shop.gallery queries")(search)
     gallery_vectors.register(gallery)
+    gallery_stores.register(gallery)
     gallery.command(
         epilog="Example: pml-incremental gallery update shop.gallery shop2.gallery "
         "--weights new.safetensors --images new_images --queries queries"

@@ -187,16 +187,19 @@ def fit_map(
 
 
 def move(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A .npy file of any size.")],
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The .npy file to write.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A .npy or .parquet file of any size.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The file to write.")],
     map_file: Annotated[Path, typer.Option("--map", help="A map that fit-map has written.")],
+    column: Annotated[str, typer.Option(help="The column of a Parquet file.")] = "vector",
     quiet: Quiet = False,
 ) -> None:
     """Move the vectors of a file by a map, part by part."""
     with clean_errors():
         from pml_incremental.gallery import EmbeddingMap
 
-        EmbeddingMap.load(map_file).apply_to_file(source, target, progress=not quiet)
+        EmbeddingMap.load(map_file).apply_to_file(source, target, not quiet, column)
         typer.echo(f"written: {target}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pml_incremental.gallery.map_fitting import MapQuality, fit_affine
-from pml_incremental.gallery.vector_files import UNREADABLE, check_rows
+from pml_incremental.gallery.vector_files import COLUMN, UNREADABLE, check_rows, move_parquet
 from pml_incremental.storage import read_tensor_file, write_tensor_file
 from pml_incremental.storage.whole_file import write_whole
 
@@ -121,23 +121,44 @@ class EmbeddingMap:
         moved = parts[0] if len(parts) == 1 else torch.cat(parts)
         return moved.to(vectors.dtype)
 
-    def apply_to_file(self, source: Path, target: Path, progress: bool = False) -> None:
+    def apply_to_file(
+        self, source: Path, target: Path, progress: bool = False, column: str = COLUMN
+    ) -> None:
         """Move the vectors of a file, part by part, whatever its size.
 
         Args:
-            source: an ``.npy`` file of shape (N, d_old), of any floating-point type.
-            target: the ``.npy`` file to write, of shape (N, d_new) and the same type; it is whole
-                or not there.
+            source: an ``.npy`` file of shape (N, d_old), of any floating-point type, or a
+                ``.parquet`` file with a column of such vectors.
+            target: the file of the same kind to write, of the same type of numbers; a Parquet
+                file's other columns are kept. It is whole or not there.
             progress: whether to show a progress bar.
+            column: of a Parquet file.
 
         Raises:
-            ValueError: if the source is no such file, the target is there already, or a vector has
-                another width or is not finite.
+            ValueError: if the source is no such file, the target is there already or of another
+                kind, or a vector is missing, has another width or is not finite.
             StorageError: if the target cannot be written.
+            MissingExtraError: if pyarrow is not installed.
         """
-        rows = _mapped(source)
+        if target.suffix != source.suffix:
+            raise ValueError(f"{target} must end as {source} does")
         if target.exists():
             raise ValueError(f"{target} exists: choose another name")
+
+        def move(rows: NDArray[Any]) -> NDArray[Any]:
+            return self.apply(torch.from_numpy(rows)).numpy()
+
+        title = f"moving {source.name}" if progress else None
+        if source.suffix == ".parquet":
+            move_parquet(source, target, column, move, ROWS_AT_ONCE, title)
+        else:
+            self._move_npy(source, target, move, title)
+
+    def _move_npy(
+        self, source: Path, target: Path, move: Callable[..., NDArray[Any]], title: str | None
+    ) -> None:
+        """Write the moved rows of an .npy file."""
+        rows = _mapped(source)
 
         def write(part: Path) -> None:
             header = {"descr": rows.dtype.str, "fortran_order": False}
@@ -145,10 +166,9 @@ class EmbeddingMap:
             with part.open("wb") as file:
                 np.lib.format.write_array_header_2_0(file, header)
                 steps = range(0, len(rows), ROWS_AT_ONCE)
-                for first in tqdm(steps, f"moving {source.name}", disable=not progress):
+                for first in tqdm(steps, title, disable=title is None):
                     # Mapped anew, so that what was read is not kept in memory.
-                    some = np.array(_mapped(source)[first : first + ROWS_AT_ONCE])
-                    file.write(self.apply(torch.from_numpy(some)).numpy().data)
+                    file.write(move(np.array(_mapped(source)[first : first + ROWS_AT_ONCE])).data)
 
         write_whole(target, write)
 

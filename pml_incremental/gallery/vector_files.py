@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from tqdm import tqdm
 
 from pml_incremental.extras import require
 from pml_incremental.gallery.gallery import Gallery, check_vectors
 from pml_incremental.gallery.image_files import ImageFiles
 from pml_incremental.gallery.rows import checked_ids
 from pml_incremental.search.approximate import import_faiss
+from pml_incremental.storage import StorageError
 from pml_incremental.storage.whole_file import write_whole
 
 COLUMN = "vector"
@@ -148,10 +151,24 @@ def _read_safetensors(path: Path, _: str) -> tuple[Any, Any, Any]:
 
 def _read_parquet(path: Path, column: str) -> tuple[Any, Any, Any]:
     require("pyarrow", "a Parquet file", extra="parquet")
-    import pyarrow.compute
     from pyarrow import parquet
 
     table = parquet.read_table(path)
+    rows = _list_rows(table, column)
+    ids, labels = (
+        table[name].to_pylist() if name in table.column_names else None for name in ("id", "label")
+    )
+    if ids is not None and None in ids:
+        raise ValueError("the column 'id' has empty entries: give each vector its own")
+    if labels is not None:
+        labels = ["" if label is None else label for label in labels]
+    return rows, ids, labels
+
+
+def _list_rows(table: Any, column: str) -> NDArray[Any]:
+    """The lists of numbers in a column of an Arrow table, shape (N, d)."""
+    import pyarrow.compute
+
     if column not in table.column_names:
         raise ValueError(f"no column {column!r}; there are: {', '.join(table.column_names)}")
     lists, kinds = table[column].combine_chunks(), pyarrow.types
@@ -161,15 +178,49 @@ def _read_parquet(path: Path, column: str) -> tuple[Any, Any, Any]:
     widths = pyarrow.compute.list_value_length(lists).unique().to_pylist()
     if len(widths) != 1:
         raise ValueError(f"the vectors of the column {column!r} are not all of one width")
-    values = lists.flatten().to_numpy(zero_copy_only=False)
-    ids, labels = (
-        table[name].to_pylist() if name in table.column_names else None for name in ("id", "label")
-    )
-    if ids is not None and None in ids:
-        raise ValueError("the column 'id' has empty entries: give each vector its own")
-    if labels is not None:
-        labels = ["" if label is None else label for label in labels]
-    return values.reshape(len(lists), widths.pop()), ids, labels
+    rows: NDArray[Any] = lists.flatten().to_numpy(zero_copy_only=False)
+    return rows.reshape(len(lists), widths.pop())
+
+
+def move_parquet(
+    source: Path,
+    target: Path,
+    column: str,
+    move: Callable[[NDArray[Any]], NDArray[Any]],
+    batch: int,
+    title: str | None,
+) -> None:
+    """Write a Parquet file anew with the vectors moved, batch by batch; other columns are kept."""
+    require("pyarrow", "a Parquet file", extra="parquet")
+    import pyarrow
+    from pyarrow import parquet
+
+    if not source.is_file():
+        raise ValueError(f"{source} is not there: give a file of vectors")
+
+    def write(part: Path) -> None:
+        with parquet.ParquetFile(source) as file, ExitStack() as stack:
+            writer, parts = None, file.iter_batches(batch)
+            for some in tqdm(parts, title, -(-file.metadata.num_rows // batch), disable=not title):
+                table = pyarrow.Table.from_batches([some])
+                rows = np.array(_list_rows(table, column))
+                check_rows(source, rows)
+                moved = move(rows)
+                lists = pyarrow.FixedSizeListArray.from_arrays(moved.ravel(), moved.shape[1])
+                place = table.column_names.index(column)
+                table = table.set_column(place, column, lists)
+                if writer is None:
+                    writer = stack.enter_context(parquet.ParquetWriter(part, table.schema))
+                writer.write_table(table)
+            if writer is None:
+                raise ValueError("it has no rows")
+
+    try:
+        write_whole(target, write)
+    except UNREADABLE as error:
+        if isinstance(error, StorageError):
+            raise
+        raise ValueError(f"the vectors of {source} cannot be moved: {error}") from error
 
 
 def _read_faiss(path: Path, _: str) -> tuple[Any, Any, Any]:

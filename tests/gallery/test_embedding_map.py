@@ -147,6 +147,34 @@ def test_a_file_is_moved_part_by_part(tmp_path, monkeypatch, dtype):
             found.apply_to_file(tmp_path / name, tmp_path / "nothing.npy")
 
 
+@pytest.mark.parametrize("kind", ["list", "fixed"])
+def test_a_parquet_file_keeps_its_other_columns(tmp_path, monkeypatch, kind):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 70)
+    found = EmbeddingMap.fit(OLD, AFFINE)
+    width = None if kind == "list" else OLD.shape[1]
+    vectors = arrow.array(list(OLD.numpy()), arrow.list_(arrow.float32(), width or -1))
+    prices = list(range(len(OLD)))
+    columns = {"price": prices, "emb": vectors, "title": list(map(str, prices))}
+    parquet.write_table(arrow.table(columns), tmp_path / "old.parquet")
+    found.apply_to_file(tmp_path / "old.parquet", tmp_path / "new.parquet", column="emb")
+    moved = parquet.read_table(tmp_path / "new.parquet")
+    assert moved.column_names == ["price", "emb", "title"]
+    assert moved["price"].to_pylist() == prices
+    assert moved["title"].to_pylist() == columns["title"]
+    np.testing.assert_array_equal(np.stack(moved["emb"].to_numpy()), found.apply(OLD).numpy())
+    with pytest.raises(ValueError, match="no column 'vector'; there are: price, emb, title"):
+        found.apply_to_file(tmp_path / "old.parquet", tmp_path / "other.parquet")
+    with pytest.raises(ValueError, match=r"none\.parquet is not there"):
+        found.apply_to_file(tmp_path / "none.parquet", tmp_path / "other.parquet")
+    with pytest.raises(ValueError, match="must end as"):
+        found.apply_to_file(tmp_path / "old.parquet", tmp_path / "other.npy")
+    parquet.write_table(arrow.table({"vector": vectors.slice(0, 0)}), tmp_path / "empty.parquet")
+    with pytest.raises(ValueError, match="it has no rows"):
+        found.apply_to_file(tmp_path / "empty.parquet", tmp_path / "other.parquet")
+    assert not list(tmp_path.glob("*other*"))
+
+
 def test_what_is_saved_is_read_again(tmp_path):
     known = {"weights": "a", "weights_sha256": "0" * 64}
     found = EmbeddingMap.fit(OLD, AFFINE)
