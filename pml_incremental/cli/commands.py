@@ -22,6 +22,7 @@ from pml_incremental.cli.common import (
     fetch_dataset,
     load_valid_config,
     named_configs,
+    program,
     refuse_several_processes,
     shows_traceback,
 )
@@ -136,7 +137,7 @@ def run(
         print_left_out(result.left_out)
         if not result.learned:
             typer.echo(f"{result.folder} was finished already: nothing was left to learn")
-        typer.echo(f"written: {result.folder}; next: pml-incremental report {result.folder}")
+        typer.echo(f"written: {result.folder}; next: {program()} report {result.folder}")
 
 
 def _with_config_of_folder(

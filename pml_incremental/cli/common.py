@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -36,6 +39,7 @@ ModelConfig = Annotated[
 EmbedderWeights = Annotated[
     Path | None, typer.Option(help="The embedder's weights, if they have a file of their own.")
 ]
+NAME = "pml-incremental"
 SKIP_BAD_IMAGES = "--skip-bad-images"
 SkipBadImages = Annotated[
     bool, typer.Option(SKIP_BAD_IMAGES, help="Leave out images that cannot be read.")
@@ -43,6 +47,23 @@ SkipBadImages = Annotated[
 TRACEBACK = "--traceback"
 #: Whether that option was given.
 shows_traceback: ContextVar[bool] = ContextVar("shows_traceback", default=False)
+
+
+def program() -> str:
+    """How this program is called from here: by its name, or by its path where PATH lacks it.
+
+    tox and ``.venv/bin/pml-incremental`` start what the shell that is returned to does not find.
+    """
+    own = os.environ.get("TOX_ENV_DIR")
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep)]
+    found = [folder for folder in folders if own is None or Path(own) not in folder.parents]
+    started = Path(sys.argv[0])
+    is_on_path = shutil.which(NAME, path=os.pathsep.join(map(str, found))) is not None
+    if is_on_path or started.stem != NAME or not started.is_file():
+        return NAME
+    started = started.absolute()
+    here = Path.cwd()
+    return str(started.relative_to(here) if here in started.parents else started)
 
 
 def load_valid_config(

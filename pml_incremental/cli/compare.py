@@ -14,6 +14,7 @@ from pml_incremental.cli.common import (
     Quiet,
     clean_errors,
     load_valid_config,
+    program,
 )
 from pml_incremental.extras import require
 
@@ -31,16 +32,21 @@ class EngineName(str, Enum):
 
 def with_strategies(config: ExperimentConfig, names: str, option: str) -> ExperimentConfig:
     """The config with the strategies named, checked like one from a file."""
-    from pml_incremental.config import ConfigError, validate
+    from pml_incremental.config import ConfigError, ObjectSpec, parse_yaml, validate
     from pml_incremental.experiment import choose_strategies
 
     if not names.strip():
         return config
-    words = [name.strip() for name in names.split(",")]
     where = f"command line: {option}"
-    if not all(words):
+    if not all(word.strip() for word in names.split(",")):
         raise ConfigError([f"{where}: a name is missing in {names!r}; leave out that comma"])
-    chosen = choose_strategies(config, words)
+    try:
+        entries = parse_yaml(f"[{names}]")
+        chosen = choose_strategies(config, list(map(ObjectSpec.parse, entries)))
+    except ConfigError as error:
+        raise ConfigError([f"{where}: {problem}" for problem in error.problems]) from error
+    except ValueError as error:
+        raise ConfigError([f"{where}: {error}"]) from error
     chosen = chosen.with_origins(config.origins.with_all_of("strategies", where))
     validate(chosen)
     return chosen
@@ -103,7 +109,10 @@ def register(app: typer.Typer) -> None:
 def compare(
     arguments: Arguments,
     strategies: Annotated[
-        str, typer.Option(help="Names with commas between; default: those of the config.")
+        str,
+        typer.Option(
+            help="Names with commas between, with options as in YAML; default: those of the config."
+        ),
     ] = "",
     seeds: Annotated[str, typer.Option(help="Numbers with commas between.")] = "0,1,2",
     jobs: Annotated[
@@ -143,7 +152,11 @@ def compare(
 def tune(
     arguments: Arguments,
     strategy: Annotated[
-        str, typer.Option(help="A name or a sum of names; default: the config's, if it has one.")
+        str,
+        typer.Option(
+            help="A name or a sum of names, with options as in YAML; default: the config's, if it "
+            "has one."
+        ),
     ] = "",
     trials: Annotated[int, typer.Option(min=1, help="How many to try in all.")] = 30,
     validation: Annotated[
@@ -177,4 +190,4 @@ def tune(
             f"best of {found.trials} trials, Recall@1 {percent(found.value)} % in validation:"
         )
         typer.echo(dump_yaml(found.spec.to_yaml_form()).rstrip())
-        typer.echo(f"written: {found.file}; next: pml-incremental run {found.file}")
+        typer.echo(f"written: {found.file}; next: {program()} run {found.file}")

@@ -15,6 +15,7 @@ from pml_incremental.cli.common import (
     check_folders,
     clean_errors,
     on_bad_image,
+    program,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ def init(
     ] = None,
     config: ModelConfig = None,
     embedder: EmbedderWeights = None,
+    tasks: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="How many tasks to learn the classes in; default: 2, or 4 of many."
+        ),
+    ] = None,
     skip_bad_images: SkipBadImages = False,
 ) -> None:
     """Look through a folder of images and write a config for it, with comments."""
@@ -44,9 +51,9 @@ def init(
         file = Path(name) if Path(name).suffix in YAML_SUFFIXES else Path(f"{name}.yaml")
         _check_options(weights, config, embedder)
         check_folders({"--data": data})
-        survey = write_config(file, data, skip_bad_images, weights, config, embedder)
+        survey = write_config(file, data, skip_bad_images, weights, config, embedder, tasks=tasks)
         _describe(survey)
-        typer.echo(f"written: {file}; next: pml-incremental run {file}")
+        typer.echo(f"written: {file}; next: {program()} run {file}")
 
 
 def config_of_folder(data: Path, skip_bad_images: bool = False, progress: bool = True) -> Path:
@@ -77,7 +84,7 @@ def config_of_folder(data: Path, skip_bad_images: bool = False, progress: bool =
         if found.is_pretrained:
             typer.echo(
                 "note: its network starts from scratch, and a pretrained one is installed by now; "
-                f"pml-incremental init OTHER_NAME --data {data} writes a config with it"
+                f"{program()} init OTHER_NAME --data {data} writes a config with it"
             )
     return file
 
@@ -99,6 +106,7 @@ def write_config(
     weights: Path | None = None,
     config: Path | None = None,
     embedder: Path | None = None,
+    tasks: int | None = None,
     progress: bool = True,
 ) -> Survey:
     """Write a new config for a folder, once it has been found valid."""
@@ -119,8 +127,10 @@ def write_config(
         )
     survey = survey_folder(data, on_bad_image(skip_bad_images), progress=progress)
     heading = f"{file.stem}, made for the images in {data}. pml-incremental run {file}"
+    if weights is not None and tasks not in (None, 1):
+        raise ConfigError(["command line: --tasks: what --weights learn is one task; leave it out"])
     if weights is None:
-        text = first_config(survey, file.stem, heading)
+        text = first_config(survey, file.stem, heading, tasks)
     else:
         trained = TrainedWeights.read(weights, embedder, config)
         text = trained_first_config(trained, survey, file.stem, heading)

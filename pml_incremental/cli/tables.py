@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -45,11 +45,11 @@ def print_tasks(scenario: ClassIncrementalScenario) -> None:
     print_left_out(scenario.left_out)
 
 
-def print_left_out(classes: Sequence[str]) -> None:
-    """Print which classes no task brings, if there are any."""
-    if classes:
-        why = "too few images, or no task in classes_per_task"
-        print(f"classes left out: {len(classes)}, {some_of(classes)} ({why})")
+def print_left_out(why: Mapping[str, str]) -> None:
+    """Print which classes no task brings, if there are any, by the reason."""
+    for reason in dict.fromkeys(why.values()):
+        classes = [name for name, own in why.items() if own == reason]
+        print(f"classes left out: {len(classes)}, {some_of(classes)} ({reason})")
 
 
 def print_names(group: str) -> None:

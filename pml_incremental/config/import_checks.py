@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from pml_incremental.config.layout import KeyPath, children, find_objects
 from pml_incremental.config.registry import is_sum, offers
 
+_CLASS_PATH = re.compile(r"[\w.]*:[\w.]*")
 TRUSTED = ("pml_incremental", "pytorch_metric_learning", "torch", "torchvision")
 
 
@@ -25,7 +27,10 @@ def find_import_problems(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]
     allowed = [name for name in names if isinstance(name, str)]
     for path, category, name in _class_paths(config):
         module = name.partition(":")[0]
-        if not _is_allowed(module, allowed) and not _is_offered(category, name):
+        if not _CLASS_PATH.fullmatch(name):
+            what = "is no name of a class, and no module:Class either"
+            yield (*path, name), f"{what}; write options apart, {{ClassName: {{argument: value}}}}"
+        elif not _is_allowed(module, allowed) and not _is_offered(category, name):
             yield (
                 (*path, name),
                 f"imports {module}, which is code that could do anything: write "

@@ -262,7 +262,7 @@ class Result:
         strategies: strategy -> metric -> task matrix; a metric's name begins with the gallery, as
             ``own/recall_at_1`` (a task's own images) and ``joint/recall_at_1`` (all tasks seen).
         learned: the stages that were learned to get here; none if the run was finished already.
-        left_out: names of the classes that no task brings, those without enough images first.
+        left_out: the classes that no task brings, and why.
 
     Example:
         >>> matrices = {"own/recall_at_1": TaskMatrix.empty(1)}
@@ -275,7 +275,7 @@ class Result:
     folder: Path
     strategies: dict[str, dict[str, TaskMatrix]]
     learned: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Name, and values and summary of each matrix, as JSON can hold them: NaN becomes None.

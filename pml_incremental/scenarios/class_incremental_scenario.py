@@ -97,12 +97,18 @@ class ClassIncrementalScenario(Sequence[Task]):
         self.dropped_classes = {names.name(label): counts for label, counts in small.items()}
         self.classes = tuple(chain(*groups))
         self.class_names = tuple(map(names.name, self.classes))
+        self._needs = needs
+        places = f"classes_per_task has places for {sum(map(len, wanted))}; give them a task there"
+        self._why_unused = "class_groups does not name them" if classes_per_task is None else places
         self._tasks = build_tasks(dataset, images, groups, train_transform, test_transform)
 
     @property
-    def left_out(self) -> tuple[str, ...]:
-        """Names of the classes that no task brings, those without enough images first."""
-        return (*self.dropped_classes, *self.unused_class_names)
+    def left_out(self) -> dict[str, str]:
+        """The classes that no task brings, and why; those without enough images first."""
+        return {
+            **dict.fromkeys(self.dropped_classes, f"too few images: {self._needs.described}"),
+            **dict.fromkeys(self.unused_class_names, self._why_unused),
+        }
 
     def __len__(self) -> int:
         return len(self._tasks)

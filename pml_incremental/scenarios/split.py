@@ -42,6 +42,13 @@ class SplitNeeds:
         if not 0 < self.test_fraction < 1:
             raise ValueError(f"test_fraction must be between 0 and 1, got {self.test_fraction}")
 
+    @property
+    def described(self) -> str:
+        """What a class needs, for people."""
+        return (
+            f"at least {self.min_train} to learn from and {self.min_test} to test with are needed"
+        )
+
     def test_size(self, n_images: int) -> int:
         """How many of a class's images to hold out: the fraction, within what both sides need."""
         wanted = min(round(self.test_fraction * n_images), n_images - self.min_train)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from pml_incremental.suggestions.survey import HELD_OUT, ClassCount, Survey
+from pml_incremental.suggestions.survey import HELD_OUT, ClassCount, Survey, counted
 
 _TINY = 40  # pixels, up to which pretrained networks see little
 _ENOUGH = 5000  # images, below which a deep network from scratch ends worse than it began
@@ -32,11 +32,11 @@ class FewClassesError(ValueError):
     """A folder has too few classes that can be learned and tested."""
 
 
-def suggest_tasks(survey: Survey, one_task: bool = False) -> list[list[str]]:
+def suggest_tasks(survey: Survey, tasks: int | None = None) -> list[list[str]]:
     """The classes of each task, in alphabetical order."""
-    sizes = [len(survey.usable)] if one_task else task_sizes(len(survey.usable))
-    if not sizes or min(sizes) < 2:
-        raise FewClassesError(_too_few(survey, 2 if one_task else 4))
+    sizes = task_sizes(len(survey.usable), tasks)
+    if min(sizes) < 2:
+        raise FewClassesError(_too_few(survey, max(2, 4 * (len(sizes) - 1)), len(sizes)))
     return cut(survey, sizes)
 
 
@@ -93,14 +93,13 @@ def suggest_recipe(
     }
 
 
-def task_sizes(classes: int) -> list[int]:
+def task_sizes(classes: int, tasks: int | None = None) -> list[int]:
     """How many classes each task brings: about half at first, then equal parts."""
-    if classes < 4:
-        return []
-    if classes < _MANY_CLASSES:
-        return [classes - classes // 2, classes // 2]
-    part = classes // 6
-    return [classes - 3 * part, part, part, part]
+    if tasks is None:
+        tasks = 2 if classes < _MANY_CLASSES else 4
+    later = tasks - 1
+    part = classes // (2 * later) if later else 0
+    return [classes - later * part, *([part] * later)]
 
 
 def cut(survey: Survey, sizes: Sequence[int]) -> list[list[str]]:
@@ -157,11 +156,12 @@ def _transforms(short_side: int, trunk: TrunkChoice) -> dict[str, Any]:
     }
 
 
-def _too_few(survey: Survey, needed: int) -> str:
+def _too_few(survey: Survey, needed: int, tasks: int) -> str:
     found = "\n".join(survey.describe())
     return (
-        f"{survey.root} has {len(survey.usable)} classes that can be learned and tested, and at "
-        f"least {needed} are needed: add classes, or images to those left out\n{found}"
+        f"{survey.root} has {counted(len(survey.usable), 'class')} that can be learned and tested, "
+        f"and {counted(tasks, 'task')} need {needed}: add classes, or images to those left out\n"
+        f"{found}"
     )
 
 

@@ -76,13 +76,13 @@ def _about_tasks(survey: Survey, tasks: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def first_config(survey: Survey, name: str, heading: str) -> str:
+def first_config(survey: Survey, name: str, heading: str, tasks: int | None = None) -> str:
     """A config that learns the classes of a folder in several tasks, from scratch."""
-    tasks = suggest_tasks(survey)
+    groups = suggest_tasks(survey, tasks)
     trunk = trunk_at_hand(survey)
     values = {
-        **suggest_data(survey, name, tasks),
-        **suggest_recipe(survey, tasks, trunk),
+        **suggest_data(survey, name, groups),
+        **suggest_recipe(survey, groups, trunk),
         "strategies": suggest_strategies(),
     }
-    return commented_yaml(values, explain(survey, tasks, trunk.note), heading)
+    return commented_yaml(values, explain(survey, groups, trunk.note), heading)

@@ -87,6 +87,34 @@ def test_a_folder_and_nothing_else(capsys: Capture) -> None:
     assert "nothing was left to learn" in out
 
 
+def test_a_run_that_is_too_short_to_be_diagnosed_says_how_to_have_a_longer_one(
+    folders: Path, draw_classes: Any, capsys: Capture
+) -> None:
+    draw_classes(folders / "eight", "abcdefgh", images=5)
+    quickly = ["strategies=[finetune]", *QUICK]
+    assert main(["run", "--data", "eight", *quickly]) == 0
+    assert main(["diagnose", "runs/eight"]) == 2
+    said = capsys.readouterr().err
+    assert "runs/eight has 2 tasks, and only from the third task on" in said
+    command = re.search(r"pml-incremental (init OTHER_NAME --data eight --tasks 3) writes", said)
+    assert command
+    assert main(command[1].split()) == 0
+    assert main(["run", "OTHER_NAME.yaml", *quickly]) == 0
+    assert main(["diagnose", "runs/OTHER_NAME", "--quiet"]) == 0
+    assert "written: runs/OTHER_NAME/diagnosis.json" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("folders")
+def test_a_class_that_came_later_is_left_out_and_said_why(capsys: Capture) -> None:
+    assert main(["run", "--data", "my_folder", *QUICK]) == 0
+    Path("new_images/new_u").rename("my_folder/z_later")
+    assert main(["validate", "runs/my_folder.yaml"]) == 0
+    assert (
+        "classes left out: 1, z_later (classes_per_task has places for 6; give them a task there)"
+        in capsys.readouterr().out
+    )
+
+
 def test_a_pretrained_network_that_came_later_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, draw_classes: Any
 ) -> None:

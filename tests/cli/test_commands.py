@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -12,6 +13,7 @@ from PIL import Image
 
 from pml_incremental import __version__
 from pml_incremental.cli import main
+from pml_incremental.cli.common import program
 
 CONFIG = """\
 dataset: {Glyphs: {scripts: [armenian, georgian], max_classes_per_script: 6}}
@@ -28,6 +30,10 @@ num_epochs: 1
 threads: 1
 """
 
+LEFT_OUT = """\
+classes left out: 1, rare (too few images: at least 2 to learn from and 2 to test with are needed)
+classes left out: 1, spare (class_groups does not name them)
+"""
 Capture = pytest.CaptureFixture[str]
 
 
@@ -101,9 +107,7 @@ def test_validate_shows_the_tasks_and_leaves_nothing_behind(
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
     assert ["1", "2", "6", "4"] in rows
     assert ["2", "2", "6", "4"] in rows
-    assert (
-        "classes left out: 2, rare, spare (too few images, or no task in classes_per_task)\n" in out
-    )
+    assert LEFT_OUT in out
     assert out.endswith("each learned with finetune, l2-weight_3; device: cpu\n")
     assert not Path("runs").exists()
 
@@ -292,10 +296,7 @@ def test_run_says_which_classes_it_leaves_out(
 ) -> None:
     changes = [*two_folders, "strategies=[finetune]"]
     assert main(["run", "-q", str(config), *changes]) == 0
-    assert (
-        "classes left out: 2, rare, spare (too few images, or no task in classes_per_task)\n"
-        in capsys.readouterr().out
-    )
+    assert LEFT_OUT in capsys.readouterr().out
 
 
 def test_a_missing_extra_is_said_in_a_message(
@@ -347,3 +348,32 @@ def test_download_fetches_the_dataset_and_stays_out_of_the_config(
 def test_download_of_what_is_not_to_be_downloaded(config: Path, capsys: Capture) -> None:
     assert main(["run", str(config), "--download"]) == 2
     assert "--download: Glyphs is not to be downloaded; omit it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("folders", "own", "expected"),
+    [
+        (["bin"], None, "pml-incremental"),
+        (["elsewhere", "bin"], None, "pml-incremental"),
+        (["elsewhere"], None, "bin/pml-incremental"),
+        (["bin"], ".", "bin/pml-incremental"),  # as tox puts its own before PATH
+    ],
+)
+def test_a_program_that_is_not_on_path_is_named_by_its_place(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folders: list[str],
+    own: str | None,
+    expected: str,
+) -> None:
+    (tmp_path / "bin").mkdir()
+    started = tmp_path / "bin" / "pml-incremental"
+    started.touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(started)])
+    monkeypatch.setenv("PATH", os.pathsep.join(str(tmp_path / folder) for folder in folders))
+    if own is not None:
+        monkeypatch.setenv("TOX_ENV_DIR", str(tmp_path / own))
+    else:
+        monkeypatch.delenv("TOX_ENV_DIR", raising=False)
+    assert program() == expected

@@ -51,6 +51,15 @@ def test_compare_prints_the_table(command, tmp_path):
     assert [line.split(",")[0] for line in lines] == ["strategy", "l2-weight_3", "frozen"]
 
 
+def test_strategies_have_options_as_in_yaml(command, tmp_path):
+    chosen = "finetune, l2: {weight: 2}, correlation+si: {si: {weight: 3}}"
+    result = command("compare", "--strategies", chosen, "--seeds", "0", "--quiet")
+    assert result.exit_code == 0, result.output
+    lines = (tmp_path / "small/report/table.csv").read_text().splitlines()
+    named = ["finetune", "l2-weight_2", "correlation+si-si.weight_3"]
+    assert [line.split(",")[0] for line in lines[1:]] == named
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -62,6 +71,8 @@ def test_compare_prints_the_table(command, tmp_path):
             "mean 'ewc'?",
         ),
         (["--strategies", "l2,"], "command line: --strategies: a name is missing in 'l2,'; leave"),
+        (["--strategies", "l2: {"], "command line: --strategies: line 1, column 7: expected"),
+        (["--strategies", "l2: 3"], "command line: --strategies: 'l2' stands where a class name"),
         (["--cluster", "slurm"], "are for --engine submitit; add it"),
     ],
 )

@@ -79,3 +79,10 @@ def test_a_package_covers_its_modules(allowed):
 def test_trusted_packages_offer_only_what_fits(section, name, may):
     found = list(find_import_problems({section: {"key": {name: {}}}}))
     assert not found if may else len(found) == 1
+
+
+@pytest.mark.parametrize("name", ["correlation: {weight: 40}", "a b:c"])
+def test_options_in_quotes_are_no_import(example, name):
+    with pytest.raises(ConfigError, match="is no name of a class") as caught:
+        load_config([example], [f"strategies=['{name}']"])
+    assert "write options apart, {ClassName: {argument: value}}" in str(caught.value)

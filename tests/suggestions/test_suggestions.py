@@ -18,7 +18,7 @@ from pml_incremental.suggestions.choices import (
     usable_counts,
 )
 from pml_incremental.suggestions.config_file import first_config
-from pml_incremental.suggestions.survey import HELD_OUT, ClassCount, Survey
+from pml_incremental.suggestions.survey import HELD_OUT, ClassCount, Survey, counted
 from pml_incremental.suggestions.survey import survey_folder as survey
 
 COUNTS = st.builds(ClassCount, st.integers(0, 30), st.integers(0, 9))
@@ -43,12 +43,33 @@ def test_tasks_take_all_classes_and_have_two_at_least(classes):
     assert sizes[0] == max(sizes)
 
 
+@pytest.mark.parametrize(
+    ("classes", "tasks", "sizes"),
+    [
+        (9, None, [5, 4]),
+        (48, None, [24, 8, 8, 8]),
+        (8, 3, [4, 2, 2]),
+        (9, 1, [9]),
+        (16, 5, [8, 2, 2, 2, 2]),
+    ],
+)
+def test_as_many_tasks_as_wanted(classes, tasks, sizes):
+    assert task_sizes(classes, tasks) == sizes
+    found = make_survey([ClassCount(8, 2)] * classes)
+    assert [len(task) for task in suggest_tasks(found, tasks)] == sizes
+
+
+def test_too_few_classes_for_the_tasks_wanted():
+    with pytest.raises(FewClassesError, match=r"has 8 classes that.*, and 4 tasks need 12: add"):
+        suggest_tasks(make_survey([ClassCount(8, 2)] * 8), tasks=4)
+
+
 @given(st.lists(COUNTS, min_size=1, max_size=60))
 @settings(deadline=None)
 def test_tasks_can_fill_the_batch_whatever_is_left_out(counts):
     found = make_survey(counts)
     if len(found.usable) < 4:
-        with pytest.raises(FewClassesError, match=f"has {len(found.usable)} classes"):
+        with pytest.raises(FewClassesError, match=f"has {counted(len(found.usable), 'class')}"):
             suggest_tasks(found)
         return
     tasks = suggest_tasks(found)
@@ -139,7 +160,7 @@ def test_what_is_said_of_a_folder(draw_classes, tmp_path):
         "files left out: 1, cat/old.gif",
         "  (images are files ending in .jpg, .jpeg, .png, .webp)",
     ]
-    with pytest.raises(FewClassesError, match=r"has 2 classes that.*least 4 are needed") as caught:
+    with pytest.raises(FewClassesError, match=r"has 2 classes that.*and 2 tasks need 4") as caught:
         first_config(survey(tmp_path), "shop", "")
     assert "classes left out: 1, emu" in str(caught.value)
 

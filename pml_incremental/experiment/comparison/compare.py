@@ -126,12 +126,14 @@ def gather(config: ExperimentConfig, folder: RunFolder) -> Result:
     return result
 
 
-def choose_strategies(config: ExperimentConfig, names: Sequence[str]) -> ExperimentConfig:
+def choose_strategies(
+    config: ExperimentConfig, names: Sequence[str | ObjectSpec]
+) -> ExperimentConfig:
     """The config with other strategies.
 
     Args:
         config: whose options are taken for the strategies that it has itself.
-        names: of strategies or sums of them.
+        names: of strategies or of sums of them, or with options of their own.
 
     Returns:
         A new config. A strategy that the config has several times, with several options, stays so.
@@ -144,11 +146,12 @@ def choose_strategies(config: ExperimentConfig, names: Sequence[str]) -> Experim
         >>> [spec_label(spec) for spec in choose_strategies(base, ["l2", "ewc"]).strategies]
         ['l2-weight_2', 'ewc']
     """
-    chosen: list[ObjectSpec] = []
-    for name in dict.fromkeys(names):
-        own = [spec for spec in config.strategies if spec.class_name == name]
-        chosen += own or [ObjectSpec(class_name=name)]
-    return config.model_copy(update={"strategies": tuple(chosen)})
+    specs: list[ObjectSpec] = []
+    for wanted in map(ObjectSpec.parse, names):
+        own = [spec for spec in config.strategies if spec.class_name == wanted.class_name]
+        found = [wanted] if wanted.kwargs else own or [wanted]
+        specs += [spec for spec in found if spec not in specs]
+    return config.model_copy(update={"strategies": tuple(specs)})
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from pml_incremental.report import plot_estimation_error
 from pml_incremental.report.results import Diagnosis, EstimationRow, Split
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies import Strategy
+from pml_incremental.suggestions.survey import counted
 
 _PANELS = {"finished": "observed on finished tasks", "new": "observed on the new images"}
 
@@ -77,8 +78,8 @@ def learning_strategies(run: StoredRun) -> dict[str, Strategy]:
     place, tasks = run.folder.path, len(run.scenario)
     if tasks < 3:
         raise UnfitRunError(
-            f"{place} has {tasks} task{'' if tasks == 1 else 's'}, and only from the third task on "
-            "is there a prior model besides the teacher: diagnose a run of at least 3"
+            f"{place} has {counted(tasks, 'task')}, and only from the third task on is there a "
+            f"prior model besides the teacher: diagnose a run of at least 3{_with_more(run)}"
         )
     if run.config.trained_start:
         raise UnfitRunError(
@@ -93,6 +94,16 @@ def learning_strategies(run: StoredRun) -> dict[str, Strategy]:
             "models are the same and there is nothing to estimate"
         )
     return learning
+
+
+def _with_more(run: StoredRun) -> str:
+    """How to have more tasks, where there is a command for it."""
+    root = run.config.dataset.kwargs.get("root")
+    if run.config.dataset.class_name != "ImageFolder":
+        return ""
+    return (
+        f"; pml-incremental init OTHER_NAME --data {root} --tasks 3 writes a config of such a run"
+    )
 
 
 def compare(

@@ -187,7 +187,7 @@ def update_values(weights: TrainedWeights, survey: Survey, name: str) -> dict[st
                 "transforms, such as config.yaml of its run"
             ]
         )
-    tasks = suggest_tasks(survey, one_task=True)
+    tasks = suggest_tasks(survey, tasks=1)
     recipe = dict(weights.recipe)
     if not recipe.keys() >= _WHOLE:
         recipe = _completed(recipe, survey, tasks)
@@ -256,5 +256,5 @@ def trained_first_config(
     keys = {*values, "trained_start"}
     said = {k: value for k, value in plain.items() if k in keys and value not in (None, {}, [])}
     said["models"] = {key: model for key, model in plain["models"].items() if model is not None}
-    comments = explain(survey, suggest_tasks(survey, one_task=True), "As in the weights' recipe.")
+    comments = explain(survey, suggest_tasks(survey, tasks=1), "As in the weights' recipe.")
     return commented_yaml(said, comments, heading)
