@@ -7,7 +7,7 @@ from typing import Any
 
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
-from pml_incremental.strategies.bank_update import PASSES, Sees, update_bank
+from pml_incremental.strategies.estimation import PASSES, Sees, update_bank
 from pml_incremental.trainers import Teacher
 from pml_incremental.trainers.training_state import unchanged_random_state
 

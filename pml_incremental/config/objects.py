@@ -1,8 +1,9 @@
-"""An object described by its class name and arguments."""
+"""An object described by its class name and arguments; what the program passes, and trials."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import (
@@ -10,6 +11,8 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    NonNegativeInt,
+    PositiveInt,
     TypeAdapter,
     field_validator,
     model_serializer,
@@ -17,9 +20,94 @@ from pydantic import (
 
 from pml_incremental.config.layout import NESTED, KeyPath, canonical_kwargs, category_at, is_object
 from pml_incremental.config.registry import resolve
-from pml_incremental.config.signatures import signature_of
-from pml_incremental.config.supplied import UNDERSTOOD_BY_ALL
-from pml_incremental.config.values import as_argument
+from pml_incremental.config.signatures import as_argument, signature_of
+
+# Passed to a class that takes them, unless the config sets them.
+PASSED_IF_TAKEN: dict[str, frozenset[str]] = {
+    "loss": frozenset({"num_classes", "embedding_size"}),
+    "regularizer": frozenset({"num_classes"}),
+    "model": frozenset({"in_features", "num_classes"}),
+    "sampler": frozenset({"batch_size", "length_before_new_iter"}),
+    "trainer": frozenset({"batch_size"}),
+    "scenario": frozenset({"seed"}),
+}
+# Understood with every class of a category, and not passed to it.
+UNDERSTOOD_BY_ALL: dict[str, dict[str, Any]] = {
+    "model": {"weights_file": str, "weights_prefix": str}
+}
+_LOOP = "set by the task loop"
+_BY_QUIET = "switched off by --quiet"
+_BY_KEY = "set by the key {0!r} at the top of the config"
+
+# Must not be in a config.
+SET_ELSEWHERE: dict[str, dict[str, str]] = {
+    "dataset": {
+        "transform": _BY_KEY.format("transforms"),
+        "transforms": _BY_KEY.format("transforms"),
+        "progress": _BY_QUIET,
+    },
+    "scenario": {
+        "dataset": _BY_KEY.format("dataset"),
+        "train_transform": _BY_KEY.format("transforms.train"),
+        "test_transform": _BY_KEY.format("transforms.eval"),
+    },
+    "sampler": {"labels": _LOOP},
+    "optimizer": {"params": _LOOP},
+    "lr_scheduler": {"optimizer": "set by the scheduler's own key"},
+    "trainer": {
+        **{
+            key: _BY_KEY.format(key)
+            for key in (
+                "models",
+                "optimizers",
+                "loss_funcs",
+                "loss_weights",
+                "mining_funcs",
+                "sampler",
+                "lr_schedulers",
+                "dataset",
+            )
+        },
+        "gradient_clippers": _BY_KEY.format("grad_clip_norm"),
+        "data_device": _BY_KEY.format("device"),
+        "teacher": "the model of the task before",
+        "cache_folder": "the task's folder",
+        "compares": "set by the strategy",
+        "probes": "set by the strategy",
+        "turned": "set by the strategy",
+        "penalties": "set by the strategy",
+        "observers": "set by the strategy",
+        "processes": "set by torchrun",
+        "checkpointer": _BY_KEY.format("checkpoint"),
+        "description": _LOOP,
+        "progress": _BY_QUIET,
+    },
+    "tester": {"data_device": _BY_KEY.format("device"), "processes": "set by torchrun"},
+    "record_writer": {"folder": _LOOP, "scope": _LOOP, "run": _LOOP},
+}
+# Types of arguments that PML does not annotate.
+TYPES: dict[str, dict[str, Any]] = {
+    "dataset": {"root": str},
+    "sampler": {"m": PositiveInt, "num_triplets": PositiveInt},
+    "trainer": {
+        "batch_size": PositiveInt,
+        "iterations_per_epoch": PositiveInt,
+        "freeze_trunk_batchnorm": bool,
+        "dataloader_num_workers": NonNegativeInt,
+    },
+    "tester": {
+        "batch_size": PositiveInt,
+        "dataloader_num_workers": NonNegativeInt,
+        "normalize_embeddings": bool,
+        "use_trunk_output": bool,
+        "pca": PositiveInt,
+    },
+}
+# Of these classes' own arguments, only those above mean something in a task loop.
+PML_BASES = {
+    "trainer": "pytorch_metric_learning.trainers:BaseTrainer",
+    "tester": "pytorch_metric_learning.testers:BaseTester",
+}
 
 _PLAIN_MAPPING = TypeAdapter(dict[str, JsonValue])
 
@@ -151,3 +239,75 @@ def _words(values: Mapping[str, Any], prefix: str = "") -> list[str]:
         else:
             words.append(f"{prefix}{key}_{value}")
     return words
+
+
+def _parameters() -> dict[str, Any]:
+    import torch
+
+    return {"params": [torch.nn.Parameter(torch.zeros(1, 1))]}
+
+
+def _training() -> dict[str, Any]:
+    import torch
+    from pytorch_metric_learning.losses import TripletMarginLoss
+
+    models = {name: torch.nn.Linear(1, 1) for name in ("trunk", "embedder")}
+    return {
+        "models": models,
+        "optimizers": {
+            f"{name}_optimizer": torch.optim.SGD(model.parameters(), lr=1.0)
+            for name, model in models.items()
+        },
+        "loss_funcs": {"metric_loss": TripletMarginLoss()},
+        "mining_funcs": {},
+        "dataset": [(torch.zeros(1), 0)],
+        "batch_size": 1,
+        "data_device": torch.device("cpu"),
+        "dataloader_num_workers": 0,
+    }
+
+
+def _training_with_classifier() -> dict[str, Any]:
+    import torch
+
+    classifier, parts = torch.nn.Linear(1, 1), _training()
+    parts["models"]["classifier"] = classifier
+    parts["optimizers"]["classifier_optimizer"] = torch.optim.SGD(classifier.parameters(), lr=1.0)
+    parts["loss_funcs"]["classifier_loss"] = torch.nn.CrossEntropyLoss()
+    return parts
+
+
+# Stand-ins for what the program fills in. Other categories read files, load weights or need data.
+_STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
+    "loss": lambda: {"num_classes": 2, "embedding_size": 8},
+    "miner": dict,
+    "transform": dict,
+    "optimizer": _parameters,
+    "strategy": dict,
+}
+# Of trainers those that are known to look at no more than that.
+_TRAINERS: dict[str, Callable[[], dict[str, Any]]] = {
+    "IncrementalMetricLoss": _training,
+    "IncrementalTrainWithClassifier": _training_with_classifier,
+}
+
+
+def find_trial_problem(category: str, name: str, kwargs: dict[str, Any]) -> str | None:
+    """Why an object cannot be built, if so."""
+    stand_ins = _TRAINERS.get(name) if category == "trainer" else _STAND_INS.get(category)
+    if stand_ins is None:
+        return None
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        try:
+            ObjectSpec(class_name=name, kwargs=kwargs).build(category, **stand_ins())
+        except Exception as error:  # noqa: BLE001  # PML raises bare Exceptions too
+            return f"cannot be built: {_reason(error)}"
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """What the error says or, for a bare assert, the line that was not true."""
+    line = traceback.extract_tb(error.__traceback__)[-1].line
+    return " ".join(str(error).split()) or f"{line} ({type(error).__name__})"

@@ -16,18 +16,17 @@ from pml_incremental.config.layout import (
     find_objects,
     is_object,
 )
-from pml_incremental.config.registry import is_sum, resolve, split_sum
-from pml_incremental.config.schema import ExperimentConfig
-from pml_incremental.config.signatures import Signature, signature_of
-from pml_incremental.config.supplied import (
+from pml_incremental.config.objects import (
     PASSED_IF_TAKEN,
     PML_BASES,
     SET_ELSEWHERE,
     TYPES,
     UNDERSTOOD_BY_ALL,
+    find_trial_problem,
 )
-from pml_incremental.config.trial import find_trial_problem
-from pml_incremental.config.values import find_mismatch
+from pml_incremental.config.registry import is_sum, resolve, split_sum
+from pml_incremental.config.schema import ExperimentConfig
+from pml_incremental.config.signatures import Signature, find_mismatch, signature_of
 from pml_incremental.config.yaml_files import Origins
 
 _MINERS = ("tuple_miner", "subset_batch_miner")

@@ -2,8 +2,7 @@
 
 from pml_incremental.distributed.batchnorm import share_batchnorm
 from pml_incremental.distributed.launch import own_device, process_group
-from pml_incremental.distributed.processes import FirstProcessError, Processes
-from pml_incremental.distributed.sharing import RankBatches
+from pml_incremental.distributed.processes import FirstProcessError, Processes, RankBatches
 
 __all__ = [
     "FirstProcessError",

@@ -27,8 +27,6 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from pml_incremental.functional._row_divergence import difference_from_sum, divergence_of_rows
-
 DEFAULT_MAX_BYTES = 2**28
 
 # As many matrices exist at the peak of a forward and backward pass that keeps what it computes.
@@ -246,3 +244,20 @@ def blocks(count: int, rows: int) -> Iterator[slice]:
     """Slices of so many rows each, or fewer in the last."""
     for start in range(0, count, rows):
         yield slice(start, min(start + rows, count))
+
+
+def difference_from_sum(p_plus_q: Tensor, log_ratio: Tensor) -> Tensor:
+    """``p - q``, written over ``p + q``; ``log_ratio`` is ``log p - log q``."""
+    return p_plus_q.mul_(torch.tanh(log_ratio / 2))
+
+
+def divergence_of_rows(difference: Tensor, q: Tensor, log_ratio: Tensor) -> Tensor:
+    """KL(q || p) of each row, from ``p - q``, ``q`` and ``log p - log q``.
+
+    The obvious ``sum(q * (log q - log p))`` loses most digits in float32 when the two
+    distributions are close, as a student's are to its teacher's. Adding ``p - q``, which sums to
+    zero, makes every term at least 0 and free of cancellation, provided that ``p - q`` itself is
+    taken from ``r = log p - log q``, as ``(p + q) * tanh(r / 2)``.
+    """
+    divergence: Tensor = torch.addcmul(difference, q, log_ratio, value=-1).sum(dim=-1)
+    return divergence

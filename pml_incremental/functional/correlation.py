@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx, once_differentiable
 
-from pml_incremental.functional._row_divergence import RowDivergence
 from pml_incremental.functional.checks import check_paired, check_temperature, widen
 from pml_incremental.functional.chunked_divergence import (
     DEFAULT_MAX_BYTES,
     check_max_bytes,
     chunked_divergence,
+    difference_from_sum,
+    divergence_of_rows,
     rows_at_a_time,
 )
-from pml_incremental.functional.self_similarity import self_similarity
 
 
 def similarity_divergence(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
@@ -45,7 +47,7 @@ def similarity_divergence(student: Tensor, teacher: Tensor, temperature: float =
             f"the similarity matrices must have one shape, got {tuple(student.shape)} for the "
             f"student and {tuple(teacher.shape)} for the teacher"
         )
-    divergence: Tensor = RowDivergence.apply(widen(student), widen(teacher), temperature)
+    divergence: Tensor = _RowDivergence.apply(widen(student), widen(teacher), temperature)
     return divergence
 
 
@@ -95,7 +97,66 @@ def correlation_distillation(
     if rows is not None:
         return chunked_divergence(student, teacher.unsqueeze(0), temperature, rows).squeeze(0)
     with torch.autocast(student.device.type, enabled=False):
-        divergence: Tensor = RowDivergence.apply(
+        divergence: Tensor = _RowDivergence.apply(
             self_similarity(student), self_similarity(teacher), temperature
         )
     return divergence
+
+
+class _RowDivergence(Function):
+    """tau^2 KL(softmax(teacher / tau) || softmax(student / tau)) by row, with closed-form gradient.
+
+    ``p - q`` is the gradient with respect to the student's logits, too.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        log_p = torch.log_softmax(student / temperature, dim=-1)
+        log_q = torch.log_softmax(teacher / temperature, dim=-1)
+        q = log_q.exp()
+        log_ratio = log_p - log_q
+        difference = difference_from_sum(log_p.exp_().add_(q), log_ratio)
+        divergence = divergence_of_rows(difference, q, log_ratio)
+        ctx.temperature = temperature  # type: ignore[attr-defined]
+        if ctx.needs_input_grad[1]:  # type: ignore[attr-defined]
+            ctx.save_for_backward(difference, q, log_ratio, divergence)
+        else:
+            ctx.save_for_backward(difference)
+        return divergence * temperature**2
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        difference, *rest = ctx.saved_tensors  # type: ignore[attr-defined]
+        scale = (grad * ctx.temperature).unsqueeze(-1)  # type: ignore[attr-defined]
+        to_student = scale * difference if ctx.needs_input_grad[0] else None  # type: ignore[attr-defined]
+        if not rest:
+            return to_student, None, None
+        q, log_ratio, divergence = rest
+        return to_student, -scale * q * (log_ratio + divergence.unsqueeze(-1)), None
+
+
+class _SelfSimilarity(Function):
+    """The matrix is symmetric in its two roles, so one product gives the whole gradient."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, embeddings: Tensor) -> Tensor:
+        ctx.save_for_backward(embeddings)
+        return embeddings @ embeddings.T
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
+        (embeddings,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        to_embeddings: Tensor = (grad + grad.T) @ embeddings
+        return to_embeddings
+
+
+def self_similarity(embeddings: Tensor) -> Tensor:
+    r"""Dot products of all pairs in a batch, with a gradient that takes one product, not two.
+
+    .. math:: S = Z Z^\top, \qquad \partial L / \partial Z = (G + G^\top) Z, \quad
+        G = \partial L / \partial S
+    """
+    similarities: Tensor = _SelfSimilarity.apply(embeddings)
+    return similarities

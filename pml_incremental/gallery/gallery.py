@@ -30,8 +30,7 @@ from pml_incremental.gallery.model_version import ModelVersion, WeightsModel
 from pml_incremental.search.approximate import build_index, import_faiss
 from pml_incremental.search.tensors import Stacked
 from pml_incremental.storage import StorageError
-from pml_incremental.storage.checked_json import sha256
-from pml_incremental.storage.whole_file import explain_failure, sync
+from pml_incremental.storage.whole_file import explain_failure, sha256, sync
 
 FORMAT = 1
 MANIFEST, IMAGES = "manifest.json", "images.json"

@@ -22,7 +22,7 @@ from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.student import image_mode
 from pml_incremental.experiment.updating.trained_weights import TrainedWeights
 from pml_incremental.gallery.image_files import ImageFiles, embed_files
-from pml_incremental.storage.checked_json import sha256
+from pml_incremental.storage.whole_file import sha256
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.hooks.mean_over_tasks import MEAN, MeanOverTasks
 from pml_incremental.storage.tensor_file import pack_state, unpack_state
-from pml_incremental.strategies.bank_update import PASSES, Sees, update_bank
+from pml_incremental.strategies.estimation import PASSES, Sees, update_bank
 from pml_incremental.trainers import Teacher
 from pml_incremental.trainers.training_state import (
     plain_attributes,
@@ -186,7 +186,7 @@ def start_of_task(
         trainer: of the task about to be learned; it has a ``teacher``.
         bank: stands for the leaving teacher too afterwards.
         leaving: the teacher beside which the trainer's teacher was learned.
-        sees: see :func:`~pml_incremental.strategies.bank_update.feature_pairs`.
+        sees: see :func:`~pml_incremental.strategies.estimation.feature_pairs`.
         passes: how often the training images are gone through.
 
     Raises:

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pml_incremental.functional import similarity_divergence
 from pml_incremental.functional.chunked_divergence import blocks, chunked_divergence
-from pml_incremental.functional.self_similarity import self_similarity
+from pml_incremental.functional.correlation import self_similarity
 
 
 class BatchSimilarity(DotProductSimilarity):

@@ -11,13 +11,15 @@ from pml_incremental.metrics.estimation_quality import (
     off_diagonal_correlation,
     relative_drift,
 )
-from pml_incremental.metrics.match_ranks import NOT_FOUND, MatchRanks, match_ranks
 from pml_incremental.metrics.rank_metrics import (
+    NOT_FOUND,
+    MatchRanks,
     RetrievalMetric,
     average_precision,
     average_precision_at_r,
     common_depth,
     hit_at_k,
+    match_ranks,
     precision_at_k,
     r_precision,
     reciprocal_rank,

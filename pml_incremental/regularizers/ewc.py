@@ -8,8 +8,12 @@ import torch
 from torch import Tensor
 
 from pml_incremental.functional.checks import widen
-from pml_incremental.regularizers._importance import Models, grown, named_parameters
-from pml_incremental.regularizers.parameter_regularizer import ParameterRegularizer
+from pml_incremental.regularizers.parameter_regularizer import (
+    Models,
+    ParameterRegularizer,
+    grown,
+    named_parameters,
+)
 
 
 class EWC(ParameterRegularizer):

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from pml_incremental.functional.checks import widen
-from pml_incremental.regularizers._importance import Models, mean_gradient_magnitudes
-from pml_incremental.regularizers.parameter_regularizer import ParameterRegularizer
+from pml_incremental.regularizers.parameter_regularizer import (
+    Models,
+    ParameterRegularizer,
+    mean_gradient_magnitudes,
+)
 
 
 class MAS(ParameterRegularizer):

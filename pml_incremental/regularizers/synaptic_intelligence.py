@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 
 from pml_incremental.functional.checks import widen
-from pml_incremental.regularizers._importance import Models, leading_block, named_parameters
-from pml_incremental.regularizers.parameter_regularizer import ParameterRegularizer
+from pml_incremental.regularizers.parameter_regularizer import (
+    Models,
+    ParameterRegularizer,
+    leading_block,
+    named_parameters,
+)
 
 
 class SynapticIntelligence(ParameterRegularizer):

@@ -8,8 +8,7 @@ from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
-from pml_incremental.scenarios._map_dataset import Label, MapDataset
-from pml_incremental.scenarios._task_classes import ClassNames, task_classes
+from pml_incremental.scenarios._task_classes import ClassNames, Label, MapDataset, task_classes
 from pml_incremental.scenarios.split import ClassImages, SplitNeeds, read_class_images
 from pml_incremental.scenarios.task_subset import Task, TaskSubset
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pml_incremental.scenarios._map_dataset import (
+from pml_incremental.scenarios._task_classes import (
+    ClassNames,
     Label,
     MapDataset,
     read_labels,
     read_test_mask,
 )
-from pml_incremental.scenarios._task_classes import ClassNames
 
 SPLIT_STREAM = 2
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pml_incremental.scenarios._map_dataset import Label, MapDataset
+from pml_incremental.scenarios._task_classes import Label, MapDataset
 
 
 class TaskSubset(Dataset[tuple[Any, int]]):

@@ -2,6 +2,6 @@
 
 from pml_incremental.search.approximate import IndexSearch
 from pml_incremental.search.exact import ExactSearch
-from pml_incremental.search.lookup import Lookup
+from pml_incremental.search.scan import Lookup
 
 __all__ = ["ExactSearch", "IndexSearch", "Lookup"]

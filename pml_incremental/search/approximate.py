@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pml_incremental.extras import require
-from pml_incremental.metrics.match_ranks import MatchRanks, match_ranks
+from pml_incremental.metrics.rank_metrics import MatchRanks, match_ranks
 from pml_incremental.search.exact import GIBIBYTE, ExactSearch
-from pml_incremental.search.lookup import ClassMembers, Lookup
+from pml_incremental.search.scan import ClassMembers, Lookup
 from pml_incremental.search.tensors import Stacked
 
 Vectors = NDArray[np.float32]

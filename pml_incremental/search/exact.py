@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pml_incremental.metrics.match_ranks import (
+from pml_incremental.metrics.rank_metrics import (
     NOT_FOUND,
     MatchRanks,
     concatenate,
@@ -16,8 +16,16 @@ from pml_incremental.metrics.match_ranks import (
     trim,
 )
 from pml_incremental.search.centred_embeddings import CentredEmbeddings
-from pml_incremental.search.lookup import ClassMembers, Lookup, hull, overlap
-from pml_incremental.search.scan import COPIES_OF_SCORES, BestScores, scan, side_of_tile
+from pml_incremental.search.scan import (
+    COPIES_OF_SCORES,
+    BestScores,
+    ClassMembers,
+    Lookup,
+    hull,
+    overlap,
+    scan,
+    side_of_tile,
+)
 from pml_incremental.search.tensors import Stacked
 
 GIBIBYTE = 2**30

@@ -1,17 +1,14 @@
 """Files that are whole or not there, that notice damage, and that one process writes."""
 
-from pml_incremental.storage.checked_json import read_checked_json, write_checked_json
 from pml_incremental.storage.folder_lock import FolderLock
-from pml_incremental.storage.generations import (
-    newest_readable,
-    remove_generations,
-    write_generation,
-)
 from pml_incremental.storage.tensor_file import (
     has_checksum,
+    newest_readable,
     pack_state,
     read_tensor_file,
+    remove_generations,
     unpack_state,
+    write_generation,
     write_tensor_file,
 )
 from pml_incremental.storage.whole_file import (
@@ -19,7 +16,9 @@ from pml_incremental.storage.whole_file import (
     InUseError,
     StorageError,
     is_leftover,
+    read_checked_json,
     remove_leftovers,
+    write_checked_json,
     write_text_whole,
     write_whole,
 )

@@ -1,7 +1,6 @@
 """Named methods against forgetting, and what they are made of."""
 
 # These register the names.
-from pml_incremental.strategies import ema_teacher as _ema_teacher  # noqa: F401
 from pml_incremental.strategies import fecd as _fecd  # noqa: F401
 from pml_incremental.strategies import function_matching as _function_matching  # noqa: F401
 from pml_incremental.strategies import parameters as _parameters  # noqa: F401

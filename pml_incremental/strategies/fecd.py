@@ -13,9 +13,8 @@ from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
 from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import Task
-from pml_incremental.strategies.bank_update import PASSES, Sees
 from pml_incremental.strategies.distillation import ProbeOptions, correlation, probes_of
-from pml_incremental.strategies.estimation import Estimation, ObservedOn, PriorModels
+from pml_incremental.strategies.estimation import PASSES, Estimation, ObservedOn, PriorModels, Sees
 from pml_incremental.strategies.strategy import Strategy, register_strategy
 from pml_incremental.trainers import Probes, Teacher
 

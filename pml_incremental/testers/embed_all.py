@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pml_incremental.distributed import Processes
-from pml_incremental.distributed.sharing import receive_rows, send_rows, share_of_loader
+from pml_incremental.distributed.processes import receive_rows, send_rows, share_of_loader
 from pml_incremental.search.tensors import mapped_tensor
 
 

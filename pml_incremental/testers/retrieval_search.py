@@ -14,7 +14,7 @@ from torch import Tensor
 from pml_incremental.extras import require
 from pml_incremental.metrics import MatchRanks, RetrievalMetric, common_depth
 from pml_incremental.search import ExactSearch, IndexSearch, Lookup
-from pml_incremental.search.lookup import most_matches
+from pml_incremental.search.scan import most_matches
 from pml_incremental.testers.evaluation import Values
 from pml_incremental.testers.recall_calculator import EXCLUDED_QUERIES
 

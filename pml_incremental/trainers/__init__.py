@@ -1,7 +1,6 @@
 """PML trainers that learn beside a teacher."""
 
 from pml_incremental.trainers._terms import Compared, Penalty, StepObserver
-from pml_incremental.trainers.data_parallel_mixin import DataParallelMixin
 from pml_incremental.trainers.incremental_mixin import IncrementalMixin
 from pml_incremental.trainers.incremental_trainers import (
     IncrementalMetricLoss,
@@ -10,7 +9,7 @@ from pml_incremental.trainers.incremental_trainers import (
 from pml_incremental.trainers.numerics import NonFiniteLossError, Precision
 from pml_incremental.trainers.probes import Probes
 from pml_incremental.trainers.resumable_mixin import Checkpointer, DataLoadingError, ResumableMixin
-from pml_incremental.trainers.step_mixin import StepMixin
+from pml_incremental.trainers.step_mixin import DataParallelMixin, StepMixin
 from pml_incremental.trainers.teacher import Teacher, TeacherCache, TeacherOutputs, check_unchanging
 
 __all__ = [

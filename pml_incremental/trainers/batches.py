@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler
 
-from pml_incremental.distributed.processes import Processes
-from pml_incremental.distributed.sharing import drawn_by_rank_zero
+from pml_incremental.distributed.processes import Processes, drawn_by_rank_zero
 from pml_incremental.trainers.training_state import (
     SeededItems,
     plain_attributes,

@@ -7,10 +7,10 @@ from torch import distributed, nn
 from torch.utils.data import BatchSampler, TensorDataset
 
 from pml_incremental.distributed import FirstProcessError, Processes, RankBatches, share_batchnorm
-from pml_incremental.distributed.sharing import copy_from_rank_zero
+from pml_incremental.distributed.processes import copy_from_rank_zero
 from pml_incremental.losses import CorrelationDistillationLoss
 from pml_incremental.regularizers import MAS
-from pml_incremental.strategies.bank_update import embed_in_shares
+from pml_incremental.strategies.estimation import embed_in_shares
 from pml_incremental.testers import IncrementalTester
 from pml_incremental.trainers import IncrementalTrainWithClassifier, Teacher
 

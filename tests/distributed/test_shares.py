@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from pml_incremental.distributed import Processes, share_batchnorm
-from pml_incremental.distributed.sharing import share_of_images
+from pml_incremental.distributed.processes import share_of_images
 from pml_incremental.testers import IncrementalTester
 from pml_incremental.trainers import IncrementalMetricLoss
 

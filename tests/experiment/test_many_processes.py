@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from pml_incremental.config import dump_yaml
 from pml_incremental.experiment import run
-from pml_incremental.experiment.running.run_records import RunRecords
+from pml_incremental.experiment.running.outputs import RunRecords
 
 pytestmark = pytest.mark.slow  # whole runs
 

@@ -1,6 +1,6 @@
 import torch
 
-from pml_incremental.functional.self_similarity import self_similarity
+from pml_incremental.functional.correlation import self_similarity
 
 
 def test_value_and_gradient_are_those_of_the_plain_product():

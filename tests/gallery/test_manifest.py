@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from pml_incremental.gallery import Gallery
 from pml_incremental.gallery.gallery import check_inside
 from pml_incremental.gallery.image_files import ImageFiles
-from pml_incremental.storage.checked_json import sha256
+from pml_incremental.storage.whole_file import sha256
 
 MODEL = {"run": "runs/x", "strategy": "finetune", "task": 1, "weights_sha256": "0" * 64}
 

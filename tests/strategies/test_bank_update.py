@@ -12,7 +12,7 @@ from pml_incremental.hooks import start_of_task
 from pml_incremental.losses import FeatureEstimationLoss
 from pml_incremental.scenarios import TaskSubset
 from pml_incremental.strategies import STRATEGIES
-from pml_incremental.strategies.bank_update import update_bank
+from pml_incremental.strategies.estimation import update_bank
 from pml_incremental.trainers import IncrementalMetricLoss, Teacher
 
 CPU = torch.device("cpu")

@@ -27,8 +27,13 @@ from pml_incremental.metrics import (
 from pml_incremental.report.results import TEACHER_ITSELF
 from pml_incremental.scenarios import ClassIncrementalScenario, Task, TaskSubset
 from pml_incremental.strategies import Component, Strategy
-from pml_incremental.strategies.bank_update import Sees, feature_pairs
-from pml_incremental.strategies.estimation import Estimation, ObservedOn, accuracy_ranges
+from pml_incremental.strategies.estimation import (
+    Estimation,
+    ObservedOn,
+    Sees,
+    accuracy_ranges,
+    feature_pairs,
+)
 from pml_incremental.strategies.fecd import fecd
 from pml_incremental.trainers import Teacher
 

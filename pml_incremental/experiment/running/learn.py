@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from pml_incremental.config import ExperimentConfig
-from pml_incremental.distributed.sharing import copy_from_rank_zero
+from pml_incremental.distributed.processes import copy_from_rank_zero
 from pml_incremental.experiment.assembly import batch_size, build_optimizers, build_sampler
 from pml_incremental.experiment.running.task_checkpoint import TaskCheckpoint
 from pml_incremental.experiment.student import Student

@@ -23,13 +23,14 @@ from pml_incremental.experiment.assembly import (
 from pml_incremental.experiment.environment import describe_environment, seed_everything
 from pml_incremental.experiment.running.learn import TrainingMonitor, learn_task, trained_model
 from pml_incremental.experiment.running.measurements import Measurements, measure, task_matrices
-from pml_incremental.experiment.running.outputs import draw_matrices, draw_retrievals
-from pml_incremental.experiment.running.run_folder import RunFolder, check_same_images
-from pml_incremental.experiment.running.run_records import (
+from pml_incremental.experiment.running.outputs import (
     RunRecords,
+    draw_matrices,
+    draw_retrievals,
     record_finished_task,
     record_pictures,
 )
+from pml_incremental.experiment.running.run_folder import RunFolder, check_same_images
 from pml_incremental.experiment.running.stage import (
     Priors,
     Stage,

@@ -27,7 +27,7 @@ from pml_incremental.models.weights import describe_missing
 from pml_incremental.report.results import Change, FolderRecall, Update, verdict
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.storage import read_tensor_file, write_tensor_file, write_text_whole
-from pml_incremental.storage.checked_json import sha256
+from pml_incremental.storage.whole_file import sha256
 
 _OF_OTHER_SEARCHES = ("metrics", "ks", "index", "nprobe")
 

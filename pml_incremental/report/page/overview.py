@@ -15,8 +15,7 @@ from PIL import Image
 from pml_incremental.metrics import TaskMatrix, seen_means
 from pml_incremental.metrics.task_matrix import JOINT, OWN
 from pml_incremental.report.columns import MEAN, NEW, OF_A_RUN, OLD
-from pml_incremental.report.page.charts import line_chart, scatter
-from pml_incremental.report.page.elements import bar, heat_map
+from pml_incremental.report.page.elements import bar, heat_map, line_chart, scatter
 from pml_incremental.report.page.run_record import RunRecord
 from pml_incremental.report.style import NOTE, percent, percent_range
 
