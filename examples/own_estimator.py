@@ -64,7 +64,8 @@ def main(output: Path) -> None:
             "models.trunk.SmallConvNet.width=16",
             "num_epochs=[4, 2]",
             "strategies=[correlation, "
-            "{fecd: {estimator: 'own_estimator:ScaleEstimator', sees: embeddings, passes: 1}}]",
+            "{fecd: {estimator: 'own_estimator:ScaleEstimator', estimator_input: embeddings, "
+            "passes: 1}}]",
         ],
     )
     validate(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,3 +22,12 @@ def find_by_name(kind: str, name: str, known: Mapping[str, Any], own: str) -> An
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"cannot find the {kind} {name!r}: {error}") from error
+
+
+def warn_of_former_name(former: str, now: str) -> None:
+    """Say that a name still works, in this version alone."""
+    warnings.warn(
+        f"{former} is now called {now}; the former name works in this version alone",
+        FutureWarning,
+        stacklevel=3,
+    )

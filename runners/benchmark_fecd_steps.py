@@ -27,13 +27,15 @@ def benchmark_fecd_steps() -> None:
     teacher = Teacher.snapshot(models)
     priors = [Teacher.snapshot(models) for _ in range(PRIOR_MODELS)]
     correlation = trainer(models, teacher)
-    oracle = trainer(models, OracleTeacher(teacher, priors), OracleBank(priors), "features")
+    oracle = trainer(
+        models, OracleTeacher(teacher, priors), OracleBank(priors), "embeddings_and_trunk"
+    )
     steps = {"the real models (oracle)": oracle}
     for name, compares in (
         ("AccuracyChangeEstimator", "embeddings"),
         ("DriftEstimator", "embeddings"),
-        ("LinearEstimator", "features"),
-        ("MLPEstimator", "features"),
+        ("LinearEstimator", "embeddings_and_trunk"),
+        ("MLPEstimator", "embeddings_and_trunk"),
     ):
         steps[name] = trainer(models, teacher, full_bank(name, compares), compares)
     for name, step in steps.items():
@@ -48,7 +50,7 @@ def benchmark_fecd_steps() -> None:
 
 
 def full_bank(estimator: str, compares: Compared) -> EstimatorBank:
-    width = EMBEDDING + (FEATURES if compares == "features" else 0)
+    width = EMBEDDING + (FEATURES if compares == "embeddings_and_trunk" else 0)
     bank = EstimatorBank(estimator, embedding_width=EMBEDDING)
     for _ in range(PRIOR_MODELS):
         bank.update([(torch.randn(BATCH, width), torch.randn(BATCH, width))])

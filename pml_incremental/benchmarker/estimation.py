@@ -7,7 +7,7 @@ from typing import Any
 
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
-from pml_incremental.strategies.estimation import PASSES, Sees, update_bank
+from pml_incremental.strategies.estimation import PASSES, EstimatorInput, update_bank
 from pml_incremental.trainers import Teacher
 from pml_incremental.trainers.training_state import unchanged_random_state
 
@@ -17,8 +17,8 @@ def connect_bank(parser: Any, name: str, loss: FeatureEstimationLoss) -> None:
 
     From the third task on, the bank learns from the last two models on the new images, as with
     the strategy ``fecd``. It sees the trunk's output too if the trainer ``compares`` this loss
-    with ``features``. The config's ``estimator``, ``estimator_passes`` and ``estimator_range``
-    say how.
+    with ``embeddings_and_trunk``. The config's ``estimator``, ``estimator_passes`` and
+    ``estimator_range`` say how.
     """
     arguments = parser.args
     bank = loss.bank = EstimatorBank(
@@ -27,10 +27,12 @@ def connect_bank(parser: Any, name: str, loss: FeatureEstimationLoss) -> None:
     prior_models = parser.task_number - 2
     if prior_models < 1:
         return
-    sees: Sees = "trunk" if parser.trainer.compares.get(name) == "features" else "embeddings"
+    estimator_input: EstimatorInput = (
+        "trunk" if parser.trainer.compares.get(name) == "embeddings_and_trunk" else "embeddings"
+    )
     ranges = _ranges(bank, getattr(arguments, "estimator_range", None), prior_models)
     new_images, teacher = parser.split_manager.stage.train, parser.previous.teacher
-    if sees == "trunk":
+    if estimator_input == "trunk":
         bank.embedding_width = _embedding_width(teacher, new_images, parser.device)
     file = Path(parser.model_folder, f"{name}_bank.safetensors")
     if file.exists():
@@ -41,7 +43,7 @@ def connect_bank(parser: Any, name: str, loss: FeatureEstimationLoss) -> None:
         bank.load(before, prior_models=prior_models - 1)
     leaving = parser.load_learned(parser.task_number - 2).teacher
     passes = getattr(arguments, "estimator_passes", PASSES)
-    update_bank(bank, new_images, leaving, teacher, sees=sees, passes=passes)
+    update_bank(bank, new_images, leaving, teacher, estimator_input=estimator_input, passes=passes)
     if bank.needs_ranges:
         bank.set_ranges(ranges)
     bank.save(file)

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.hooks.mean_over_tasks import MEAN, MeanOverTasks
 from pml_incremental.storage.tensor_file import pack_state, unpack_state
-from pml_incremental.strategies.estimation import PASSES, Sees, update_bank
+from pml_incremental.strategies.estimation import PASSES, EstimatorInput, update_bank
 from pml_incremental.trainers import Teacher
 from pml_incremental.trainers.training_state import (
     plain_attributes,
@@ -174,7 +174,7 @@ def start_of_task(
     trainer: Any,
     bank: EstimatorBank,
     leaving: Teacher,
-    sees: Sees | None = None,
+    estimator_input: EstimatorInput | None = None,
     passes: int = PASSES,
 ) -> None:
     """Bring the estimators up to date, before a task is trained.
@@ -186,11 +186,11 @@ def start_of_task(
         trainer: of the task about to be learned; it has a ``teacher``.
         bank: stands for the leaving teacher too afterwards.
         leaving: the teacher beside which the trainer's teacher was learned.
-        sees: see :func:`~pml_incremental.strategies.estimation.feature_pairs`.
+        estimator_input: see :func:`~pml_incremental.strategies.estimation.feature_pairs`.
         passes: how often the training images are gone through.
 
     Raises:
-        ValueError: if passes is below 1, sees is not known, or the trainer has no teacher.
+        ValueError: if passes is below 1, estimator_input unknown, or the trainer has no teacher.
     """
     teacher = getattr(trainer, "teacher", None)
     if teacher is None:
@@ -209,7 +209,7 @@ def start_of_task(
         trainer.dataset,
         leaving,
         teacher,
-        sees=sees,
+        estimator_input=estimator_input,
         passes=passes,
         processes=getattr(trainer, "processes", None),
         collate_fn=trainer.collate_fn,

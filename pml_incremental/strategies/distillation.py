@@ -187,7 +187,8 @@ class Distillation(Component):
         name: the key in ``loss_funcs``, ending in ``_loss``.
         loss: compares the student's with the teacher's embeddings.
         weight: its weight in the total loss, at least 0.
-        compares: ``"embeddings"``, ``"features"`` or ``"logits"``; the last needs a classifier.
+        compares: as :class:`~pml_incremental.trainers.IncrementalMixin` has it; ``"logits"`` need a
+            classifier.
         probes: images to compare them on; default: those of the batch. In each task other random
             numbers are drawn for them, by the run's seed.
 

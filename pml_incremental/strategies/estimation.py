@@ -30,7 +30,7 @@ from pml_incremental.trainers import Compared, Probes, Teacher
 from pml_incremental.trainers.batches import BatchOrder, to_device, training_loader
 
 #: What the estimators see of the teacher: its embeddings, or the output of its trunk too.
-Sees: TypeAlias = Literal["embeddings", "trunk"]
+EstimatorInput: TypeAlias = Literal["embeddings", "trunk"]
 #: How often the images are gone through, each time with new random transforms.
 PASSES = 4
 _BATCH_SIZE = 128
@@ -53,7 +53,7 @@ def feature_pairs(
     images: Dataset[Any],
     leaving: Teacher,
     coming: Teacher,
-    sees: Sees | None = None,
+    estimator_input: EstimatorInput | None = None,
     passes: int = PASSES,
     probes: Probes | None = None,
     processes: Processes | None = None,
@@ -61,14 +61,14 @@ def feature_pairs(
     images_of: Callable[[Any], Tensor] = itemgetter(0),
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """What both models make of the same images, batch by batch; see :func:`update_bank`."""
-    if sees is None:
-        sees = "embeddings" if bank.embedding_width is None else "trunk"
-    check_observation(passes, sees)
+    if estimator_input is None:
+        estimator_input = "embeddings" if bank.embedding_width is None else "trunk"
+    check_observation(passes, estimator_input)
     if len(images) == 0:  # type: ignore[arg-type]
         raise ValueError(f"there is no image to learn M_{len(bank) + 1} from")
     processes = Processes() if processes is None else processes
     device = next(coming.trunk.parameters()).device
-    models = [partial(_observe, model, bank, sees) for model in (leaving, coming)]
+    models = [partial(_observe, model, bank, estimator_input) for model in (leaving, coming)]
     batches = partial(
         embed_in_shares,
         images,
@@ -84,17 +84,21 @@ def feature_pairs(
             yield from batches([_before_probes(m, probes, processes.rank) for m in models])  # type: ignore[misc]
 
 
-def check_observation(passes: int, sees: str) -> None:
+def check_observation(passes: int, estimator_input: str) -> None:
     """Raise a ValueError if a bank cannot observe models like this."""
     if passes < 1:
         raise ValueError(f"passes must be at least 1, got {passes}")
-    if sees not in get_args(Sees):
-        raise ValueError(f'sees must be "embeddings" or "trunk", got {sees!r}')
+    if estimator_input not in get_args(EstimatorInput):
+        raise ValueError(
+            f'estimator_input must be "embeddings" or "trunk", got {estimator_input!r}'
+        )
 
 
-def _observe(model: Teacher, bank: EstimatorBank, sees: Sees, images: Tensor) -> Tensor:
+def _observe(
+    model: Teacher, bank: EstimatorBank, estimator_input: EstimatorInput, images: Tensor
+) -> Tensor:
     embeddings, features = model.embed_with_features(images)
-    if sees == "embeddings":
+    if estimator_input == "embeddings":
         return embeddings
     bank.embedding_width = embeddings.shape[1]
     return torch.cat([embeddings, features], dim=1)
@@ -148,7 +152,7 @@ Range: TypeAlias = tuple[float, float]
 _PREFIX = "bank."
 
 #: Which images the old and the new model are observed on.
-ObservedOn: TypeAlias = Literal["finished", "new"]
+EstimatorImages: TypeAlias = Literal["finished", "new"]
 
 
 class PriorModels(Component):
@@ -187,9 +191,9 @@ class Estimation(PriorModels):
     """Estimate what each prior model would make of the new images, and distil from that.
 
     The bank learns from the teacher that leaves, M_{t-1}, and the one that comes, M_t. With
-    ``observed_on="finished"`` it sees both on the images of the task just learned. With ``"new"``
-    the leaving teacher is kept until the next task's images are there, which are those that the
-    estimates are used on; one model more is stored, however many tasks there are.
+    ``estimator_images="finished"`` it sees both on the images of the task just learned. With
+    ``"new"`` the leaving teacher is kept until the next task's images are there, which are those
+    that the estimates are used on; one model more is stored, however many tasks there are.
     """
 
     def __init__(
@@ -197,19 +201,26 @@ class Estimation(PriorModels):
         bank: EstimatorBank,
         loss: FeatureEstimationLoss,
         weight: float,
-        sees: Sees = "embeddings",
-        observed_on: ObservedOn = "finished",
+        estimator_input: EstimatorInput = "embeddings",
+        estimator_images: EstimatorImages = "finished",
         passes: int = PASSES,
         fixed_range: Range | None = None,
         probes: Probes | None = None,
     ) -> None:
-        super().__init__(loss, weight, "features" if sees == "trunk" else "embeddings", probes)
-        check_observation(passes, sees)
-        if observed_on not in ("finished", "new"):
-            raise ValueError(f'observed_on must be "finished" or "new", got {observed_on!r}')
+        super().__init__(
+            loss,
+            weight,
+            "embeddings_and_trunk" if estimator_input == "trunk" else "embeddings",
+            probes,
+        )
+        check_observation(passes, estimator_input)
+        if estimator_images not in ("finished", "new"):
+            raise ValueError(
+                f'estimator_images must be "finished" or "new", got {estimator_images!r}'
+            )
         self.bank = bank
-        self.sees = sees
-        self.observed_on = observed_on
+        self.estimator_input = estimator_input
+        self.estimator_images = estimator_images
         self.passes = passes
         self.fixed_range = fixed_range
         self.ranges: dict[int, Range] = {}
@@ -217,7 +228,7 @@ class Estimation(PriorModels):
     def before_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:
         """Observe both models on the new images, if that is what the bank learns from."""
         super().before_task(task, previous, teacher)
-        if previous is not None and self.observed_on == "new":
+        if previous is not None and self.estimator_images == "new":
             self.update_bank(task.train, previous, teacher)
         return teacher
 
@@ -227,12 +238,16 @@ class Estimation(PriorModels):
             self.ranges = accuracy_ranges(
                 finished.measurements, self.fixed_range, finished.trained_start
             )
-        if finished.teacher is not None and self.observed_on == "finished":
+        if finished.teacher is not None and self.estimator_images == "finished":
             self.update_bank(finished.task.train, finished.teacher, finished.student)
 
     def update_bank(self, images: TaskSubset, leaving: Teacher, coming: Teacher) -> None:
         """Carry the bank over from one teacher to the next."""
-        how = {"sees": self.sees, "passes": self.passes, "probes": self.probes}
+        how = {
+            "estimator_input": self.estimator_input,
+            "passes": self.passes,
+            "probes": self.probes,
+        }
         update_bank(self.bank, images, leaving, coming, processes=self.processes, **how)
         if self.bank.needs_ranges:
             self.bank.set_ranges(self.ranges)

@@ -9,12 +9,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from pml_incremental.by_name import warn_of_former_name
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.losses import FeatureEstimationLoss
 from pml_incremental.models import tensors_under
 from pml_incremental.scenarios import Task
 from pml_incremental.strategies.distillation import ProbeOptions, correlation, probes_of
-from pml_incremental.strategies.estimation import PASSES, Estimation, ObservedOn, PriorModels, Sees
+from pml_incremental.strategies.estimation import (
+    PASSES,
+    Estimation,
+    EstimatorImages,
+    EstimatorInput,
+    PriorModels,
+)
 from pml_incremental.strategies.strategy import Strategy, register_strategy
 from pml_incremental.trainers import Probes, Teacher
 
@@ -25,14 +32,16 @@ def fecd(
     estimation_weight: float = 10.0,
     temperature: float = 4.0,
     estimator: str | Mapping[str, Mapping[str, Any] | None] = "LinearEstimator",
-    sees: Sees = "trunk",
-    observed_on: ObservedOn = "new",
+    estimator_input: EstimatorInput = "trunk",
+    estimator_images: EstimatorImages = "new",
     passes: int = PASSES,
     model_weights: Literal["uniform", "recency"] | Sequence[float] = "uniform",
     low: float | None = None,
     high: float | None = None,
     seed: int = 0,
     probes: ProbeOptions = None,
+    sees: EstimatorInput | None = None,
+    observed_on: EstimatorImages | None = None,
 ) -> Strategy:
     """Distil the previous model's similarities and those estimated for every model before it.
 
@@ -46,10 +55,10 @@ def fecd(
         temperature: of both.
         estimator: of the prior models' features: a name, ``module:Class`` or
             ``{name: {arguments}}``.
-        sees: what the estimator is given of the teacher: its ``"embeddings"``, or the output of its
-            ``"trunk"`` too.
-        observed_on: images that the estimator learns from: those of the task just ``"finished"``,
-            or the ``"new"`` ones, for which one model more is kept.
+        estimator_input: what the estimator is given of the teacher: its ``"embeddings"``, or the
+            output of its ``"trunk"`` too.
+        estimator_images: that the estimator learns from: those of the task just ``"finished"``, or
+            the ``"new"`` ones, for which one model more is kept.
         passes: how often these images are gone through.
         model_weights: how much each prior model counts, see ``FeatureEstimationLoss``.
         low: smallest relative change, for estimators that draw from a range; default: measured.
@@ -57,6 +66,8 @@ def fecd(
         seed: of the estimator's random draws.
         probes: images to compare the models on too, and for the estimators to learn from too, see
             :data:`ProbeOptions`; their ``weight`` is that of the correlation loss; default: none.
+        sees: former name of estimator_input.
+        observed_on: former name of estimator_images.
 
     Raises:
         ValueError: if only one of low and high is given.
@@ -67,13 +78,19 @@ def fecd(
     """
     if (low is None) != (high is None):
         raise ValueError(f"give both low and high, or none to measure them; got {low} and {high}")
+    if sees is not None:
+        warn_of_former_name("sees", "estimator_input")
+        estimator_input = sees
+    if observed_on is not None:
+        warn_of_former_name("observed_on", "estimator_images")
+        estimator_images = observed_on
     bank = EstimatorBank(estimator, seed=seed)
     component = Estimation(
         bank,
         FeatureEstimationLoss(bank, temperature, model_weights),
         estimation_weight,
-        sees,
-        observed_on,
+        estimator_input,
+        estimator_images,
         passes,
         None if low is None or high is None else (low, high),
         None if probes is None else probes_of(probes)[0],
@@ -142,7 +159,7 @@ class Oracle(PriorModels):
     def __init__(self, weight: float, temperature: float, probes: Probes | None = None) -> None:
         self.priors: list[Teacher] = []
         loss = FeatureEstimationLoss(OracleBank(self.priors), temperature)
-        super().__init__(loss, weight, "features", probes)
+        super().__init__(loss, weight, "embeddings_and_trunk", probes)
         self.stored: Mapping[str, Tensor] = {}
 
     def before_task(self, task: Task, previous: Teacher | None, teacher: Teacher) -> Teacher:

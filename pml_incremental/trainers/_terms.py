@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, cast
 
 from torch import Tensor, nn
 
+from pml_incremental.by_name import warn_of_former_name
 from pml_incremental.trainers.teacher import Teacher
 
 #: A scalar that depends on the parameters of models and loss functions, given by name.
 Penalty: TypeAlias = Callable[[Mapping[str, nn.Module]], Tensor]
 
 #: What a distillation loss is given of student and teacher.
-Compared: TypeAlias = Literal["embeddings", "logits", "features", "maps"]
+Compared: TypeAlias = Literal["embeddings", "logits", "embeddings_and_trunk", "maps"]
+
+
+def current_kinds(compares: Mapping[str, str]) -> dict[str, Compared]:
+    """What losses compare, by today's names."""
+    if "features" in compares.values():
+        warn_of_former_name("compares: features", "compares: embeddings_and_trunk")
+    kinds = {k: "embeddings_and_trunk" if v == "features" else v for k, v in compares.items()}
+    return cast("dict[str, Compared]", kinds)
 
 
 def check_turned(turned: float) -> None:

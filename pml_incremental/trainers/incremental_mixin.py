@@ -55,7 +55,8 @@ class IncrementalMixin(ResumableMixin):
         compares: distillation losses that compare something other than embeddings, by name:
             ``"logits"`` of both; the pooled feature ``"maps"`` of both trunks
             (:func:`~pml_incremental.models.pooled_maps`); or the student's embeddings with the
-            teacher's ``"features"``, which are its embeddings followed by the output of its trunk.
+            teacher's ``"embeddings_and_trunk"``, the output of its trunk after its embeddings
+            (formerly ``"features"``).
         probes: distillation losses that compare student and teacher on images made from the batch
             instead of the batch itself, by name: how these are made. They leave BatchNorm's
             statistics alone. Losses with equal :class:`Probes` share the images; they are called
@@ -100,7 +101,7 @@ class IncrementalMixin(ResumableMixin):
         self.cache_teacher = cache_teacher
         self.cache_folder = cache_folder
         self.teacher_cache: TeacherCache | None = None
-        self.compares = dict(compares or {})
+        self.compares = _terms.current_kinds(compares or {})
         self.probes = dict(probes or {})
         self.turned = turned
         #: Rows of the batch that are no turned copies; None if all are.
@@ -284,7 +285,9 @@ class IncrementalMixin(ResumableMixin):
         nothing = embeddings[:, :0]
         with torch.no_grad():
             pooled = pooled_maps(maps) if watches else nothing
-        return TeacherOutputs(embeddings, features if "features" in kinds else nothing, pooled)
+        return TeacherOutputs(
+            embeddings, features if "embeddings_and_trunk" in kinds else nothing, pooled
+        )
 
     def compute_distillation(
         self,
@@ -299,8 +302,11 @@ class IncrementalMixin(ResumableMixin):
         gather = self.processes.gather
         goal = gather(targets.embeddings)
         pairs = {"embeddings": (embeddings, goal)}
-        if "features" in wanted.values():
-            pairs["features"] = embeddings, torch.cat([goal, gather(targets.features)], dim=1)
+        if "embeddings_and_trunk" in wanted.values():
+            pairs["embeddings_and_trunk"] = (
+                embeddings,
+                torch.cat([goal, gather(targets.features)], dim=1),
+            )
         if "maps" in wanted.values():
             assert self.last_maps is not None
             pairs["maps"] = gather(self.last_maps), gather(targets.maps)

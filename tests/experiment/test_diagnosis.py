@@ -23,16 +23,16 @@ pytestmark = pytest.mark.slow  # whole runs
 
 STRATEGIES = [
     "finetune",
-    {"fecd": {"estimator": "AccuracyChangeEstimator", "sees": "embeddings"}},
-    {"fecd": {"observed_on": "finished", "sees": "embeddings"}},
-    {"fecd": {"observed_on": "finished"}},
+    {"fecd": {"estimator": "AccuracyChangeEstimator", "estimator_input": "embeddings"}},
+    {"fecd": {"estimator_images": "finished", "estimator_input": "embeddings"}},
+    {"fecd": {"estimator_images": "finished"}},
     "fecd",
     "frozen",
 ]
 OWN = {
     "fecd-estimator_AccuracyChangeEstimator-sees_embeddings": ("AccuracyChangeEstimator", "new"),
-    "fecd-observed_on_finished-sees_embeddings": ("LinearEstimator", "finished"),
-    "fecd-observed_on_finished": ("LinearEstimator, trunk", "finished"),
+    "fecd-estimator_images_finished-estimator_input_embeddings": ("LinearEstimator", "finished"),
+    "fecd-estimator_images_finished": ("LinearEstimator, trunk", "finished"),
     "fecd": ("LinearEstimator, trunk", "new"),
 }
 REPLAYED = (

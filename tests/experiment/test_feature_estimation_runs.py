@@ -65,7 +65,7 @@ def test_estimation_changes_what_is_learned_from_the_third_task_on(estimator, fo
     [
         {"fecd": {"estimator": "AccuracyChangeEstimator"}},
         "fecd",
-        {"fecd": {"sees": "embeddings", "observed_on": "finished", "passes": 1}},
+        {"fecd": {"estimator_input": "embeddings", "estimator_images": "finished", "passes": 1}},
         {"fecd": {"estimator": {"MLPEstimator": {}}}},
         "fecd-oracle",
         {"fecd": {"probes": "warp"}},

@@ -20,7 +20,7 @@ WITH_FROZEN_BATCHNORM = {
         "freeze_trunk_batchnorm": "with_teacher",
     }
 }
-RANGES = {"fecd": {"estimator": "AccuracyChangeEstimator", "sees": "embeddings"}}
+RANGES = {"fecd": {"estimator": "AccuracyChangeEstimator", "estimator_input": "embeddings"}}
 STRATEGIES = ["pretrained", "finetune", "correlation", "merge", "ewc", RANGES]
 
 

@@ -63,7 +63,7 @@ def by_hook(leaving, coming, images, folder):
     )
     bank = EstimatorBank("MLPEstimator")
     torch.manual_seed(5)
-    start_of_task(trainer, bank, leaving, sees="trunk")
+    start_of_task(trainer, bank, leaving, estimator_input="trunk")
     return bank
 
 
@@ -72,7 +72,7 @@ def by_powerful_benchmarker(leaving, coming, images, folder):
     parser = SimpleNamespace(
         args=SimpleNamespace(estimator="MLPEstimator"),
         task_number=3,
-        trainer=SimpleNamespace(compares={"estimation_loss": "features"}),
+        trainer=SimpleNamespace(compares={"estimation_loss": "embeddings_and_trunk"}),
         split_manager=SimpleNamespace(stage=SimpleNamespace(train=as_task(images))),
         previous=SimpleNamespace(teacher=coming),
         device=CPU,
@@ -96,15 +96,17 @@ def test_every_entry_point_teaches_the_same_bank(entry, tmp_path):
     assert found == expected
 
 
-@pytest.mark.parametrize("sees", ["embeddings", "trunk"])
-def test_the_bank_learns_what_the_leaving_model_saw(sees):
+@pytest.mark.parametrize("estimator_input", ["embeddings", "trunk"])
+def test_the_bank_learns_what_the_leaving_model_saw(estimator_input):
     leaving, coming, images = model(1), model(2), NoisyImages(400)
     bank = EstimatorBank("LinearEstimator")
-    update_bank(bank, images, leaving, coming, sees=sees)
+    update_bank(bank, images, leaving, coming, estimator_input=estimator_input)
     embeddings, features = coming.embed_with_features(images.images)
-    seen = embeddings if sees == "embeddings" else torch.cat([embeddings, features], dim=1)
+    seen = (
+        embeddings if estimator_input == "embeddings" else torch.cat([embeddings, features], dim=1)
+    )
     wanted = leaving.embed(images.images)
-    assert bank.embedding_width == (3 if sees == "trunk" else None)
+    assert bank.embedding_width == (3 if estimator_input == "trunk" else None)
     error = (bank.estimate(seen)[0] - wanted).norm() / (embeddings - wanted).norm()
     assert error < 0.9
 
@@ -121,7 +123,8 @@ def test_a_trainer_without_a_teacher_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"passes": 0}, "passes"), ({"sees": "x"}, "sees")]
+    ("options", "message"),
+    [({"passes": 0}, "passes"), ({"estimator_input": "x"}, "estimator_input")],
 )
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=f"{message} must be"):

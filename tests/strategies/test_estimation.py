@@ -8,7 +8,7 @@ from torch import nn
 from pml_incremental.scenarios import TaskSubset
 from pml_incremental.strategies import STRATEGIES
 from pml_incremental.strategies.estimation import accuracy_ranges
-from pml_incremental.strategies.fecd import OracleBank, OracleTeacher
+from pml_incremental.strategies.fecd import OracleBank, OracleTeacher, fecd
 from pml_incremental.trainers import Teacher
 
 
@@ -83,8 +83,8 @@ def test_half_a_range_is_refused(low, high):
     [
         ({"estimation_weight": -1}, "weight of estimation_loss must be at least 0, got -1"),
         ({"passes": 0}, "passes must be at least 1, got 0"),
-        ({"observed_on": "old"}, "observed_on must be"),
-        ({"sees": "pixels"}, "sees must be"),
+        ({"estimator_images": "old"}, "estimator_images must be"),
+        ({"estimator_input": "pixels"}, "estimator_input must be"),
         ({"estimator": "LinaerEstimator"}, "LinearEstimator"),
     ],
 )
@@ -124,3 +124,12 @@ def test_estimates_are_compared_on_probes_too():
     assert on_probes == {"probe_correlation_loss", "probe_estimation_loss"}
     assert found["probe_correlation_loss"].weight == 3
     assert found["probe_estimation_loss"].weight == found["estimation_loss"].weight
+
+
+def test_former_names_work_with_a_warning():
+    with pytest.warns(FutureWarning, match="sees is now called estimator_input"):
+        former = fecd(sees="embeddings").components[-1]
+    with pytest.warns(FutureWarning, match="observed_on is now called estimator_images"):
+        assert fecd(observed_on="finished").components[-1].estimator_images == "finished"
+    assert (former.estimator_input, former.compares) == ("embeddings", "embeddings")
+    assert fecd().components[-1].compares == "embeddings_and_trunk"

@@ -335,3 +335,10 @@ def test_only_what_learns_is_missed_an_optimizer(embedder, optimizers, warnings,
     )
     said = [record.getMessage() for record in caplog.records]
     assert [message for message in said if "optimizers" in message] == warnings
+
+
+def test_the_former_name_of_what_a_loss_compares_works_with_a_warning(build):
+    with pytest.warns(FutureWarning, match="features is now called .*embeddings_and_trunk"):
+        trainer = build(compares={"correlation_loss": "features"})
+    assert trainer.compares == {"correlation_loss": "embeddings_and_trunk"}
+    trainer.train()

@@ -29,8 +29,8 @@ from pml_incremental.scenarios import ClassIncrementalScenario, Task, TaskSubset
 from pml_incremental.strategies import Component, Strategy
 from pml_incremental.strategies.estimation import (
     Estimation,
-    ObservedOn,
-    Sees,
+    EstimatorImages,
+    EstimatorInput,
     accuracy_ranges,
     feature_pairs,
 )
@@ -38,7 +38,7 @@ from pml_incremental.strategies.fecd import fecd
 from pml_incremental.trainers import Teacher
 
 #: Estimators and what they see; the first two learn nothing from more than the embeddings.
-REPLAYED: tuple[tuple[str, Sees], ...] = (
+REPLAYED: tuple[tuple[str, EstimatorInput], ...] = (
     ("AccuracyChangeEstimator", "embeddings"),
     ("DriftEstimator", "embeddings"),
     ("LinearEstimator", "embeddings"),
@@ -46,7 +46,7 @@ REPLAYED: tuple[tuple[str, Sees], ...] = (
     ("MLPEstimator", "embeddings"),
     ("MLPEstimator", "trunk"),
 )
-OBSERVED_ON: tuple[ObservedOn, ...] = get_args(ObservedOn)
+OBSERVED_ON: tuple[EstimatorImages, ...] = get_args(EstimatorImages)
 
 
 def candidates_by_task(
@@ -63,9 +63,13 @@ def candidates_by_task(
         yield task, candidates + [as_candidate(part, "its own ") for part in own]
 
 
-def estimation_of_fecd(estimator: str, sees: Sees, observed_on: ObservedOn) -> Estimation:
+def estimation_of_fecd(
+    estimator: str, estimator_input: EstimatorInput, observed_on: EstimatorImages
+) -> Estimation:
     """The component that ``fecd`` would have."""
-    strategy = fecd(estimator=estimator, sees=sees, observed_on=observed_on)
+    strategy = fecd(
+        estimator=estimator, estimator_input=estimator_input, estimator_images=observed_on
+    )
     (component,) = (part for part in strategy.components if isinstance(part, Estimation))
     return component
 
@@ -78,7 +82,7 @@ def update_banks(
     All banks are given the same features, so that the images are gone through once.
     """
     leaving, coming = stored.models[task.number - 3 : task.number - 1]
-    observed_on, passes = replayed[0].observed_on, replayed[0].passes
+    observed_on, passes = replayed[0].estimator_images, replayed[0].passes
     number, scope = (task.number, 2) if observed_on == "new" else (task.number - 1, 1)
     seed_everything(run.config.seed, number, scope)
     observer = EstimatorBank()
@@ -87,7 +91,7 @@ def update_banks(
     width = observer.embedding_width
     ranges = accuracy_ranges(stored.measurements[: task.number])
     for part in replayed:
-        if part.sees == "trunk":
+        if part.estimator_input == "trunk":
             part.bank.embedding_width = width
             part.bank.update(pairs)
         else:
@@ -101,7 +105,7 @@ def own_estimations(run: StoredRun, stored: StoredStrategy, task: Task) -> Itera
     for component in stored.strategy.components:
         if isinstance(component, Estimation):
             # Observing new images, it updates when the task begins, else when the last one ends.
-            number = task.number if component.observed_on == "new" else task.number - 1
+            number = task.number if component.estimator_images == "new" else task.number - 1
             run.restore(stored, component, run.scenario[number - 1])
             yield component
 
@@ -109,8 +113,8 @@ def own_estimations(run: StoredRun, stored: StoredStrategy, task: Task) -> Itera
 def as_candidate(part: Estimation, whose: str = "") -> Candidate:
     """A component's bank as it is now, named by its estimator and what that sees."""
     estimator = part.bank.state_dict()["estimator"].split(":")[-1]
-    seen = ", trunk" if part.sees == "trunk" else ""
-    return Candidate.of_bank(f"{whose}{estimator}{seen}", part.observed_on, part.bank)
+    seen = ", trunk" if part.estimator_input == "trunk" else ""
+    return Candidate.of_bank(f"{whose}{estimator}{seen}", part.estimator_images, part.bank)
 
 
 @dataclass(frozen=True)
