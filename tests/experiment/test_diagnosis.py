@@ -30,7 +30,10 @@ STRATEGIES = [
     "frozen",
 ]
 OWN = {
-    "fecd-estimator_AccuracyChangeEstimator-sees_embeddings": ("AccuracyChangeEstimator", "new"),
+    "fecd-estimator_AccuracyChangeEstimator-estimator_input_embeddings": (
+        "AccuracyChangeEstimator",
+        "new",
+    ),
     "fecd-estimator_images_finished-estimator_input_embeddings": ("LinearEstimator", "finished"),
     "fecd-estimator_images_finished": ("LinearEstimator, trunk", "finished"),
     "fecd": ("LinearEstimator, trunk", "new"),
@@ -113,7 +116,7 @@ def test_replayed_banks_are_those_of_the_run(finished):
     """The linear map and the ranges draw nothing at random but the images' transforms."""
     stored_run = StoredRun(finished)
     for label, (name, observed_on) in OWN.items():
-        stored = stored_run.read_strategy(label, stored_run.strategies()[label])
+        stored = stored_run.read_strategy(label, stored_run.built_strategies()[label])
         (component,) = (c for c in stored.strategy.components if isinstance(c, Estimation))
         for task, candidates in candidates_by_task(stored_run, stored):
             (replayed,) = (c for c in candidates if (c.name, c.observed_on) == (name, observed_on))
@@ -162,7 +165,7 @@ def test_command_shows_and_writes_the_same_and_changes_nothing_else(copy, diagno
 
 def test_prior_models_cost_what_their_weights_take(diagnosis, finished):
     stored = StoredRun(finished)
-    models = stored.read_strategy("finetune", stored.strategies()["finetune"]).models
+    models = stored.read_strategy("finetune", stored.built_strategies()["finetune"]).models
     one = sum(
         tensor.numel() * tensor.element_size()
         for module in (models[0].trunk, models[0].embedder)

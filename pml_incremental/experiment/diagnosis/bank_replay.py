@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from pml_incremental.config import ConfigError, ExperimentConfig
+from pml_incremental.config import ConfigError
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.experiment.environment import seed_everything
 from pml_incremental.experiment.finished_run import FinishedRun
@@ -25,7 +25,7 @@ from pml_incremental.metrics import (
     relative_drift,
 )
 from pml_incremental.report.results import TEACHER_ITSELF
-from pml_incremental.scenarios import ClassIncrementalScenario, Task, TaskSubset
+from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies import Component, Strategy
 from pml_incremental.strategies.estimation import (
     Estimation,
@@ -229,58 +229,44 @@ class StoredStrategy:
         )
 
 
-class StoredRun:
+class StoredRun(FinishedRun):
     """A finished run whose every stage is there."""
 
     def __init__(self, path: str | Path) -> None:
         try:
-            self._run = FinishedRun(Path(path))
+            super().__init__(Path(path))
         except ConfigError:
             raise
         except ValueError as error:
             raise UnfitRunError(str(error)) from error
-        self.folder = RunFolder.opened(Path(path))
+        self.files = RunFolder.opened(self.folder)
         self._check_stages()
-
-    @property
-    def config(self) -> ExperimentConfig:
-        """What decided the run."""
-        return self._run.config
-
-    @property
-    def scenario(self) -> ClassIncrementalScenario:
-        """Its tasks."""
-        return self._run.scenario
-
-    def strategies(self) -> Mapping[str, Strategy]:
-        """The strategies by their labels, built anew."""
-        return self._run.built_strategies()
 
     def read_strategy(self, label: str, strategy: Strategy) -> StoredStrategy:
         """All models of a strategy and what they can do."""
         models = []
-        measurements: list[Measurements] = [self.folder.read_json("before/evaluation.json")]
+        measurements: list[Measurements] = [self.files.read_json("before/evaluation.json")]
         for task in self.scenario:
-            models.append(Teacher(**self._run.models(label, task.number)))
+            models.append(Teacher(**self.models(label, task.number)))
             stage = Stage(label, strategy, task)
-            measurements.append(self.folder.read_json(stage.evaluation_file))
+            measurements.append(self.files.read_json(stage.evaluation_file))
         return StoredStrategy(label, strategy, models, measurements)
 
     def restore(self, stored: StoredStrategy, component: Component, task: Task) -> None:
         """Give a component of the strategy the memory that it had after a task."""
         stage = Stage(stored.label, stored.strategy, task)
-        load_component(stored.strategy, component, self.folder.read_tensors(stage.memory_file))
+        load_component(stored.strategy, component, self.files.read_tensors(stage.memory_file))
 
     def _check_stages(self) -> None:
-        for label, strategy in self.strategies().items():
+        for label, strategy in self.built_strategies().items():
             has_bank = any(isinstance(part, Estimation) for part in strategy.components)
             for task in self.scenario:
                 stage = Stage(label, strategy, task)
                 needed = [stage.evaluation_file, stage.weights_file]
                 needed += [stage.memory_file] if has_bank else []
                 for name in needed:
-                    if not self.folder.has(name):
+                    if not self.files.has(name):
                         raise UnfitRunError(
-                            f"{self.folder.path} is not finished: {name} is missing; continue the "
+                            f"{self.folder} is not finished: {name} is missing; continue the "
                             "run with the command that started it"
                         )

@@ -69,13 +69,13 @@ def diagnose(folder: str | Path, *, progress: bool = True) -> Diagnosis:
                 rows += compare(run, stored, task, candidates)
                 bar.update()
     diagnosis = Diagnosis(run.config.name, batch_size(run.config), model_bytes, tuple(rows))
-    write_diagnosis(diagnosis, run.folder)
+    write_diagnosis(diagnosis, run.files)
     return diagnosis
 
 
 def learning_strategies(run: StoredRun) -> dict[str, Strategy]:
     """The strategies with prior models to estimate, or an UnfitRunError if there is none."""
-    place, tasks = run.folder.path, len(run.scenario)
+    place, tasks = run.folder, len(run.scenario)
     if tasks < 3:
         raise UnfitRunError(
             f"{place} has {counted(tasks, 'task')}, and only from the third task on is there a "
@@ -86,7 +86,7 @@ def learning_strategies(run: StoredRun) -> dict[str, Strategy]:
             f"{place} began with a trained model, which is none of its stages: only runs that "
             "learned their first task from scratch can be diagnosed"
         )
-    strategies = run.strategies()
+    strategies = run.built_strategies()
     learning = {label: s for label, s in strategies.items() if s.later_images != "none"}
     if not learning:
         raise UnfitRunError(
