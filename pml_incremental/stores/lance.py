@@ -95,6 +95,17 @@ class LanceStore:
         """Rows as they are now, part by part."""
         return self._table.search().where(where).select(columns).to_batches(batch)
 
+    def check_ids(self) -> None:
+        """See :class:`VectorStore`."""
+        from pyarrow import compute
+
+        ids = self._table.search().select([self._fields.id]).to_arrow()[self._fields.id]
+        if ids.null_count or compute.count_distinct(ids).as_py() < len(ids):
+            raise ValueError(
+                f"the column {self._fields.id!r} has an id twice, or an empty entry: name one that "
+                "tells rows apart"
+            )
+
     def begin(self, versions: Versions, width: int) -> None:
         """See :class:`VectorStore`."""
         arrow, fields, schema = self._arrow, self._fields, self._table.schema

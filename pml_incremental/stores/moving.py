@@ -55,13 +55,14 @@ def move_store(
         What was found and done.
 
     Raises:
-        ValueError: if vectors are of a third model, of another width or not finite, or all are of
-            the new model already.
+        ValueError: if vectors are of a third model, of another width or not finite, all are of the
+            new model already, or an id names several rows.
         StorageError: if the store fails, such as when the connection is lost; what was moved is
             kept.
     """
     with store.errors():
         total = _check(store, embedding_map, versions)
+        store.check_ids()
         left = store.count_pending(versions.new)
         if dry_run:
             for rows in store.pending(versions.new, batch):
@@ -195,7 +196,9 @@ def _moved(rows: Rows, embedding_map: EmbeddingMap, versions: Versions) -> NDArr
     finite = np.isfinite(rows.vectors).all(1)
     if not finite.all():
         name = rows.ids[int(finite.argmin())]
-        raise ValueError(f"the vector of {name!r} is not finite: mend or delete it, and move again")
+        raise ValueError(
+            f"the vector of {name!r} is not finite: replace or delete it, and move again"
+        )
     moved: NDArray[np.float32] = embedding_map.apply(torch.from_numpy(rows.vectors)).numpy()
     own = np.array([model == versions.new for model in rows.models])
     if own.any():

@@ -112,6 +112,17 @@ class PostgresStore:
         found = self._run("SELECT count(*) FROM {table} WHERE " + _PENDING, new)
         return int(found[0][0])
 
+    def check_ids(self) -> None:
+        """See :class:`VectorStore`."""
+        unfit = self._run(
+            "SELECT {id} FROM {table} GROUP BY {id} HAVING count(*) > 1 OR {id} IS NULL LIMIT 1"
+        )
+        if unfit:
+            raise ValueError(
+                f"the column {self._fields.id!r} has {unfit[0][0]!r} twice, or an empty entry: "
+                "name one that tells rows apart"
+            )
+
     def begin(self, versions: Versions, width: int) -> None:
         """See :class:`VectorStore`."""
         columns = self._columns()

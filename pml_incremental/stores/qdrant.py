@@ -133,6 +133,9 @@ class QdrantStore:
             return sum(map(len, pages))
         return sum(len(self._unmoved(page)) for page in pages)
 
+    def check_ids(self) -> None:
+        """See :class:`VectorStore`; Qdrant has each id once."""
+
     def begin(self, versions: Versions, width: int) -> None:
         """See :class:`VectorStore`."""
         client, models = self._client, self._models

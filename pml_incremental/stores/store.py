@@ -101,6 +101,9 @@ class VectorStore(Protocol):
     def count_pending(self, new: str, /) -> int:
         """How many rows have no vector of the new model yet."""
 
+    def check_ids(self) -> None:
+        """Raise a ValueError if an id names several rows, or a row has none."""
+
     def begin(self, versions: Versions, width: int) -> None:
         """Make room for vectors of the new model, of that width."""
 

@@ -185,11 +185,14 @@ def postgres_server():
             subprocess.run([*control, "-m", "immediate", "stop"], check=True, **quiet)
 
 
-@pytest.fixture(params=[Lance, Postgres, Qdrant], ids=lambda kind: kind.__name__.lower())
+PROGRAMS = {"lance": Lance, "postgres": Postgres, "qdrant": Qdrant}
+
+
+@pytest.fixture(params=list(PROGRAMS))
 def program(request, tmp_path):
     """A program with a store and vectors of the old model in it."""
-    more = [request.getfixturevalue("postgres_server")] if request.param is Postgres else []
-    found = request.param(tmp_path / "store", *more)
+    more = [request.getfixturevalue("postgres_server")] if request.param == "postgres" else []
+    found = PROGRAMS[request.param](tmp_path / "store", *more)
     found.create()
     found.vectors = VECTORS
     yield found
@@ -200,4 +203,4 @@ def program(request, tmp_path):
 @pytest.fixture
 def opened(program):
     """Opens the program's store as the package does, for a block."""
-    return lambda: closing(open_store(program.url, "shop", Fields()))
+    return lambda *names: closing(open_store(program.url, "shop", Fields(*names)))

@@ -156,6 +156,84 @@ def test_a_write_that_fails_loses_nothing(program, opened, monkeypatch):
     assert_rows(program.read("vector_moved"), new_rows(program))
 
 
+@pytest.mark.parametrize("program", ["postgres"], indirect=True)
+def test_a_lost_connection_is_reported_and_the_move_goes_on(program, opened):
+    with opened() as store:
+        write = store.write
+
+        def loses_connection(*arguments):
+            write(*arguments)
+            program.connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            )
+
+        store.write = loses_connection
+        with pytest.raises(StorageError, match=r"(?s)PostgreSQL: .* what was moved is kept"):
+            move_store(store, MAP, VERSIONS, batch=10)
+    with pytest.raises(StorageError, match="refused"):
+        open_store("postgresql://nobody@127.0.0.1:1/none", "shop")
+    assert move(opened).moved == 15
+
+
+@pytest.mark.parametrize("program", ["postgres"], indirect=True)
+@pytest.mark.parametrize("kind", ["vector", "halfvec"])
+def test_new_vectors_have_the_type_and_the_index_of_the_old_ones(program, opened, kind):
+    program.connection.execute("DROP TABLE shop")
+    program.create(kind=kind)
+    move(opened)
+    with opened() as store:
+        cut_over(store, VERSIONS)
+    found = program.connection.execute("SELECT indexdef FROM pg_indexes WHERE indexdef ~ 'hnsw'")
+    options = f"{kind}_cosine_ops) WITH (m='8')"
+    wanted = {f"(vector {options}", f"(vector_before {options}"}
+    assert {text.split("hnsw ")[1] for (text,) in found} == wanted
+    assert program.read("vector")[3] == pytest.approx(mapped(program.vectors)[3], abs=1e-3)
+
+
+@pytest.mark.parametrize("program", ["lance", "postgres"], indirect=True)
+def test_ids_that_name_several_rows_are_refused(program, opened, request):
+    names = []
+    if request.node.callspec.params["program"] == "lance":
+        program.add(3, program.vectors[0].tolist())
+    else:
+        program.connection.execute("UPDATE shop SET title = 'same'")
+        names = ["title"]
+    with opened(*names) as store, pytest.raises(ValueError, match=r"twice, or an empty entry"):
+        move_store(store, MAP, VERSIONS)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["nothing"], r"no column 'nothing'; there are: id, title, vector"),
+        (["id", "title"], r"must be a vector|not vectors of one width"),
+    ],
+)
+@pytest.mark.parametrize("program", ["lance", "postgres"], indirect=True)
+def test_columns_that_are_not_there_are_named(opened, names, message):
+    with pytest.raises(ValueError, match=message):
+        opened(*names)
+
+
+@pytest.mark.parametrize("program", ["qdrant"], indirect=True)
+def test_a_collection_without_an_alias_is_refused(program):
+    with pytest.raises(ValueError, match="shop_1 is a collection: programs that search by an al"):
+        open_store(program.url, "shop_1")
+    with pytest.raises(ValueError, match="no alias 'other'; there are: shop"):
+        open_store(program.url, "other")
+
+
+@pytest.mark.parametrize("program", ["qdrant"], indirect=True)
+def test_payloads_that_changed_since_the_move_are_brought_along(program, opened):
+    move(opened)
+    with program.client() as client:
+        client.set_payload("shop", {"title": "sold"}, [4])
+    with opened() as store:
+        cut_over(store, VERSIONS)
+    assert program.read("title")[4] == "sold"
+
+
 def test_a_move_that_is_given_up_leaves_the_table_as_it_was(program, opened):
     move(opened)
     with opened() as store:
