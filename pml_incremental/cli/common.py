@@ -29,16 +29,6 @@ Download = Annotated[
     bool, typer.Option("--download", help="Fetch the config's dataset first, if it is not there.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
-ModelConfig = Annotated[
-    Path | None,
-    typer.Option(
-        help="A YAML file with models and transforms, for weights that do not say what model "
-        "they are of."
-    ),
-]
-EmbedderWeights = Annotated[
-    Path | None, typer.Option(help="The embedder's weights, if they have a file of their own.")
-]
 NAME = "pml-incremental"
 SKIP_BAD_IMAGES = "--skip-bad-images"
 SkipBadImages = Annotated[

@@ -16,14 +16,12 @@ from pml_incremental.cli.common import (
     on_bad_image,
 )
 from pml_incremental.cli.gallery_vectors import Index, Place, size_of
+from pml_incremental.cli.model_options import GALLERYS_MODEL, WEIGHTS, ModelOptions, takes_model
 
 if TYPE_CHECKING:
     from pml_incremental.gallery import Gallery, ModelVersion, UpdateReport, WeightsModel
     from pml_incremental.gallery.image_files import ImageFiles
 
-Weights = Annotated[
-    Path | None, typer.Option(help="The model: a file of weights that update or a run wrote.")
-]
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="Or the folder of a run, with --strategy and --task.")
 ]
@@ -53,10 +51,11 @@ def register(app: typer.Typer) -> None:
     app.add_typer(gallery, name="gallery")
 
 
+@takes_model()
 def build(
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of images.")],
     target: Annotated[Path, typer.Argument(metavar="GALLERY", help="Folder to write.")],
-    weights: Weights = None,
+    trained: ModelOptions,
     run: RunOption = None,
     strategy: Strategy = None,
     task: Task = None,
@@ -74,17 +73,19 @@ def build(
         check_place(target)
         if index is not None:
             import_faiss()
-        model, on_bad = _model(weights, run, strategy, task), on_bad_image(skip_bad_images)
+        model, on_bad = _model(trained, run, strategy, task), on_bad_image(skip_bad_images)
         gallery = build_gallery(images, model, index, on_bad, progress=not quiet)
         gallery.save(target)
         typer.echo(f"written: {target}, {size_of(gallery)}")
 
 
+@takes_model(says=GALLERYS_MODEL)
 def search(
     place: Place,
     queries: Annotated[
         Path, typer.Argument(metavar="QUERIES", help="Folder of images, or one image.")
     ],
+    trained: ModelOptions,
     k: Annotated[int, typer.Option("-k", min=1, help="Images to find for each query.")] = 5,
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path(
         "search.html"
@@ -95,13 +96,14 @@ def search(
     """Search a gallery for each image of a folder, and write a page of what is found."""
     with clean_errors():
         check_folders({"GALLERY": place, "QUERIES": None if queries.is_file() else queries})
-        from pml_incremental.gallery import Gallery, ModelVersion, search_gallery
+        from pml_incremental.gallery import Gallery, search_gallery
         from pml_incremental.gallery.image_files import ImageFiles
         from pml_incremental.gallery.search import describe_recall, write_result_page
 
         gallery = Gallery.load(place)
         files = ImageFiles.under(queries, on_bad_image(skip_bad_images), not quiet)
-        vectors = ModelVersion.described(gallery.model).embed(files, not quiet)
+        model = trained.model_of(gallery)
+        vectors = model.embed(files, not quiet)
         index = None if gallery.index is None else Gallery.read_index(place)
         result = search_gallery(gallery, files, vectors, k, index)
         write_result_page(out, gallery, result)
@@ -109,9 +111,11 @@ def search(
         typer.echo(f"written: {out}")
 
 
+@takes_model(says=f"The new model. {WEIGHTS}")
 def update(
     place: Place,
     target: Annotated[Path, typer.Argument(metavar="UPDATED", help="Folder to write.")],
+    trained: ModelOptions,
     images: Annotated[
         Path | None,
         typer.Option("--images", help="Images that the new model has learned from."),
@@ -119,7 +123,6 @@ def update(
     map_file: Annotated[
         Path | None, typer.Option("--map", help="Or a map that fit-map has written.")
     ] = None,
-    weights: Weights = None,
     run: RunOption = None,
     strategy: Strategy = None,
     task: Task = None,
@@ -156,18 +159,20 @@ def update(
         gallery = Gallery.load(place)
         found = None if map_file is None else EmbeddingMap.load(map_file)
         new: ModelVersion | WeightsModel | None = None
-        if model is None and (found is None or found.new is None or weights or run):
-            new = _model(weights, run, strategy, task)
+        if model is None and (found is None or found.new is None or trained.weights or run):
+            new = _model(trained, run, strategy, task)
         elif asked is not None and found is not None and found.new is not None:
-            new = ModelVersion.described(dict(found.new))
-        if found is None:
-            if images is None or new is None:
-                raise ConfigError(["command line: --model is for a --map; name the new --weights"])
-            files = ImageFiles.under(images, on_bad, progress)
-            found = learn_map(ModelVersion.described(gallery.model), new, files, progress)
+            new = ModelVersion.described(found.new, trained.imports)
         if asked is not None and new is None:
             raise ConfigError(["command line: --queries needs the new model's --weights"])
-        old = None if asked is None else ModelVersion.described(gallery.model)
+        old: ModelVersion | WeightsModel | None = None
+        if found is None or asked is not None:
+            old = ModelVersion.described(gallery.model, trained.imports)
+        if found is None:
+            if images is None or new is None or old is None:
+                raise ConfigError(["command line: --model is for a --map; name the new --weights"])
+            files = ImageFiles.under(images, on_bad, progress)
+            found = learn_map(old, new, files, progress)
         named = {"name": model} if model is not None else None
         moved = update_gallery(gallery, found, named if new is None else new.describe())
         moved.save(target)
@@ -180,15 +185,16 @@ def update(
 
 
 def _model(
-    weights: Path | None, run: Path | None, strategy: str | None, task: int | None
+    trained: ModelOptions, run: Path | None, strategy: str | None, task: int | None
 ) -> ModelVersion | WeightsModel:
     """The one model that the options name."""
     from pml_incremental.config import ConfigError
-    from pml_incremental.gallery import ModelVersion, WeightsModel
+    from pml_incremental.gallery import ModelVersion
 
-    if weights is not None and run is None and strategy is None and task is None:
-        return WeightsModel(weights.resolve())
-    if weights is None and run is not None and strategy is not None and task is not None:
+    model = trained.model
+    if model is not None and run is None and strategy is None and task is None:
+        return model
+    if model is None and run is not None and strategy is not None and task is not None:
         return ModelVersion(run.resolve(), strategy, task)
     raise ConfigError(
         ["command line: name a model by --weights, or by --run, --strategy and --task"]

@@ -15,6 +15,12 @@ from pml_incremental.cli.common import (
     clean_errors,
     on_bad_image,
 )
+from pml_incremental.cli.model_options import (
+    GALLERYS_MODEL,
+    WEIGHTS,
+    ModelOptions,
+    takes_model,
+)
 
 if TYPE_CHECKING:
     from pml_incremental.gallery import Gallery, ModelVersion, WeightsModel
@@ -51,12 +57,11 @@ def register(gallery: typer.Typer) -> None:
     )(move)
 
 
+@takes_model(says=f"The model that made the vectors. {WEIGHTS}")
 def import_(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help=f"{VECTOR_FILE}.")],
     target: Annotated[Path, typer.Argument(metavar="GALLERY", help="Folder to write.")],
-    weights: Annotated[
-        Path | None, typer.Option(help="The model that made the vectors: its weights.")
-    ] = None,
+    trained: ModelOptions,
     model: Annotated[
         str | None, typer.Option(help="Or a name for it, such as clip-v1, if it is not ours.")
     ] = None,
@@ -69,14 +74,15 @@ def import_(
     """Take vectors that another program holds into a gallery, without images."""
     with clean_errors():
         from pml_incremental.config import ConfigError
-        from pml_incremental.gallery import WeightsModel, import_gallery
+        from pml_incremental.gallery import import_gallery
         from pml_incremental.gallery.gallery import check_place
 
         check_place(target)
-        if (weights is None) == (not model):
+        made_by = trained.model
+        if (made_by is None) == (not model):
             raise ConfigError(["command line: name the vectors' model by --weights or by --model"])
-        made_by = {"name": model} if weights is None else WeightsModel(weights.resolve()).describe()
-        gallery = import_gallery(source, made_by, ids, column, index)
+        described = {"name": model} if made_by is None else made_by.describe()
+        gallery = import_gallery(source, described, ids, column, index)
         gallery.save(target)
         typer.echo(f"written: {target}, {size_of(gallery)}")
 
@@ -95,19 +101,21 @@ def export(
         typer.echo(f"written: {target}, {size_of(gallery)}")
 
 
+@takes_model(says=GALLERYS_MODEL)
 def add(
     place: Place,
     target: Annotated[Path, typer.Argument(metavar="GROWN", help="Folder to write.")],
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="Folder of images, or of another gallery.")
     ],
+    trained: ModelOptions,
     skip_bad_images: SkipBadImages = False,
     quiet: Quiet = False,
 ) -> None:
     """Add images, or the vectors of another gallery of the same model."""
     with clean_errors():
         check_folders({"GALLERY": place, "SOURCE": source})
-        from pml_incremental.gallery import Gallery, ModelVersion, add_to_gallery, build_gallery
+        from pml_incremental.gallery import Gallery, add_to_gallery, build_gallery
         from pml_incremental.gallery.gallery import MANIFEST, check_place
 
         check_place(target)
@@ -115,7 +123,7 @@ def add(
         if (source / MANIFEST).is_file():
             more = Gallery.load(source)
         else:
-            model, on_bad = ModelVersion.described(gallery.model), on_bad_image(skip_bad_images)
+            model, on_bad = trained.model_of(gallery), on_bad_image(skip_bad_images)
             more = build_gallery(source, model, None, on_bad, progress=not quiet)
         grown = add_to_gallery(gallery, more)
         grown.save(target)
@@ -139,12 +147,17 @@ def remove(
         typer.echo(f"written: {target}, {size_of(smaller)}")
 
 
+@takes_model("--new", "--weights", says=f"The new model. {WEIGHTS}")
 def fit_map(
     target: Annotated[Path, typer.Argument(metavar="MAP", help="The .safetensors file to write.")],
+    trained: ModelOptions,
     old: Annotated[
-        Path | None, typer.Option(help="The old model: its weights, or a gallery built with it.")
+        Path | None,
+        typer.Option(
+            help="The old model: a gallery built with it, or weights that say what model they are "
+            "of, or are described by the same --config."
+        ),
     ] = None,
-    new: Annotated[Path | None, typer.Option(help="The new model's weights.")] = None,
     images: Annotated[
         Path | None, typer.Option(help="Images for both models, such as the new ones.")
     ] = None,
@@ -159,16 +172,15 @@ def fit_map(
     with clean_errors():
         check_folders({"--images": images})
         from pml_incremental.config import ConfigError
-        from pml_incremental.gallery import EmbeddingMap, WeightsModel, learn_map
+        from pml_incremental.gallery import EmbeddingMap, learn_map
         from pml_incremental.gallery.image_files import ImageFiles
         from pml_incremental.gallery.update import describe_map
         from pml_incremental.gallery.vector_files import read_vectors
 
         if target.exists():
             raise ConfigError([f"command line: {target} exists; choose another name"])
-        models = (
-            None if old is None or new is None else (_old_model(old), WeightsModel(new.resolve()))
-        )
+        new = trained.model
+        models = None if old is None or new is None else (_old_model(old, new), new)
         if pairs is not None and images is None:
             before, after = (read_vectors(file).vectors for file in pairs)
             found = EmbeddingMap.fit(before, after)
@@ -203,14 +215,18 @@ def move(
         typer.echo(f"written: {target}")
 
 
-def _old_model(place: Path) -> ModelVersion | WeightsModel:
-    """The model of a weights file, or the one that a gallery was built with."""
-    from pml_incremental.gallery import ModelVersion, WeightsModel
+def _old_model(place: Path, new: WeightsModel) -> ModelVersion | WeightsModel:
+    """The model that a gallery was built with, or of a file that the new one's config describes."""
+    from pml_incremental.experiment.trained_weights import TrainedWeights
+    from pml_incremental.gallery import ModelVersion
     from pml_incremental.gallery.gallery import read_manifest
 
     if place.is_dir():
-        return ModelVersion.described(read_manifest(place).model.model_dump())
-    return WeightsModel(place.resolve())
+        description = read_manifest(place).model.model_dump(exclude_unset=True)
+        return ModelVersion.described(description, new.allow_imports)
+    old = replace(new, weights=place.resolve(), embedder=None)
+    is_described = TrainedWeights.read(place).recipe is not None
+    return replace(old, config=None, weights_prefix="") if is_described else old
 
 
 def size_of(gallery: Gallery) -> str:

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pml_incremental.cli.common import (
-    EmbedderWeights,
-    ModelConfig,
     SkipBadImages,
     check_folders,
     clean_errors,
     on_bad_image,
     program,
 )
+from pml_incremental.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
     from pml_incremental.suggestions.survey import Survey
+
+NOT_TRAINED = ModelOptions()
 
 
 def register(app: typer.Typer) -> None:
@@ -27,15 +28,11 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: pml-incremental init my_run --data my_folder")(init)
 
 
+@takes_model(says="A trained model, which is to learn these classes and keep its own.")
 def init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the run; NAME.yaml is written.")],
     data: Annotated[Path, typer.Option(help="Your images, in a folder for each class.")],
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="A trained model, which is to learn these classes and keep its own."),
-    ] = None,
-    config: ModelConfig = None,
-    embedder: EmbedderWeights = None,
+    trained: ModelOptions = NOT_TRAINED,
     tasks: Annotated[
         int | None,
         typer.Option(
@@ -49,9 +46,8 @@ def init(
         from pml_incremental.config.yaml_files import YAML_SUFFIXES
 
         file = Path(name) if Path(name).suffix in YAML_SUFFIXES else Path(f"{name}.yaml")
-        _check_options(weights, config, embedder)
         check_folders({"--data": data})
-        survey = write_config(file, data, skip_bad_images, weights, config, embedder, tasks=tasks)
+        survey = write_config(file, data, skip_bad_images, trained, tasks)
         _describe(survey)
         typer.echo(f"written: {file}; next: {program()} run {file}")
 
@@ -103,18 +99,14 @@ def write_config(
     file: Path,
     data: Path,
     skip_bad_images: bool = False,
-    weights: Path | None = None,
-    config: Path | None = None,
-    embedder: Path | None = None,
+    trained: ModelOptions = NOT_TRAINED,
     tasks: int | None = None,
     progress: bool = True,
 ) -> Survey:
     """Write a new config for a folder, once it has been found valid."""
     from pml_incremental.config import ConfigError, config_from, parse_yaml, validate
-    from pml_incremental.experiment.updating.trained_weights import (
-        TrainedWeights,
-        trained_first_config,
-    )
+    from pml_incremental.experiment.trained_weights import TrainedWeights
+    from pml_incremental.experiment.updating.update_config import trained_first_config
     from pml_incremental.storage import write_text_whole
     from pml_incremental.suggestions.config_file import first_config
     from pml_incremental.suggestions.survey import survey_folder
@@ -127,20 +119,13 @@ def write_config(
         )
     survey = survey_folder(data, on_bad_image(skip_bad_images), progress=progress)
     heading = f"{file.stem}, made for the images in {data}. pml-incremental run {file}"
-    if weights is not None and tasks not in (None, 1):
+    if trained.weights is not None and tasks not in (None, 1):
         raise ConfigError(["command line: --tasks: what --weights learn is one task; leave it out"])
-    if weights is None:
+    if trained.weights is None:
         text = first_config(survey, file.stem, heading, tasks)
     else:
-        trained = TrainedWeights.read(weights, embedder, config)
-        text = trained_first_config(trained, survey, file.stem, heading)
+        found = TrainedWeights.read(trained.weights, **trained.about_weights)
+        text = trained_first_config(found, survey, file.stem, heading)
     validate(config_from([(str(file), parse_yaml(text))], (), str(file)))
     write_text_whole(file, text)
     return survey
-
-
-def _check_options(weights: Path | None, *of_weights: Path | None) -> None:
-    from pml_incremental.config import ConfigError
-
-    if weights is None and any(option is not None for option in of_weights):
-        raise ConfigError(["command line: --config and --embedder are for --weights; add it"])

@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from pml_incremental.cli.common import (
-    EmbedderWeights,
-    ModelConfig,
     Quiet,
     SkipBadImages,
     check_folders,
     clean_errors,
     on_bad_image,
 )
+from pml_incremental.cli.model_options import ModelOptions, takes_model
 
 
 def register(app: typer.Typer) -> None:
@@ -26,11 +25,9 @@ def register(app: typer.Typer) -> None:
     )(update)
 
 
+@takes_model(required=True)
 def update(
-    weights: Annotated[
-        Path,
-        typer.Option(help="The model as it is: model.safetensors of a run, or other weights."),
-    ],
+    trained: ModelOptions,
     data: Annotated[Path, typer.Option(help="New images, in a folder for each class.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .safetensors file to write.")],
     overrides: Annotated[
@@ -44,8 +41,6 @@ def update(
     strategy: Annotated[
         str, typer.Option(help="What holds the old classes; with options as in YAML.")
     ] = "function-matching",
-    config: ModelConfig = None,
-    embedder: EmbedderWeights = None,
     skip_bad_images: SkipBadImages = False,
     quiet: Quiet = False,
 ) -> None:
@@ -56,14 +51,14 @@ def update(
         from pml_incremental.report import print_update
         from pml_incremental.report.results import verdict
 
+        assert trained.weights is not None
         done = update_weights(
-            weights,
+            trained.weights,
             data,
             out,
             tests=test or [],
             strategy=strategy,
-            embedder=embedder,
-            config=config,
+            **trained.about_weights,
             overrides=overrides or [],
             on_bad_image=on_bad_image(skip_bad_images),
             progress=not quiet,

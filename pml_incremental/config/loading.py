@@ -13,6 +13,7 @@ from pml_incremental.config.errors import ConfigError, suggest
 from pml_incremental.config.import_checks import find_import_problems
 from pml_incremental.config.layout import KeyPath, canonical, category_at, is_object
 from pml_incremental.config.schema import ExperimentConfig, Section
+from pml_incremental.config.trunk_transforms import with_written_transforms
 from pml_incremental.config.validation import find_problems, report
 from pml_incremental.config.yaml_files import Origins, merge, parse_yaml, read_yaml
 
@@ -74,6 +75,7 @@ def config_from(
     forbidden = list(find_import_problems(config))
     if forbidden:
         raise report(forbidden, origins)
+    config = with_written_transforms(config)
     try:
         return ExperimentConfig.model_validate(config).with_origins(origins)
     except ValidationError as error:

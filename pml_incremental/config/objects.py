@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from pml_incremental.config.layout import NESTED, KeyPath, canonical_kwargs, category_at, is_object
+from pml_incremental.config.model_sources import may_have_head, without_downloads
 from pml_incremental.config.registry import resolve
 from pml_incremental.config.signatures import as_argument, signature_of
 
@@ -192,22 +193,28 @@ class ObjectSpec(BaseModel):
         parameters = signature_of(target).parameters
         kwargs = {name: value for name, value in offered.items() if name in parameters}
         common = UNDERSTOOD_BY_ALL.get(category, {}).keys() & self.kwargs.keys()
-        for name, value in self.kwargs.items():
+        given = without_downloads(self.class_name, self.kwargs) if common else self.kwargs
+        for name, value in given.items():
             if name not in common:
                 inner = _build_inner(value, (name,), offered)
                 kwargs[name] = as_argument(parameters.get(name), inner)
         built = target(**kwargs)
         if common:
-            # What is told the width of features comes after a trunk and keeps its last layer.
-            weights = {name: self.kwargs[name] for name in common}
-            _fill(built, keep_head="in_features" in offered, **weights)
+            self._fill(built, **offered)
         return built
 
+    def _fill(self, model: Any, **offered: Any) -> None:
+        """Load what ``weights_file`` names."""
+        from pml_incremental.models import load_weights
 
-def _fill(model: Any, keep_head: bool, weights_file: str, weights_prefix: str = "") -> None:
-    from pml_incremental.models import load_weights
-
-    load_weights(model, weights_file, weights_prefix, keep_head)
+        load_weights(
+            model,
+            self.kwargs["weights_file"],
+            self.kwargs.get("weights_prefix", ""),
+            # What is told the width of features comes after a trunk and keeps its last layer.
+            keep_head="in_features" in offered or not may_have_head(self.class_name),
+            alone=offered.get("alone", False),
+        )
 
 
 def _build_inner(value: Any, path: KeyPath, offered: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pml_incremental.config import ConfigError, ExperimentConfig, ModelSpecs, ObjectSpec
+from pml_incremental.config.model_sources import may_have_head
 from pml_incremental.experiment.environment import seed_everything
 from pml_incremental.models import check_compiler, output_width, remove_classification_head
 from pml_incremental.scenarios import ClassIncrementalScenario, Task, TaskSubset
@@ -81,10 +82,13 @@ def build_models(
 
 def build_trunk_and_embedder(specs: ModelSpecs, images: Tensor) -> dict[str, nn.Module]:
     """The models that give embeddings, on the CPU."""
-    trunk = remove_classification_head(specs.trunk.build("model"))
+    trunk: nn.Module = specs.trunk.build("model", alone=specs.embedder is None)
+    if may_have_head(specs.trunk.class_name):
+        remove_classification_head(trunk)
+    width = output_width(trunk, images)
     embedder: nn.Module = nn.Identity()
     if specs.embedder is not None:
-        embedder = specs.embedder.build("model", in_features=output_width(trunk, images))
+        embedder = specs.embedder.build("model", in_features=width)
     return {"trunk": trunk, "embedder": embedder}
 
 
@@ -155,7 +159,15 @@ def checked_scenario(config: ExperimentConfig, progress: bool = False) -> ClassI
     seed_everything(config.seed)
     scenario = build_scenario(config, progress)
     check_training(config, scenario)
+    check_models(config, scenario[0])
     return scenario
+
+
+def check_models(config: ExperimentConfig, task: Task) -> None:
+    """Refuse models that do not take the images of a task, or the weights that are named."""
+    with torch.random.fork_rng(devices=()):
+        models = build_models(config, task, torch.device("cpu"))
+        output_width(models["trunk"], task.train[0][0].unsqueeze(0))
 
 
 def check_training(config: ExperimentConfig, scenario: ClassIncrementalScenario) -> None:

@@ -9,8 +9,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from pml_incremental.config import ExperimentConfig, ObjectSpec
-from pml_incremental.config.registry import resolve
+from pml_incremental.config import ExperimentConfig, ObjectSpec, model_sources
 from pml_incremental.distributed import Processes, share_batchnorm
 from pml_incremental.experiment.assembly import build_losses, build_models
 from pml_incremental.experiment.running.outputs import as_picture
@@ -30,11 +29,6 @@ OF_ONE_RUN = frozenset(
         *("dataset", "scenario", "records", "checkpoint", "strategies", "trained_start"),
     )
 )
-_SOURCES = ("weights_file", "weights_prefix")
-# What makes functions of torchvision, timm and ours load weights of others, and what keeps them.
-_DOWNLOADS = {"weights": None, "pretrained": False}
-# With weights, torchvision's also rescale what these are given.
-_CHANGED_BY_WEIGHTS = ("googlenet", "inception_v3")
 
 
 class Student:
@@ -115,16 +109,8 @@ def without_sources(config: ExperimentConfig) -> ExperimentConfig:
     def bare(spec: ObjectSpec | None) -> ObjectSpec | None:
         if spec is None:
             return None
-        kwargs = {key: value for key, value in spec.kwargs.items() if key not in _SOURCES}
-        if _is_known(spec.class_name):
-            kwargs |= {key: none for key, none in _DOWNLOADS.items() if key in kwargs}
+        kwargs = model_sources.without_sources(spec.class_name, spec.kwargs)
         return ObjectSpec(class_name=spec.class_name, kwargs=kwargs)
 
     parts = {name: bare(getattr(models, name)) for name in ("trunk", "embedder", "classifier")}
     return config.model_copy(update={"models": models.model_copy(update=parts)})
-
-
-def _is_known(model: str) -> bool:
-    """Whether arguments of a model are ours to change: they mean what they are known to mean."""
-    package = resolve("model", model).__module__.split(".")[0]
-    return package in ("torchvision", "pml_incremental") and model not in _CHANGED_BY_WEIGHTS

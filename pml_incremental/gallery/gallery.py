@@ -125,7 +125,7 @@ class Gallery:
         root = None if images.root is None else Path(images.root)
         files = ImageFiles(root, tuple(images.ids), tuple(images.labels))
         vectors = _read_vectors(folder / VECTORS, (manifest.images, manifest.width))
-        model = manifest.model.model_dump()
+        model = manifest.model.model_dump(exclude_unset=True)
         return cls(
             check_vectors(vectors, files), files, model, manifest.index, tuple(manifest.history)
         )
@@ -212,6 +212,10 @@ class FileModel(_Strict):
 
     weights: str
     weights_sha256: Sha256
+    embedder: str | None = None
+    embedder_sha256: Sha256 | None = None
+    weights_prefix: str = ""
+    recipe: dict[str, Any] | None = None
 
 
 class NamedModel(_Strict):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL.Image import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from pml_incremental.experiment.assembly import (
     build_transform,
@@ -20,9 +21,12 @@ from pml_incremental.experiment.assembly import (
 )
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.student import image_mode
-from pml_incremental.experiment.updating.trained_weights import TrainedWeights
+from pml_incremental.experiment.trained_weights import TrainedWeights
 from pml_incremental.gallery.image_files import ImageFiles, embed_files
 from pml_incremental.storage.whole_file import sha256
+
+# What decides the vectors that a model gives, in its description.
+_DECIDING = ("weights_sha256", "embedder_sha256", "weights_prefix", "recipe")
 
 
 @dataclass(frozen=True)
@@ -49,36 +53,62 @@ class ModelVersion:
         weights = FinishedRun(self.run).weights(self.strategy, self.task)
         return {**asdict(self), "run": str(self.run), "weights_sha256": sha256(weights)}
 
-    @classmethod
-    def described(cls, description: dict[str, Any]) -> ModelVersion | WeightsModel:
+    @staticmethod
+    def described(
+        description: Mapping[str, Any],
+        allow_imports: Sequence[str] = (),
+        given: WeightsModel | None = None,
+    ) -> ModelVersion | WeightsModel:
         """The model that a manifest describes.
+
+        Args:
+            description: as :meth:`describe` gives it.
+            allow_imports: modules of one's own whose classes a weights file's model may be made of.
+            given: the same model, where its weights are now.
 
         Raises:
             ValueError: if its weights are gone or others by now.
         """
-        version: ModelVersion | WeightsModel
         if "name" in description:
+            if given is not None:
+                return given
             raise ValueError(
                 f"the vectors are of a model that is known by its name alone "
-                f"({description['name']}), so that nothing can be embedded: search with vectors in "
-                "Python, pml_incremental.gallery.search_gallery"
+                f"({description['name']}): name its --weights, or search with vectors in Python, "
+                "pml_incremental.gallery.search_gallery"
             )
-        if "weights" in description:
-            version = WeightsModel(Path(description["weights"]))
+        version: ModelVersion | WeightsModel
+        if given is not None:
+            version = given
+            if given.config is None:
+                version = replace(given, config=description.get("recipe"))
+        elif "weights" in description:
+            embedder = description.get("embedder")
+            version = WeightsModel(
+                Path(description["weights"]),
+                description.get("recipe"),
+                None if embedder is None else Path(embedder),
+                description.get("weights_prefix", ""),
+                tuple(allow_imports),
+            )
         else:
             run, strategy = Path(description["run"]), str(description["strategy"])
-            version = cls(run, strategy, int(description["task"]))
-        if version.describe()["weights_sha256"] != description["weights_sha256"]:
+            version = ModelVersion(run, strategy, int(description["task"]))
+        if identity(version.describe()) != identity(description):
             raise ValueError(
                 f"the weights of {version.name} are not those that the gallery was built with: "
-                "they were learned again; build the gallery anew"
+                "they were learned again, or described in another way; build the gallery anew"
             )
         return version
 
     @cached_property
-    def _loaded(self) -> tuple[FinishedRun, dict[str, torch.nn.Module]]:
+    def _model(self) -> _EmbeddingModel:
         run = FinishedRun(self.run)
-        return run, run.models(self.strategy, self.task)
+        weights = run.weights(self.strategy, self.task)
+        found = TrainedWeights.read(weights, self.run / "config.yaml")
+        if found.image_mode is None:  # an earlier version wrote it
+            found = replace(found, image_mode=image_mode(run.scenario))
+        return _EmbeddingModel(found)
 
     def embed(self, files: ImageFiles, progress: bool = False) -> Tensor:
         """Embeddings of images as the run's tester makes them, shape (N, d), on the CPU.
@@ -90,25 +120,27 @@ class ModelVersion:
         Raises:
             ValueError: if an image cannot be read, or an embedding is not finite.
         """
-        run, models = self._loaded
-        transform = build_transform(run.config.transforms.eval)
-        mode = image_mode(run.scenario)
-
-        def prepare(picture: Image) -> Any:
-            return transform(picture.convert(mode))
-
-        return embed_files(files, prepare, run.tester(), models, progress)
+        return self._model.embed(files, progress)
 
 
 @dataclass(frozen=True)
 class WeightsModel:
-    """The model of a weights file that says itself what model its weights are of.
+    """The model of a file of weights.
 
     Args:
-        weights: the file.
+        weights: the file, as :func:`~pml_incremental.models.load_weights` reads it.
+        config: a YAML file that says what model they are of (``models``, ``transforms``), or what
+            is in one; default: the weights file says it itself, as those of runs and updates do.
+        embedder: a file of its own with the embedder's weights.
+        weights_prefix: of the names in the files that are meant, where several models fit.
+        allow_imports: modules of one's own whose classes the model may be made of.
     """
 
     weights: Path
+    config: Path | Mapping[str, Any] | None = None
+    embedder: Path | None = None
+    weights_prefix: str = ""
+    allow_imports: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -116,14 +148,34 @@ class WeightsModel:
         return self.weights.name
 
     def describe(self) -> dict[str, Any]:
-        """For a manifest: with the file's checksum, which tells versions apart.
+        """For a manifest: with the files' checksums, and what model the weights are of.
 
         Raises:
-            ValueError: if there is no such file.
+            ValueError: if a file is missing, or the config is not valid.
         """
-        if not self.weights.is_file():
-            raise ValueError(f"{self.weights} is missing: the gallery's model is gone")
-        return {"weights": str(self.weights), "weights_sha256": sha256(self.weights)}
+        files = {"weights": self.weights, "embedder": self.embedder}
+        found: dict[str, Any] = {}
+        for key, file in files.items():
+            if file is None:
+                continue
+            if not file.is_file():
+                raise ValueError(f"{file} is missing: the gallery's model is gone")
+            found |= {key: str(file), f"{key}_sha256": sha256(file)}
+        if self.weights_prefix:
+            found["weights_prefix"] = self.weights_prefix
+        if self.config is not None:
+            found["recipe"] = self._trained.embedding_recipe()
+        return found
+
+    @cached_property
+    def _trained(self) -> TrainedWeights:
+        return TrainedWeights.read(
+            self.weights, self.config, self.embedder, self.weights_prefix, self.allow_imports
+        )
+
+    @cached_property
+    def _model(self) -> _EmbeddingModel:
+        return _EmbeddingModel(self._trained)
 
     def embed(self, files: ImageFiles, progress: bool = False) -> Tensor:
         """Embeddings of images as the model's tester makes them, shape (N, d), on the CPU.
@@ -133,27 +185,43 @@ class WeightsModel:
             progress: whether to show a progress bar.
 
         Raises:
-            ValueError: if the weights do not say what model they are of, an image cannot be read,
-                or an embedding is not finite.
+            ValueError: if nothing says what model the weights are of, they are not of that model,
+                an image cannot be read, or an embedding is not finite.
         """
-        trained = TrainedWeights.read(self.weights)
-        config = trained.model_config()
-        transform = build_transform(config.transforms.eval)
+        return self._model.embed(files, progress)
 
-        def prepare(picture: Image) -> Any:
-            return transform(picture.convert(trained.image_mode))
 
-        device = choose_device(config.device)
-        images = prepare(files.picture(0)).unsqueeze(0)
-        models = place(build_trunk_and_embedder(config.models, images), config.models, device)
-        tester = config.tester.build("tester", data_device=device, dataloader_num_workers=0)
-        models = {name: model.eval() for name, model in models.items()}
-        return embed_files(files, prepare, tester, models, progress)
+class _EmbeddingModel:
+    """A trained model that embeds pictures; it is built for the first of them."""
+
+    def __init__(self, trained: TrainedWeights) -> None:
+        self.config = trained.model_config()
+        self.mode = trained.image_mode or "RGB"
+        self.transform = build_transform(self.config.transforms.eval)
+        self.models: dict[str, nn.Module] = {}
+
+    def embed(self, files: ImageFiles, progress: bool) -> Tensor:
+        device = choose_device(self.config.device)
+        if not self.models:
+            images = self.prepare(files.picture(0)).unsqueeze(0)
+            built = build_trunk_and_embedder(self.config.models, images)
+            placed = place(built, self.config.models, device)
+            self.models = {name: model.eval() for name, model in placed.items()}
+        tester = self.config.tester.build("tester", data_device=device, dataloader_num_workers=0)
+        return embed_files(files, self.prepare, tester, self.models, progress)
+
+    def prepare(self, picture: Image) -> Any:
+        return self.transform(picture.convert(self.mode))
 
 
 def identity(model: Mapping[str, Any]) -> str:
-    """What tells a model from others: the checksum of its weights, or its name."""
-    return str(model.get("weights_sha256") or model["name"])
+    """What tells a model from others: what decides its vectors, or its name."""
+    if "name" in model:
+        return str(model["name"])
+    deciding = {key: model[key] for key in _DECIDING if key in model}
+    if deciding.keys() == {"weights_sha256"}:
+        return str(model["weights_sha256"])
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 
 def short_name(model: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from pml_incremental.models.growing_classifier import GrowingClassifier, copy_le
 from pml_incremental.models.mlp import MLP
 from pml_incremental.models.modes import check_compiler, compiled
 from pml_incremental.models.small_conv_net import SmallConvNet
+from pml_incremental.models.transformers_trunk import transformers_trunk
 from pml_incremental.models.trunk import (
     efficientnet_lite0,
     output_width,
@@ -31,6 +32,7 @@ __all__ = [
     "remove_classification_head",
     "tensors_under",
     "timm_trunk",
+    "transformers_trunk",
     "watched_maps",
     "weight_change",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -51,28 +52,58 @@ def output_width(network: nn.Module, images: Tensor) -> int:
         d, where the output has shape (N, d).
 
     Raises:
-        ValueError: if the output is not of shape (N, d).
+        ValueError: if the network does not take images of that size, or its output is not of shape
+            (N, d); what it gives is named.
 
     Example:
         >>> output_width(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), torch.zeros(1, 3, 2, 2))
         5
     """
-    with evaluation_mode(network), torch.no_grad():
-        features = network(images)
-    if not isinstance(features, Tensor) or features.ndim != 2:
-        found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+    name = type(network).__name__
+    try:
+        with evaluation_mode(network), torch.no_grad():
+            features = network(images)
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        channels, height, width = images.shape[1:]
         raise ValueError(
-            f"a trunk must give features of shape (N, d), {type(network).__name__} gave {found}: "
-            "remove its classification head or pool its output"
+            f"{name} cannot take images of {width} x {height} pixels and {channels} "
+            f"channel{'' if channels == 1 else 's'}, as the transforms make them: {error}"
+        ) from error
+    if not isinstance(features, Tensor) or features.ndim != 2:
+        raise ValueError(
+            f"a trunk must give features of shape (N, d), {name} gave {_describe_output(features)}"
         )
     return int(features.shape[1])
+
+
+def _describe_output(output: Any) -> str:
+    """What a trunk gives instead of features, and what to do."""
+    if isinstance(output, Tensor):
+        shape = tuple(output.shape)
+        advice = {
+            3: "tokens; return the first of them, [:, 0], or their mean(1)",
+            4: "maps; pool them, such as with nn.AdaptiveAvgPool2d(1) and nn.Flatten()",
+        }
+        return f"{shape}: {advice.get(output.ndim, 'return one row for each image')}"
+    kind = type(output).__name__
+    if isinstance(output, Mapping):
+        parts = {str(key): value for key, value in output.items()}
+    elif isinstance(output, (tuple, list)):
+        parts = {f"[{place}]": value for place, value in enumerate(output)}
+    else:
+        return f"{kind}; return a tensor"
+    shapes = {key: tuple(value.shape) for key, value in parts.items() if isinstance(value, Tensor)}
+    fitting = [key for key, shape in shapes.items() if len(shape) == 2]
+    listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items()) or "no tensors"
+    what_to_do = f"return {' or '.join(fitting)} of it" if fitting else "return pooled features"
+    return f"a {kind} with {listed}: {what_to_do}, from a module of your own"
 
 
 def timm_trunk(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """A network of timm's without its classification layer; needs the extra ``timm``.
 
-    What images its weights were trained on is in its ``pretrained_cfg``: write that mean and
-    standard deviation into ``Normalize``, and the size into the transforms.
+    What images its weights were trained on is in its ``pretrained_cfg``, which ``transforms:
+    from_trunk`` in a config writes out.
 
     Args:
         name: as in ``timm.list_models()``, such as ``vit_small_patch16_224``.

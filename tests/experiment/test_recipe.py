@@ -13,7 +13,8 @@ from pml_incremental.experiment.student import recipe_of
         ),
         (
             {"googlenet": {"weights": "IMAGENET1K_V1"}},
-            {"googlenet": {"weights": "IMAGENET1K_V1"}},  # which also rescale its input
+            # With weights torchvision rescales its input, and drops its auxiliary heads.
+            {"googlenet": {"weights": None, "transform_input": True, "aux_logits": False}},
         ),
         ({"SmallConvNet": {"width": 4}}, {"SmallConvNet": {"width": 4}}),
     ],

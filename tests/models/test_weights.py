@@ -1,10 +1,12 @@
 import collections
+import copy
 import pickle
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torchvision import models
 
 from pml_incremental.config import ObjectSpec, parse_yaml
 from pml_incremental.models import BNInception, load_weights
@@ -174,14 +176,19 @@ def test_whole_models_are_refused(trained, tmp_path, is_zip):
         load_weights(Network(), tmp_path / "w.pth")
 
 
-@pytest.mark.parametrize("bias", [True, False])
-def test_weights_of_a_single_layer_are_known(tmp_path, bias):
-    layer = nn.Linear(6, 3, bias=bias)
+def mlp(file, **options):
+    spec = {"MLP": {"layer_sizes": [3], "weights_file": str(file), **options}}
+    return ObjectSpec.parse(spec).build("model", in_features=6)
+
+
+def test_a_single_layer_is_an_mlp_of_one_if_it_has_a_bias(tmp_path):
+    layer = nn.Linear(6, 3)
     torch.save(layer.state_dict(), tmp_path / "w.pth")
-    with pytest.raises(ValueError, match=r"missing: 0\.weight, 0\.bias") as caught:
-        ObjectSpec.parse(
-            {"MLP": {"layer_sizes": [3], "weights_file": str(tmp_path / "w.pth")}}
-        ).build("model", in_features=6)
+    assert torch.equal(mlp(tmp_path / "w.pth")[0].weight, layer.weight)
+    layer = nn.Linear(6, 3, bias=False)
+    torch.save(layer.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"missing: 0\.bias") as caught:
+        mlp(tmp_path / "w.pth")
     said, _, written = str(caught.value).splitlines()[-1].partition(": write ")
     assert said == "they are those of a single layer"
     spec = parse_yaml(f"{{{written}}}")
@@ -214,3 +221,131 @@ def test_torchvision_trunk(tmp_path):
     torch.save(trained.state_dict(), tmp_path / "resnet18.pth")
     network = load_weights(resnet18(weights=None, num_classes=7), tmp_path / "resnet18.pth")
     torch.testing.assert_close(network.layer4[1].conv2.weight, trained.layer4[1].conv2.weight)
+
+
+class Whole(nn.Module):
+    """A network of a user's script: trunk and embedder under the names that people give them."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = Network()
+        self.backbone.fc = nn.Identity()
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, images):
+        return self.head(self.backbone(images))
+
+
+def as_lightning(model):
+    names = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    return {"state_dict": {**names, "loss.W": torch.zeros(4, 4)}, "epoch": 3}
+
+
+def with_optimizer(model):
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.randn(2, 3, 4, 4)).sum().backward()
+    optimizer.step()
+    state = {"model_state_dict": model.state_dict(), "optimizer_state_dict": optimizer.state_dict()}
+    return {**state, "loss": torch.tensor(0.1)}
+
+
+CHECKPOINTS = {
+    "plain": lambda model: model.state_dict(),
+    "state_dict": lambda model: {"state_dict": model.state_dict()},
+    "model_state_dict and an optimizer": with_optimizer,
+    "model": lambda model: {"model": model.state_dict(), "args": {"lr": 0.1}},
+    "lightning": as_lightning,
+    "parallel": lambda model: nn.DataParallel(model).state_dict(),
+    "compiled": lambda model: torch.compile(model).state_dict(),
+    "compiled within": lambda model: (
+        setattr(model, "backbone", torch.compile(model.backbone)) or model.state_dict()
+    ),
+    "parallel and compiled": lambda model: {
+        "model_state_dict": nn.DataParallel(torch.compile(model)).state_dict()
+    },
+    "other words": lambda model: {f"my.net.{k}": v for k, v in model.state_dict().items()},
+}
+
+
+@pytest.mark.parametrize("form", CHECKPOINTS)
+def test_a_model_is_found_under_any_prefix(tmp_path, form):
+    model = Whole()
+    original = copy.deepcopy(model)
+    torch.save(CHECKPOINTS[form](model), tmp_path / "w.pth")
+    expected = Whole().state_dict()
+    whole = load_weights(Whole(), tmp_path / "w.pth", keep_head=True)
+    parts = {
+        "backbone": load_weights(Network(), tmp_path / "w.pth"),
+        "head": load_weights(nn.Linear(4, 3), tmp_path / "w.pth", keep_head=True),
+    }
+    state = original.state_dict() if "optimizer" not in form else model.state_dict()
+    assert state.keys() == expected.keys()
+    torch.testing.assert_close(whole.state_dict(), state, rtol=0, atol=0)
+    for part, network in parts.items():
+        found = {f"{part}.{name}": tensor for name, tensor in network.state_dict().items()}
+        torch.testing.assert_close(
+            found, {name: t for name, t in state.items() if name in found}, rtol=0, atol=0
+        )
+        assert found
+
+
+def test_a_network_within_another_takes_the_bare_ones_weights(trained, tmp_path):
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tower = Network()
+
+    torch.save(trained.state_dict(), tmp_path / "w.pth")
+    network = load_weights(Wrapped(), tmp_path / "w.pth", keep_head=True)
+    torch.testing.assert_close(network.tower.state_dict(), trained.state_dict())
+
+
+def test_of_several_models_one_is_to_be_named(trained, tmp_path):
+    saved = {"model": trained.state_dict(), "ema": Network().state_dict()}
+    torch.save(saved, tmp_path / "w.pth")
+    network = load_weights(Network(), tmp_path / "w.pth")  # of usual words
+    torch.testing.assert_close(network.conv.weight, saved["model"]["conv.weight"])
+    network = load_weights(Network(), tmp_path / "w.pth", prefix="ema.")
+    torch.testing.assert_close(network.conv.weight, saved["ema"]["conv.weight"])
+    torch.save({"student": saved["model"], "teacher": saved["ema"]}, tmp_path / "w.pth")
+    with pytest.raises(
+        ValueError, match=r"Network under 'student\.', 'teacher\.'; name the one .*"
+    ):
+        load_weights(Network(), tmp_path / "w.pth")
+
+
+def test_what_fits_nowhere_shows_the_prefixes_there_are(trained, tmp_path):
+    torch.save({"net": trained.state_dict(), "loss": {"W": torch.zeros(2)}}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"2 missing: weight, bias") as caught:
+        load_weights(nn.Linear(9, 9), tmp_path / "w.pth", keep_head=True)
+    assert str(caught.value).splitlines()[-1] == (
+        "the names in it begin with net. (9), loss. (1); name the one that is meant with "
+        "weights_prefix (on the command line --weights-prefix)"
+    )
+
+
+def test_an_embedder_beside_a_lone_trunk_is_not_missed(tmp_path):
+    torch.save({"model": Whole().state_dict()}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"under 'head\.' too, .* weights_prefix: backbone\."):
+        load_weights(Network(), tmp_path / "w.pth", alone=True)
+    load_weights(Network(), tmp_path / "w.pth", prefix="backbone.", alone=True)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "inception_v3", "googlenet"])
+def test_what_a_file_replaces_is_not_downloaded(tmp_path, monkeypatch, name):
+    def download(*_, **__):
+        raise AssertionError("a download was begun")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
+    options = {"weights": "IMAGENET1K_V1"}
+    with pytest.raises(AssertionError, match="download"):
+        ObjectSpec.parse({name: options}).build("model")
+    aux = {"aux_logits": False} if name == "googlenet" else {}
+    trained = getattr(models, name)(weights=None, **aux)
+    torch.save(trained.state_dict(), tmp_path / "w.pth")
+    spec = ObjectSpec.parse({name: {**options, "weights_file": str(tmp_path / "w.pth")}})
+    network = spec.build("model")
+    first = next(iter(trained.state_dict()))
+    assert torch.equal(network.state_dict()[first], trained.state_dict()[first])
+    assert getattr(network, "transform_input", True)  # as with the weights that were named

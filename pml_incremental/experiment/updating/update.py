@@ -21,7 +21,8 @@ from pml_incremental.experiment.assembly import build_strategy
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.running.run import run
 from pml_incremental.experiment.running.run_folder import RunFolder
-from pml_incremental.experiment.updating.trained_weights import TrainedWeights, update_config
+from pml_incremental.experiment.trained_weights import TrainedWeights
+from pml_incremental.experiment.updating.update_config import update_config
 from pml_incremental.metrics.task_matrix import RECALL_AT_1, without_nan
 from pml_incremental.models.weights import describe_missing
 from pml_incremental.report.results import Change, FolderRecall, Update, verdict
@@ -45,6 +46,8 @@ def update(
     strategy: str = "function-matching",
     embedder: Path | None = None,
     config: Path | None = None,
+    weights_prefix: str = "",
+    allow_imports: Sequence[str] = (),
     overrides: Sequence[str] = (),
     on_bad_image: OnBadImage = "raise",
     progress: bool = True,
@@ -65,6 +68,8 @@ def update(
             (``"correlation: {weight: 40}"``).
         embedder: a file of its own with the embedder's weights, if there is one.
         config: a YAML file that says what model the weights are of (``models``, ``transforms``).
+        weights_prefix: of the names in the files that are meant, where several models fit.
+        allow_imports: modules of one's own whose classes the model may be made of.
         overrides: ``key.sub=value`` of the run's config.
         on_bad_image: ``"raise"`` an error about images that cannot be read, or ``"skip"`` them.
         progress: whether to show a progress bar.
@@ -80,13 +85,13 @@ def update(
         RunInterrupted: if a signal asked to stop.
     """
     _check_places(weights, data, out, tests)
-    trained = TrainedWeights.read(weights, embedder, config)
+    trained = TrainedWeights.read(weights, config, embedder, weights_prefix, allow_imports)
     found = update_config(
         trained, data, _run_name(out), strategy, overrides, out.parent, on_bad_image, progress
     )
     label = _check_strategy(found)
     images = MeasuredFolders(name_folders(tests), on_bad_image, progress)
-    check_old_weights(found, trained.sources)
+    check_old_weights(found, trained.files)
     run(found, progress=progress)
     finished = FinishedRun(found.output / found.name)
     splits = images.splits(finished.scenario[0], NEW_IMAGES)
@@ -157,13 +162,12 @@ def _write_recall(
     write_text_whole(path, json.dumps(values, indent=2) + "\n")
 
 
-def check_old_weights(config: ExperimentConfig, sources: Mapping[str, Mapping[str, str]]) -> None:
+def check_old_weights(config: ExperimentConfig, weights: Sequence[Path]) -> None:
     """Note in the run's folder which old weights it begins with, or check that they are those."""
     folder = RunFolder(config.output / config.name, config.to_yaml_dict())
-    files = sorted({source["weights_file"] for source in sources.values()})
-    now = {file: sha256(Path(file)) for file in files}
+    now = {str(file): sha256(file) for file in weights}
     before = folder.noted_at_start(_FILE, now)
-    changed = [file for file in files if before.get(file) != now[file]]
+    changed = [file for file in now if before.get(file) != now[file]]
     if changed:
         raise ValueError(
             f"{', '.join(changed)} changed since {folder.path} was begun with it: bring it back, "
