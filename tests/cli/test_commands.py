@@ -316,17 +316,17 @@ def test_download_fetches_the_dataset_and_stays_out_of_the_config(
     monkeypatch: pytest.MonkeyPatch,
     command: list[str],
 ) -> None:
-    from pml_incremental.datasets import StanfordDogs, stanford_dogs
+    from pml_incremental.datasets import StanfordDogs, published
 
     tree = make_tree("StanfordDogs")
     archives = []
-    for number, archive in enumerate(stanford_dogs.ARCHIVES):
+    for number, archive in enumerate(published.DOGS_ARCHIVES):
         file = tree.parent / f"{number}.tar"
         with tarfile.open(file, "w") as tar:
             for name in archive.holds:
                 tar.add(tree / name, name)
         archives.append(archive._replace(url=file.as_uri()))
-    monkeypatch.setattr(stanford_dogs, "ARCHIVES", archives)
+    monkeypatch.setattr(published, "DOGS_ARCHIVES", archives)
     arguments = [
         *command,
         str(config),
