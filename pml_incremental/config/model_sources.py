@@ -7,8 +7,9 @@ from typing import Any
 
 from pml_incremental.config.import_checks import TRUSTED
 from pml_incremental.config.registry import resolve
-from pml_incremental.config.supplied import UNDERSTOOD_BY_ALL
 
+#: Arguments of every model that are not passed to it, and their types.
+OF_FILE: dict[str, Any] = {"weights_file": str, "weights_prefix": str}
 # What makes functions of torchvision, timm and ours load weights of others, and what keeps them.
 _DOWNLOADS = {"weights": None, "pretrained": False}
 # What weights change in torchvision's functions besides.
@@ -40,8 +41,7 @@ def without_downloads(model: str, arguments: Mapping[str, Any]) -> dict[str, Any
 
 def without_sources(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a network that is given its weights once it is built."""
-    of_file = UNDERSTOOD_BY_ALL["model"]
-    plain = {key: value for key, value in arguments.items() if key not in of_file}
+    plain = {key: value for key, value in arguments.items() if key not in OF_FILE}
     plain = without_downloads(model, plain)
     if resolve("model", model).__module__.endswith(".transformers_trunk"):
         from pml_incremental.models.transformers_trunk import with_inline_config

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from pml_incremental.config.layout import NESTED, KeyPath, canonical_kwargs, category_at, is_object
-from pml_incremental.config.model_sources import may_have_head, without_downloads
+from pml_incremental.config.model_sources import OF_FILE, may_have_head, without_downloads
 from pml_incremental.config.registry import resolve
 from pml_incremental.config.signatures import as_argument, signature_of
 
@@ -33,9 +33,7 @@ PASSED_IF_TAKEN: dict[str, frozenset[str]] = {
     "scenario": frozenset({"seed"}),
 }
 # Understood with every class of a category, and not passed to it.
-UNDERSTOOD_BY_ALL: dict[str, dict[str, Any]] = {
-    "model": {"weights_file": str, "weights_prefix": str}
-}
+UNDERSTOOD_BY_ALL: dict[str, dict[str, Any]] = {"model": OF_FILE}
 _LOOP = "set by the task loop"
 _BY_QUIET = "switched off by --quiet"
 _BY_KEY = "set by the key {0!r} at the top of the config"

@@ -8,10 +8,9 @@ from typing import Any
 
 from pml_incremental.config.errors import ConfigError
 from pml_incremental.config.layout import is_object
-from pml_incremental.config.model_sources import without_downloads
+from pml_incremental.config.model_sources import OF_FILE, without_downloads
 from pml_incremental.config.objects import ObjectSpec
 from pml_incremental.config.registry import resolve
-from pml_incremental.config.supplied import UNDERSTOOD_BY_ALL
 
 FROM_TRUNK = "from_trunk"
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -70,7 +69,7 @@ def _data_config(name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any] |
         return _of_torchvision(function.__name__, arguments.get("weights"))
     if name in _KNOWN:
         return _KNOWN[name]
-    plain = {key: arguments[key] for key in arguments.keys() - UNDERSTOOD_BY_ALL["model"].keys()}
+    plain = {key: arguments[key] for key in arguments.keys() - OF_FILE.keys()}
     spec = ObjectSpec(class_name=name, kwargs=without_downloads(name, plain))
     found: Mapping[str, Any] | None = getattr(spec.build("model"), "pretrained_cfg", None)
     return found
