@@ -1,8 +1,13 @@
 """Hooks for PML's trainers and testers, ours or its own."""
 
 from pml_incremental.hooks.mean_over_tasks import MEAN, MEAN_JOINT, InOrder, MeanOverTasks
-from pml_incremental.hooks.recording import RecordAccuracies, RecordLosses
-from pml_incremental.hooks.task_hooks import RandomState, TaskHooks, start_of_task
+from pml_incremental.hooks.task_hooks import (
+    RandomState,
+    RecordAccuracies,
+    RecordLosses,
+    TaskHooks,
+    start_of_task,
+)
 
 __all__ = [
     "MEAN",

@@ -1,4 +1,4 @@
-"""PML's logging presets for one task."""
+"""PML's logging presets for one task, and hooks that record what training and tests give."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from torch.utils.data import Dataset
 
 from pml_incremental.estimators import EstimatorBank
 from pml_incremental.hooks.mean_over_tasks import MEAN, MeanOverTasks
+from pml_incremental.records import RecordWriter
 from pml_incremental.storage.tensor_file import pack_state, unpack_state
 from pml_incremental.strategies.estimation import PASSES, EstimatorInput, update_bank
 from pml_incremental.trainers import Teacher
+from pml_incremental.trainers._terms import loss_value
 from pml_incremental.trainers.training_state import (
     plain_attributes,
     random_state,
@@ -254,3 +256,48 @@ class RandomState:
         tensors = {name: tensor.cpu() for name, tensor in state["tensors"].items()}
         self._state = unpack_state(state["plain"], tensors)
         self.restore()
+
+
+class RecordLosses:
+    """An end-of-iteration hook that records every loss as it entered the total: weighted.
+
+    Draws no random numbers, so training goes as without it.
+
+    Args:
+        writer: gets the group ``losses``, step by step; the step is the iteration, counted from 0
+            over all epochs.
+        every: iterations between two records, at least 1.
+
+    Raises:
+        ValueError: if every is below 1.
+    """
+
+    def __init__(self, writer: RecordWriter, every: int = 50) -> None:
+        if every < 1:
+            raise ValueError(f"every must be at least 1 iteration, got {every}")
+        self.writer = writer
+        self.every = every
+
+    def __call__(self, trainer: Any) -> None:
+        """Record the losses of this iteration, if it is one of those to record."""
+        step = trainer.get_global_iteration()
+        if step % self.every == 0:
+            losses = {name: loss_value(loss) for name, loss in trainer.losses.items()}
+            self.writer.scalars("losses", losses, step)
+
+
+class RecordAccuracies:
+    """An end-of-testing hook that records every split's metrics; the step is the epoch.
+
+    Args:
+        writer: gets a group ``test_<split>`` for each split.
+    """
+
+    def __init__(self, writer: RecordWriter) -> None:
+        self.writer = writer
+
+    def __call__(self, tester: Any) -> None:
+        """Record what the tester measured."""
+        for split, accuracies in tester.all_accuracies.items():
+            values = {name: value for name, value in accuracies.items() if name != "epoch"}
+            self.writer.scalars(f"test_{split}", values, int(accuracies["epoch"]))

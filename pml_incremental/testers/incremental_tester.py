@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pml_incremental.distributed import Processes
 from pml_incremental.models.modes import evaluation_mode
-from pml_incremental.testers.embed_all import embed_all
-from pml_incremental.testers.evaluation import Evaluation, Values, evaluation_of
+from pml_incremental.testers.evaluation import Evaluation, Values, embed_all, evaluation_of
 from pml_incremental.testers.recall_calculator import (
     EXCLUDED_QUERIES,
     RecallCalculator,

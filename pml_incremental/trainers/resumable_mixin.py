@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -19,8 +19,10 @@ from pml_incremental.trainers.numerics import REMEDY, NonFiniteLossError
 from pml_incremental.trainers.step_mixin import StepMixin
 from pml_incremental.trainers.training_state import (
     load_training_state,
+    plain_attributes,
     random_state,
     restore_random_state,
+    set_plain_attributes,
     training_state,
 )
 
@@ -249,12 +251,7 @@ class IterationStart:
         buffers = [buffer for model in models for buffer in model.buffers()]
         buffers += [buffer for helper in helpers for buffer in helper.buffers(recurse=False)]
         self._buffers = [(buffer, buffer.clone()) for buffer in buffers]
-        self._attributes = [
-            (vars(helper), name, _copy(value))
-            for helper in helpers
-            for name, value in vars(helper).items()
-            if isinstance(value, (Tensor, int, float)) and not name.startswith("_")
-        ]
+        self._attributes = [(helper, plain_attributes(helper)) for helper in helpers]
         self._random = random_state()
 
     @torch.no_grad()
@@ -262,16 +259,12 @@ class IterationStart:
         """Bring back the buffers and attributes."""
         for buffer, before in self._buffers:
             buffer.copy_(before)
-        for attributes, name, before in self._attributes:
-            attributes[name] = before
+        for helper, attributes in self._attributes:
+            set_plain_attributes(helper, attributes)
 
     def restore_random_state(self) -> None:
         """Bring back the random streams."""
         restore_random_state(self._random)
-
-
-def _copy(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else value
 
 
 class Checkpointer(Protocol):
