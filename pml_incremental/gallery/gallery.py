@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal, TypeVar
@@ -30,7 +28,13 @@ from pml_incremental.gallery.model_version import ModelVersion, WeightsModel
 from pml_incremental.search.approximate import build_index, import_faiss
 from pml_incremental.search.tensors import Stacked
 from pml_incremental.storage import StorageError
-from pml_incremental.storage.whole_file import explain_failure, sha256, sync
+from pml_incremental.storage.whole_file import (
+    explain_failure,
+    remove_leftovers_of,
+    sha256,
+    sync,
+    write_whole,
+)
 
 FORMAT = 1
 MANIFEST, IMAGES = "manifest.json", "images.json"
@@ -69,19 +73,14 @@ class Gallery:
         check_place(folder)
         check_names(self.files)
         index = None if self.index is None else build_index(Stacked([self.vectors]), self.index)
-        part = folder.with_name(folder.name + ".part")
+        remove_leftovers_of(folder)
         try:
-            shutil.rmtree(part, ignore_errors=True)
-            self._write(part, index)
-            os.replace(part, folder)
-            sync(folder.parent)
-        except (OSError, SafetensorError, RuntimeError) as error:  # the last is faiss's
+            write_whole(folder, lambda part: self._write(part, index))
+        except RuntimeError as error:  # faiss's
             raise StorageError(explain_failure(folder, error)) from error
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
 
     def _write(self, part: Path, index: Any) -> None:
-        part.mkdir(parents=True)
+        part.mkdir()
         save_file({"vectors": self.vectors.contiguous()}, part / VECTORS)
         images = {
             "root": None if self.files.root is None else str(self.files.root),
@@ -103,7 +102,6 @@ class Gallery:
         _write_json(part / MANIFEST, manifest)
         for file in part.iterdir():
             sync(file)
-        sync(part)
 
     @classmethod
     def load(cls, folder: Path) -> Gallery:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,14 +27,15 @@ _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def write_whole(target: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place, make sure that it is on the disk, and move it there.
+    """Write a file or folder beside its place, see that it is on the disk, and move it there.
 
     Whatever happens meanwhile, also a crash of the machine, the place holds the old file or the new
     one, whole.
 
     Args:
-        target: the place; its folder is made if missing.
-        write: writes, and may read back, the file at the path that it is given.
+        target: the place, not yet there if it is to be a folder; its folder is made if missing.
+        write: writes, and may read back, what belongs at the path that it is given; in a folder, it
+            has to :func:`sync` each file.
 
     Raises:
         StorageError: if the disk is full, the folder is read-only or the like; the old file stays.
@@ -55,8 +58,14 @@ def write_whole(target: Path, write: Callable[[Path], object]) -> None:
     except (OSError, SafetensorError) as error:
         raise StorageError(explain_failure(target, error)) from error
     finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        _remove(part)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def write_text_whole(target: Path, text: str) -> None:
@@ -82,10 +91,19 @@ def remove_leftovers(folder: Path) -> None:
         folder: looked at with all folders in it.
     """
     for path in folder.rglob(f"*{_SUFFIX}"):
-        found = _LEFTOVER.search(path.name)
-        if found is not None and found["host"] == host() and not is_alive(int(found["pid"])):
-            with suppress(OSError):
-                path.unlink()
+        _remove_if_left_over(path)
+
+
+def remove_leftovers_of(target: Path) -> None:
+    """Remove what killed processes of this machine had written of one file or folder."""
+    for path in target.parent.glob(f"{glob.escape(target.name)}.*{_SUFFIX}"):
+        _remove_if_left_over(path)
+
+
+def _remove_if_left_over(path: Path) -> None:
+    found = _LEFTOVER.search(path.name)
+    if found is not None and found["host"] == host() and not is_alive(int(found["pid"])):
+        _remove(path)
 
 
 def is_leftover(path: Path) -> bool:

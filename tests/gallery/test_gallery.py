@@ -2,7 +2,9 @@ import errno
 import json
 import os
 import shutil
+import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -174,7 +176,7 @@ def test_the_page_of_a_search(world, built, tmp_path):
 
 def test_what_cannot_be_written_is_said_and_leaves_nothing(built, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match=r"cannot write .*file/g: Not a directory"):
+    with pytest.raises(StorageError, match=r"cannot write .*file/g: File exists"):
         built.save(tmp_path / "file/g")
 
     def full(_):
@@ -184,6 +186,26 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(built, tmp_path, monk
     with pytest.raises(StorageError, match=r"cannot write .*g: No space .* the disk is full"):
         built.save(tmp_path / "g")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_gallery_whose_writer_is_killed_is_whole_or_not_there(tmp_path):
+    ids = tuple(map(str, range(100_000)))
+    big = Gallery(torch.zeros(len(ids), 2), ImageFiles(None, ids, ids), {"name": "clip-v1"})
+    killed = 0
+    for pause in torch.rand(10, generator=torch.Generator().manual_seed(0)) * 0.6:
+        child = os.fork()
+        if child == 0:
+            big.save(tmp_path / "g")
+            os._exit(0)
+        time.sleep(float(pause))
+        os.kill(child, signal.SIGKILL)
+        killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        if (tmp_path / "g").exists():
+            assert len(Gallery.load(tmp_path / "g").vectors) == len(ids)
+            shutil.rmtree(tmp_path / "g")
+    assert killed
+    big.save(tmp_path / "g")
+    assert [path.name for path in tmp_path.iterdir()] == ["g"]
 
 
 def test_damage_is_noticed(world, built, tmp_path):
