@@ -108,7 +108,7 @@ def write_config(
     from pml_incremental.experiment.trained_weights import TrainedWeights
     from pml_incremental.experiment.updating.update_config import trained_first_config
     from pml_incremental.storage import write_text_whole
-    from pml_incremental.suggestions.config_file import first_config
+    from pml_incremental.suggestions.choices import first_config
     from pml_incremental.suggestions.survey import survey_folder
 
     if file.exists():

@@ -1,12 +1,16 @@
 """Pictures and tables of what a run measured."""
 
 from pml_incremental.report.estimation_errors import plot_estimation_error, print_diagnosis
-from pml_incremental.report.pareto_plot import plot_pareto
 from pml_incremental.report.retrieval_grid import (
     LabelledImage,
     RetrievalRow,
     plot_retrieval_grid,
     retrieval_rows,
+)
+from pml_incremental.report.strategies_plot import (
+    plot_forgetting_curves,
+    plot_pareto,
+    plot_task_curves,
 )
 from pml_incremental.report.tables import (
     ComparisonTable,
@@ -15,7 +19,6 @@ from pml_incremental.report.tables import (
     print_summary,
     print_update,
 )
-from pml_incremental.report.task_curves_plot import plot_forgetting_curves, plot_task_curves
 from pml_incremental.report.task_matrix_plot import plot_task_matrix
 
 __all__ = [

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from pml_incremental.report import style
 from pml_incremental.report.results import TEACHER_ITSELF, Diagnosis, EstimatorSummary
+from pml_incremental.report.strategies_plot import COLORS, MARKERS
 from pml_incremental.report.style import shorten
 from pml_incremental.report.tables import add_number_columns, bare_table
-from pml_incremental.report.task_curves_plot import COLORS, MARKERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,11 +13,11 @@ from pml_incremental.suggestions.choices import (
     choose_batch,
     choose_trunk,
     cut,
+    first_config,
     suggest_tasks,
     task_sizes,
     usable_counts,
 )
-from pml_incremental.suggestions.config_file import first_config
 from pml_incremental.suggestions.survey import HELD_OUT, ClassCount, Survey, counted
 from pml_incremental.suggestions.survey import survey_folder as survey
 

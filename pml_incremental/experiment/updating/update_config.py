@@ -15,6 +15,8 @@ from pml_incremental.experiment.trained_weights import TrainedWeights
 from pml_incremental.suggestions.choices import (
     Batch,
     choose_batch,
+    commented_yaml,
+    explain,
     suggest_data,
     suggest_recipe,
     suggest_strategies,
@@ -22,7 +24,6 @@ from pml_incremental.suggestions.choices import (
     trunk_at_hand,
     usable_counts,
 )
-from pml_incremental.suggestions.config_file import commented_yaml, explain
 from pml_incremental.suggestions.survey import Survey, survey_folder
 
 #: What a recipe must say for the images' sizes not to matter.

@@ -64,7 +64,8 @@ def run_verdict(strategies: Mapping[str, Mapping[str, TaskMatrix]]) -> str:
     ``joint``, which trains on the old images too, is out of competition.
 
     Example:
-        >>> matrices = {"finetune": [[0.9, 0], [0.5, 0.8]], "l2": [[0.9, 0], [0.75, 0.8]]}
+        >>> first = [[0, 0], [0.9, 0]]
+        >>> matrices = {"finetune": [*first, [0.5, 0.8]], "l2": [*first, [0.75, 0.8]]}
         >>> print(run_verdict({name: {OWN: TaskMatrix(m)} for name, m in matrices.items()}))
         l2 finds most: Recall@1 75.0 % on earlier tasks, 80.0 % on the last; finetune: 50.0, 80.0 %
     """

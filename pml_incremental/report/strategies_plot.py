@@ -1,27 +1,26 @@
-"""Each task over time, one line per strategy."""
+"""Strategies in one picture: tasks over time, forgetting, and what is kept and learned."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pml_incremental.metrics import TaskMatrix, forgetting, seen_means
+from pml_incremental.metrics import Spread, TaskMatrix, forgetting, seen_means
 from pml_incremental.report import style
+from pml_incremental.report.columns import NEW, OLD
 from pml_incremental.report.style import percent_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# In inches.
-WIDTH, HEIGHT = 6.4, 4.0
-
+T = TypeVar("T")
 Curves = Mapping[str, NDArray[np.float64]]
 
 COLORS = (
@@ -111,8 +110,7 @@ def _legend_columns(figure: Figure, names: Sequence[str]) -> int:
 
 
 def _draw(axes: Axes, curves: Curves, title: str, learned: int) -> None:
-    looks = zip(cycle(COLORS), cycle(MARKERS), strict=False)
-    for (name, shares), (color, marker) in zip(curves.items(), looks, strict=False):
+    for (name, shares), (color, marker) in _looks(curves):
         axes.plot(
             100 * shares,
             label=name,
@@ -160,11 +158,10 @@ def plot_forgetting_curves(
         >>> with TemporaryDirectory() as folder:
         ...     plot_forgetting_curves({"finetune": [matrix]}, f"{folder}/forgetting.png")
     """
-    figure = style.new_figure(WIDTH, HEIGHT)
-    figure.set_layout_engine("constrained")
-    axes = figure.add_subplot()
-    looks = zip(cycle(COLORS), cycle(MARKERS), strict=False)
-    for (name, found), (color, marker) in zip(matrices.items(), looks, strict=False):
+    figure, axes = _one_panel(4.0, f"Forgetting of {metric_name}", grid="y")
+    axes.set_xlabel("tasks learned", color=style.FAINT, fontsize=9)
+    axes.set_ylabel("forgetting (diagonal), in points", color=style.FAINT, fontsize=9)
+    for (name, found), (color, marker) in _looks(matrices):
         curves = 100 * np.stack([forgetting_curve(matrix) for matrix in found])
         learned = np.arange(1, curves.shape[1] + 1)
         mean = curves.mean(axis=0)
@@ -174,12 +171,6 @@ def plot_forgetting_curves(
             axes.fill_between(learned, mean - spread, mean + spread, color=color, alpha=0.15)
         axes.set_xticks(learned)
     axes.axhline(0, color=style.FAINT, linewidth=0.8)
-    axes.set_xlabel("tasks learned", color=style.FAINT, fontsize=9)
-    axes.set_ylabel("forgetting (diagonal), in points", color=style.FAINT, fontsize=9)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    style.quiet_axes(axes)
-    figure.suptitle(f"Forgetting of {metric_name}", x=0.01, ha="left", color=style.INK, fontsize=12)
     figure.legend(loc="outside right upper", frameon=False, labelcolor=style.INK, fontsize=9)
     style.save_figure(figure, path)
 
@@ -188,3 +179,81 @@ def forgetting_curve(matrix: TaskMatrix) -> NDArray[np.float64]:
     """Forgetting after task 1, 2, ... T, shape (T,); 0 after the first."""
     later = [forgetting(matrix.values[: t + 1, :t]) for t in range(2, matrix.num_tasks + 1)]
     return np.array([0.0, *later])
+
+
+def plot_pareto(
+    matrices: Mapping[str, Sequence[TaskMatrix]], path: str | Path, metric_name: str = "Recall@1"
+) -> None:
+    """Draw each strategy at its values on the new and the old tasks, after the last one.
+
+    Bars show the standard deviation over seeds. A grey line joins the strategies that no other one
+    beats on both.
+
+    Args:
+        matrices: strategy -> a task matrix per seed, of at least two tasks.
+        path: where to write; the ending chooses the format (png, pdf, svg).
+        metric_name: what the values are, for the heading.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> matrix = TaskMatrix([[0.2, 0.1], [0.9, 0.3], [0.6, 0.9]])
+        >>> with TemporaryDirectory() as folder:
+        ...     plot_pareto({"finetune": [matrix]}, f"{folder}/pareto.png")
+    """
+    figure, axes = _one_panel(4.8, f"{metric_name}, in %", grid="both")
+    axes.set_xlabel("new: the last task", color=style.FAINT, fontsize=9)
+    axes.set_ylabel("old: the tasks before it, mean", color=style.FAINT, fontsize=9)
+    points = {
+        name: tuple(Spread.of(map(column.value, found)) for column in (NEW, OLD))
+        for name, found in matrices.items()
+    }
+    _draw_front(axes, [(new.mean, old.mean) for new, old in points.values()])
+    for (name, (new, old)), (color, marker) in _looks(points):
+        axes.errorbar(
+            100 * new.mean,
+            100 * old.mean,
+            xerr=100 * np.nan_to_num(new.std),
+            yerr=100 * np.nan_to_num(old.std),
+            color=color,
+            marker=marker,
+            markersize=7,
+            markeredgecolor="white",
+            linestyle="none",
+            elinewidth=1.2,
+            capsize=2,
+            label=name,
+            zorder=3,
+        )
+    figure.legend(
+        loc="outside right upper", frameon=False, labelcolor=style.INK, fontsize=9, numpoints=1
+    )
+    style.save_figure(figure, path)
+
+
+def _draw_front(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    front = style.pareto_front(points)
+    axes.plot(
+        [100 * new for new, _ in front],
+        [100 * old for _, old in front],
+        color=style.FAINT,
+        linewidth=1,
+        linestyle=":",
+        zorder=1,
+    )
+
+
+def _one_panel(height: float, heading: str, grid: Literal["y", "both"]) -> tuple[Figure, Axes]:
+    """A picture of a single panel, so many inches high."""
+    figure = style.new_figure(6.4, height)
+    figure.set_layout_engine("constrained")
+    figure.suptitle(heading, x=0.01, ha="left", color=style.INK, fontsize=12, parse_math=False)
+    axes = figure.add_subplot()
+    axes.grid(axis=grid, color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    style.quiet_axes(axes)
+    return figure, axes
+
+
+def _looks(strategies: Mapping[str, T]) -> Iterator[tuple[tuple[str, T], tuple[str, str]]]:
+    """Each strategy with a colour and a marker."""
+    return zip(strategies.items(), zip(cycle(COLORS), cycle(MARKERS)), strict=False)
