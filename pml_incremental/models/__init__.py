@@ -2,8 +2,7 @@
 
 from pml_incremental.models.bn_inception import BNInception, move_towards
 from pml_incremental.models.change import pooled_maps, watched_maps, weight_change
-from pml_incremental.models.growing_classifier import GrowingClassifier, copy_leading_block
-from pml_incremental.models.mlp import MLP
+from pml_incremental.models.heads import MLP, GrowingClassifier, copy_leading_block
 from pml_incremental.models.modes import check_compiler, compiled
 from pml_incremental.models.small_conv_net import SmallConvNet
 from pml_incremental.models.transformers_trunk import transformers_trunk
