@@ -119,7 +119,7 @@ def refuse_several_processes(option: str) -> None:
 def fetch_dataset(config: ExperimentConfig) -> None:
     """Build the dataset once with ``download``, so that the config itself need not say it."""
     from pml_incremental.config import ConfigError, ObjectSpec, resolve
-    from pml_incremental.config.signatures import signature_of
+    from pml_incremental.signatures import signature_of
 
     name, kwargs = config.dataset.class_name, config.dataset.kwargs
     if "download" not in signature_of(resolve("dataset", name)).parameters:

@@ -21,7 +21,7 @@ from pydantic import (
 from pml_incremental.config.layout import NESTED, KeyPath, canonical_kwargs, category_at, is_object
 from pml_incremental.config.model_sources import OF_FILE, may_have_head, without_downloads
 from pml_incremental.config.registry import resolve
-from pml_incremental.config.signatures import as_argument, signature_of
+from pml_incremental.signatures import as_argument, signature_of
 
 # Passed to a class that takes them, unless the config sets them.
 PASSED_IF_TAKEN: dict[str, frozenset[str]] = {

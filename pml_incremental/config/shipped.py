@@ -11,8 +11,8 @@ from typing import Any
 
 from pml_incremental.config.errors import ConfigError, nearest, suggest
 from pml_incremental.config.registry import members
-from pml_incremental.config.signatures import signature_of
 from pml_incremental.config.yaml_files import YAML_SUFFIXES
+from pml_incremental.signatures import signature_of
 
 _DISPLAYED = {"pml_incremental": "pml-incremental", "pytorch_metric_learning": "PML"}
 # What reStructuredText adds around words.

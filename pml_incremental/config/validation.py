@@ -26,8 +26,8 @@ from pml_incremental.config.objects import (
 )
 from pml_incremental.config.registry import is_sum, resolve, split_sum
 from pml_incremental.config.schema import ExperimentConfig
-from pml_incremental.config.signatures import Signature, find_mismatch, signature_of
 from pml_incremental.config.yaml_files import Origins
+from pml_incremental.signatures import Signature, find_mismatch, signature_of
 
 _MINERS = ("tuple_miner", "subset_batch_miner")
 # PML's third kind, by_plateau, waits for validation results that the task loop does not give.

@@ -39,6 +39,16 @@ def check_temperature(temperature: float) -> None:
         raise ValueError(f"temperature must be positive and finite, got {temperature}")
 
 
+def check_label_numbers(labels: object) -> None:
+    """Raise if the labels of a batch are text, of which no tensor can be made."""
+    found = labels[0] if isinstance(labels, (list, tuple)) and labels else labels
+    if isinstance(found, str):
+        raise TypeError(
+            f"labels must be whole numbers, and the dataset gives text such as {found!r}: number "
+            "the classes, as in {name: number for number, name in enumerate(sorted(set(names)))}"
+        )
+
+
 def widen(tensor: Tensor) -> Tensor:
     """Half precision to float32; float32 and float64 as they are."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -10,6 +10,7 @@ from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor, distributed
 
 from pml_incremental.functional.checks import check_paired
+from pml_incremental.signatures import WholeSignature
 
 
 class TeacherLoss(BaseMetricLossFunction):
@@ -35,6 +36,8 @@ class TeacherLoss(BaseMetricLossFunction):
         >>> student, teacher = torch.randn(8, 16, requires_grad=True), torch.randn(8, 16)
         >>> MeanShift()(student, ref_emb=teacher).backward()
     """
+
+    __signature__ = WholeSignature()
 
     @abstractmethod
     def losses_per_image(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:

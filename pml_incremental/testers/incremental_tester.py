@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from pml_incremental.distributed import Processes
+from pml_incremental.functional.checks import check_label_numbers
 from pml_incremental.models.modes import evaluation_mode
+from pml_incremental.signatures import WholeSignature
 from pml_incremental.testers.evaluation import Evaluation, Values, embed_all, evaluation_of
 from pml_incremental.testers.recall_calculator import (
     EXCLUDED_QUERIES,
@@ -69,6 +71,8 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
         >>> tester.evaluate({"task_1": task}, trunk=nn.Identity()).own["recall_at_1"]
         {'task_1': 1.0}
     """
+
+    __signature__ = WholeSignature()
 
     def __init__(
         self,
@@ -240,6 +244,7 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
 
         def embed(batch: Any) -> tuple[Tensor, Tensor]:
             images, label = self.data_and_label_getter(batch)
+            check_label_numbers(label)
             label = c_f.process_label(label, "all", self.label_mapper)
             embedded = self.get_embeddings_for_eval(trunk_model, embedder_model, images)
             if self.embeddings_folder is not None:

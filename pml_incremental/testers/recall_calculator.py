@@ -19,6 +19,7 @@ from pytorch_metric_learning.utils.inference import CustomKNN, FaissKNN
 from torch import Tensor
 
 from pml_incremental.metrics import recall_at_k
+from pml_incremental.signatures import WholeSignature
 
 # PML compares labels as float32, which holds no larger range of whole numbers.
 LARGEST_LABEL = 2**24
@@ -63,6 +64,8 @@ class RecallCalculator(AccuracyCalculator):
         >>> calculator.get_accuracy(points, torch.tensor([0, 0, 1, 1]))
         {'recall_at_1': 0.5, 'recall_at_2': 0.75}
     """
+
+    __signature__ = WholeSignature()
 
     def __init__(
         self,

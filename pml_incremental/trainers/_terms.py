@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, Protocol, TypeAlias, cast
 
@@ -99,3 +100,15 @@ class StepObserver(Protocol):
             modules: as for :meth:`before_step`.
             teacher: the model beside which they learn.
         """
+
+
+def warn_of_idle(distillation_losses: Iterable[str], weights: Mapping[str, float]) -> None:
+    """Say which distillation losses count for nothing, as there is no teacher."""
+    idle = [name for name in distillation_losses if weights[name] != 0]
+    if idle:
+        warnings.warn(
+            f"{', '.join(idle)} compares with a teacher, and there is none: the trainer learns "
+            "without it, as of a first task. For a later task pass "
+            "teacher=Teacher.snapshot(models)",
+            stacklevel=2,
+        )

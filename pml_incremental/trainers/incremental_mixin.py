@@ -142,6 +142,8 @@ class IncrementalMixin(ResumableMixin):
                 for probes, kinds in self.wanted_on_probes()
                 if probes.pool is not None
             ]
+        if self.teacher is None:
+            _terms.warn_of_idle(self.distillation_losses, self.loss_weights)
         super().initialize_dataloader()
 
     def modify_schema(self) -> None:

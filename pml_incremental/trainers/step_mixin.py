@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pml_incremental.distributed.processes import Processes, average_gradients
+from pml_incremental.functional.checks import check_label_numbers
+from pml_incremental.signatures import WholeSignature
 from pml_incremental.trainers.batches import BatchOrder
 from pml_incremental.trainers.numerics import (
     Autocast,
@@ -43,6 +45,7 @@ class DataParallelMixin(BaseTrainer):
         ValueError: if there are several and a ``subset_batch_miner``, which takes images away.
     """
 
+    __signature__ = WholeSignature()
     batch_order: BatchOrder
 
     def __init__(self, *args: Any, processes: Processes | None = None, **kwargs: Any) -> None:
@@ -58,6 +61,18 @@ class DataParallelMixin(BaseTrainer):
                 "a subset_batch_miner chooses images of the whole batch, which no process of "
                 "several has: use a tuple_miner, or one process"
             )
+
+    def initialize_data_and_label_getter(self) -> None:
+        """As PML's, and refuse labels that are text."""
+        super().initialize_data_and_label_getter()
+        getter = self.data_and_label_getter
+
+        def checked(batch: Any) -> Any:
+            data, labels = getter(batch)
+            check_label_numbers(labels)
+            return data, labels
+
+        self.data_and_label_getter = checked
 
     def get_batch(self) -> Any:
         """The images of this process, and the labels of all."""

@@ -8,7 +8,7 @@ import torch
 
 from pml_incremental.config import ConfigError, available, load_config, resolve, validate
 from pml_incremental.config.objects import find_trial_problem
-from pml_incremental.config.signatures import signature_of
+from pml_incremental.signatures import signature_of
 
 Write = Callable[..., Path]
 LOSS = "loss_funcs.metric_loss"

@@ -11,7 +11,7 @@ import torch
 from torchvision.models import ResNet18_Weights
 from torchvision.transforms import InterpolationMode
 
-from pml_incremental.config.signatures import as_argument, find_mismatch
+from pml_incremental.signatures import as_argument, find_mismatch
 
 EMPTY = inspect.Parameter.empty
 

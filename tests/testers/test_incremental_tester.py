@@ -119,6 +119,12 @@ def test_only_seen_splits_are_in_the_joint_gallery():
     assert list(found.excluded_queries["joint"]) == ["task_1", "task_2"]
 
 
+def test_text_is_no_label():
+    images = [(torch.zeros(3), name) for name in ("wren", "jay")]
+    with pytest.raises(TypeError, match=r"labels must be whole numbers.*text such as 'wren'"):
+        new_tester().get_all_embeddings(images, nn.Identity(), nn.Identity())
+
+
 def test_before_any_task_all_of_the_joint_gallery_is_nan():
     found = new_tester().evaluate(tasks(), *model(), seen=())
     assert all(math.isnan(v) for v in found.joint["recall_at_1"].values())

@@ -298,6 +298,29 @@ def test_weights_that_are_not_those_of_the_losses_are_refused(weights, message):
         build(IncrementalMetricLoss, student(), distillation=distillation, loss_weights=weights)
 
 
+def test_text_is_no_label():
+    trainer = build(IncrementalMetricLoss, student())
+    trainer.dataset = [(image, "wren") for image, _ in trainer.dataset]
+    with pytest.raises(TypeError, match=r"labels must be whole numbers.*text such as 'wren'"):
+        train(trainer)
+
+
+@pytest.mark.parametrize(("weight", "with_teacher"), [(1.0, False), (0.0, False), (1.0, True)])
+def test_a_distillation_loss_without_a_teacher_is_warned_of(recwarn, weight, with_teacher):
+    models = student()
+    trainer = build(
+        IncrementalMetricLoss,
+        models,
+        distillation={"correlation_loss": CorrelationDistillationLoss()},
+        loss_weights={"metric_loss": 1.0, "correlation_loss": weight},
+        teacher=Teacher.snapshot(models) if with_teacher else None,
+    )
+    train(trainer, epochs=1)
+    said = [str(warning.message) for warning in recwarn if "teacher" in str(warning.message)]
+    assert len(said) == (weight == 1 and not with_teacher)
+    assert all("correlation_loss compares with a teacher, and there is none" in s for s in said)
+
+
 def test_models_are_no_teacher():
     models = student()
     with pytest.raises(TypeError, match=r"got dict: write teacher=Teacher\.snapshot\(models\)"):

@@ -12,7 +12,6 @@ import numpy as np
 from pml_incremental.config import ExperimentConfig, ObjectSpec, resolve
 from pml_incremental.config.import_checks import find_own_modules
 from pml_incremental.config.objects import spec_label
-from pml_incremental.config.signatures import signature_of
 from pml_incremental.experiment.assembly import build_strategy
 from pml_incremental.experiment.comparison.engines import Engine, LocalProcesses, ThisProcess
 from pml_incremental.experiment.environment import apply_torch_settings
@@ -30,6 +29,7 @@ from pml_incremental.report import (
     plot_task_matrix,
 )
 from pml_incremental.report.results import Result
+from pml_incremental.signatures import signature_of
 from pml_incremental.storage import write_text_whole
 
 

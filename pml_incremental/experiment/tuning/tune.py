@@ -22,7 +22,6 @@ from pml_incremental.config import (
 )
 from pml_incremental.config.objects import spec_label
 from pml_incremental.config.registry import is_sum, split_sum
-from pml_incremental.config.signatures import signature_of
 from pml_incremental.experiment.assembly import batch_size, check_batches
 from pml_incremental.experiment.environment import apply_torch_settings
 from pml_incremental.experiment.running.run_folder import RunFolder
@@ -31,6 +30,7 @@ from pml_incremental.experiment.running.task_loop import TaskLoop
 from pml_incremental.extras import require
 from pml_incremental.metrics.task_matrix import OWN
 from pml_incremental.scenarios import ClassIncrementalScenario, Task, join_subsets
+from pml_incremental.signatures import signature_of
 from pml_incremental.trainers import NonFiniteLossError
 
 if TYPE_CHECKING:

@@ -49,6 +49,30 @@ class Signature:
         return [name for name, p in self.parameters.items() if p.default is Parameter.empty]
 
 
+class WholeSignature:
+    """As ``__signature__`` of a class: what ``help`` and editors show in place of ``**kwargs``."""
+
+    def __get__(self, instance: object, owner: type) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")  # of an instance, it is that of its __call__
+        found = signature_of(owner)
+        own = inspect.signature(owner.__init__).parameters  # type: ignore[misc]
+        forwards = any(p.kind is Parameter.VAR_POSITIONAL for p in own.values())
+        by_place = [
+            p
+            for p in found.parameters.values()
+            if p.kind is _NAMED[0] and (forwards or p.name in own)
+        ]
+        by_name = [
+            p.replace(kind=Parameter.KEYWORD_ONLY)
+            for p in found.parameters.values()
+            if p not in by_place
+        ]
+        others = [Parameter("kwargs", Parameter.VAR_KEYWORD)] if found.is_open else []
+        by_place.sort(key=lambda p: p.default is not Parameter.empty)
+        return inspect.Signature([*by_place, *by_name, *others])
+
+
 def signature_of(target: Callable[..., Any]) -> Signature:
     """The named arguments of a callable.
 

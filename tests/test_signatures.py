@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,7 +10,9 @@ import torch
 import torchvision
 from pytorch_metric_learning import distances, losses, miners, samplers
 
-from pml_incremental.config.signatures import signature_of
+from pml_incremental.losses import CorrelationDistillationLoss, SimilarityPreservingLoss
+from pml_incremental.signatures import signature_of
+from pml_incremental.testers import IncrementalTester, RecallCalculator
 from pml_incremental.trainers import IncrementalMetricLoss
 
 
@@ -140,3 +143,35 @@ def test_annotations_are_evaluated() -> None:
     assert parameters["second"].annotation is int
     assert parameters["third"].annotation is float
     assert parameters["second"].default is inspect.Parameter.empty
+
+
+@pytest.mark.parametrize(
+    ("target", "first", "some"),
+    [
+        (IncrementalMetricLoss, ["models", "optimizers", "batch_size"], {"teacher", "precision"}),
+        (IncrementalTester, ["normalize_embeddings"], {"ks", "batch_size"}),
+        (RecallCalculator, ["ks"], {"avg_of_avgs"}),
+        (CorrelationDistillationLoss, ["temperature", "target"], {"reducer"}),
+        (SimilarityPreservingLoss, ["embedding_regularizer"], {"reducer"}),
+    ],
+)
+def test_help_shows_all_arguments(target: Any, first: list[str], some: set[str]) -> None:
+    found = inspect.signature(target).parameters
+    assert list(found)[: len(first)] == first
+    assert some <= found.keys()
+    assert not {"args", "kwargs"} & found.keys()
+    lines = pydoc.render_doc(target, renderer=pydoc.plaintext).splitlines()
+    assert any(line.startswith(f" |  {target.__name__}({first[0]}") for line in lines[:5])
+
+
+def test_what_is_shown_can_be_passed() -> None:
+    """By place where that is shown, else by name."""
+    loss = CorrelationDistillationLoss(2.0, "teacher", reducer=None)
+    assert loss.temperature == 2
+    bound = inspect.signature(CorrelationDistillationLoss).bind(2.0, "teacher", reducer=None)
+    assert bound.arguments["temperature"] == 2
+    with pytest.raises(TypeError):
+        inspect.signature(CorrelationDistillationLoss).bind(2.0, "teacher", None, None, None)
+    # Of an object that is called, it is that of the call.
+    assert "embeddings" in inspect.signature(loss.forward).parameters
+    assert "temperature" not in str(inspect.signature(loss))
