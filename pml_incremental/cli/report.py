@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pml_incremental.cli.common import Quiet, clean_errors
+from pml_incremental.cli.common import (
+    Quiet,
+    SkipBadImages,
+    check_folders,
+    clean_errors,
+    on_bad_image,
+)
+from pml_incremental.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
     from pml_incremental.report.page import RunDetails, RunRecord
@@ -86,26 +93,57 @@ def _diagnosed(folder: Path, record: RunRecord, progress: bool) -> RunRecord:
     return RunRecord.read(folder)
 
 
+@takes_model(says="Or the newest of several checkpoints.")
 def diagnose(
+    trained: ModelOptions,
     run: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             metavar="RUN", help="Folder of a finished run of 3 or more tasks.", show_default=False
         ),
-    ],
+    ] = None,
+    prior: Annotated[
+        list[Path] | None,
+        typer.Option(help="An earlier checkpoint; as often as you like, the oldest first."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Images for checkpoints, in a folder for each class.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The folder to write of checkpoints.")
+    ] = Path("diagnosis"),
+    skip_bad_images: SkipBadImages = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare estimates of a run's earlier models with those models themselves."""
+    """Compare estimates of a run's earlier models, or checkpoints, with those models themselves."""
     with clean_errors():
+        from pml_incremental.config import ConfigError
         from pml_incremental.experiment import diagnose as diagnose_run
         from pml_incremental.experiment.diagnosis.bank_replay import UnfitRunError
+        from pml_incremental.experiment.diagnosis.checkpoints import diagnose_checkpoints
+        from pml_incremental.experiment.trained_weights import TrainedWeights
         from pml_incremental.report import print_diagnosis
 
-        try:
-            diagnosis = diagnose_run(run, progress=not quiet)
-        except UnfitRunError as error:
-            typer.echo(str(error), err=True)
-            raise typer.Exit(2) from error
+        if run is not None and trained.weights is None and data is None and not prior:
+            try:
+                diagnosis, folder = diagnose_run(run, progress=not quiet), run
+            except UnfitRunError as error:
+                typer.echo(str(error), err=True)
+                raise typer.Exit(2) from error
+        elif run is None and trained.weights is not None and data is not None:
+            check_folders({"--data": data})
+            newest = TrainedWeights.read(trained.weights, **trained.about_weights)
+            diagnosis = diagnose_checkpoints(
+                newest,
+                prior or [],
+                data,
+                out,
+                on_bad_image=on_bad_image(skip_bad_images),
+                progress=not quiet,
+            )
+            folder = out
+        else:
+            raise ConfigError(["command line: name a RUN alone, or --weights, --prior and --data"])
         print_diagnosis(diagnosis)
         names = ("diagnosis.json", "diagnosis.csv", "pictures/estimation_error.png")
-        typer.echo(f"written: {', '.join(str(run / name) for name in names)}")
+        typer.echo(f"written: {', '.join(str(folder / name) for name in names)}")

@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from pml_incremental.experiment.diagnosis.bank_replay import (
     candidates_by_task,
 )
 from pml_incremental.report.results import Diagnosis, EstimationRow
+from pml_incremental.storage import read_tensor_file
 from pml_incremental.storage.whole_file import host
 from pml_incremental.strategies.estimation import Estimation
 
@@ -246,3 +249,50 @@ def test_a_run_that_is_looked_at_is_not_touched(copy):
     StoredRun(copy)
     assert config.read_text().endswith("# a note\n")
     assert leftover.exists()
+
+
+def test_checkpoints_are_diagnosed_as_the_stages_of_a_run(
+    tiny_config, draw_classes, tmp_path, monkeypatch, capsys
+):
+    """The third task's images, and weights alone: the numbers are those of the run."""
+    for seed, side in enumerate(("train", "test")):
+        draw_classes(tmp_path / "all" / side, "abcdefghijkl", seed=seed)
+        for name in "ijkl":
+            shutil.copytree(tmp_path / "all" / side / name, tmp_path / "new" / side / name)
+    size = [{"Resize": {"size": [16, 16]}}]
+    config = tiny_config(
+        tmp_path,
+        name="stages",
+        dataset={"ImageFolder": {"root": str(tmp_path / "all")}},
+        scenario={"ClassIncrementalScenario": {"classes_per_task": [4, 4, 4]}},
+        models={
+            "trunk": {"SmallConvNet": {"in_channels": 3, "width": 4}},
+            "embedder": {"MLP": {"layer_sizes": [8]}},
+        },
+        transforms={"train": size, "eval": size},
+        strategies=["finetune"],
+    )
+    folder = run(config, progress=False).folder
+    monkeypatch.chdir(tmp_path)
+    of_run = [row for row in diagnose(folder, progress=False).rows if row.observed_on == "new"]
+    for task, place in enumerate(("task_1", "finetune/task_2"), 1):
+        tensors = read_tensor_file(folder / place / "model.safetensors", "").tensors
+        torch.save({"model_state_dict": tensors}, f"m{task}.pth")
+    command = ["diagnose", "--weights", "m2.pth", "--prior", "m1.pth", "--data", "new"]
+    described = [*command, "--config", str(folder / "config.yaml"), "--quiet"]
+    assert main(described) == 0, capsys.readouterr().err
+    rows = json.loads(Path("diagnosis/diagnosis.json").read_text())["rows"]
+    rows = [row for row in rows if row["observed_on"] == "new"]
+    expected = [asdict(row) for row in of_run if row.estimator != "AccuracyChangeEstimator"]
+    assert len(rows) == len(expected) == 10
+    for row, same in zip(rows, expected, strict=True):
+        del row["age"]
+        assert row.pop("strategy") == "m2"
+        assert row == {key: pytest.approx(value) for key, value in same.items() if key in row}
+    assert (tmp_path / "diagnosis/pictures/estimation_error.png").is_file()
+    assert main(described) == 2
+    assert "diagnosis exists; choose another name" in capsys.readouterr().err
+    assert main([*described[:3], *described[5:], "--out", "other"]) == 2
+    assert "name at least one with --prior" in capsys.readouterr().err
+    assert main(["diagnose", str(folder), "--weights", "m2.pth"]) == 2
+    assert "name a RUN alone, or --weights, --prior and --data" in capsys.readouterr().err

@@ -77,27 +77,31 @@ def estimation_of_fecd(
 def update_banks(
     run: StoredRun, stored: StoredStrategy, task: Task, replayed: Sequence[Estimation]
 ) -> None:
-    """Carry banks over to the teacher of a task, with the random numbers of the task loop.
-
-    All banks are given the same features, so that the images are gone through once.
-    """
+    """Carry banks over to the teacher of a task, with the random numbers of the task loop."""
     leaving, coming = stored.models[task.number - 3 : task.number - 1]
-    observed_on, passes = replayed[0].estimator_images, replayed[0].passes
+    observed_on = replayed[0].estimator_images
     number, scope = (task.number, 2) if observed_on == "new" else (task.number - 1, 1)
     seed_everything(run.config.seed, number, scope)
-    observer = EstimatorBank()
-    images = run.scenario[number - 1].train
-    pairs = list(feature_pairs(observer, images, leaving, coming, "trunk", passes))
-    width = observer.embedding_width
+    teach_banks(replayed, run.scenario[number - 1].train, leaving, coming)
     ranges = accuracy_ranges(stored.measurements[: task.number])
     for part in replayed:
+        if part.bank.needs_ranges:
+            part.bank.set_ranges(ranges)
+
+
+def teach_banks(
+    parts: Sequence[Estimation], images: TaskSubset, leaving: Teacher, coming: Teacher
+) -> None:
+    """Let banks learn a step from a model to the next from images, gone through once for all."""
+    observer = EstimatorBank()
+    pairs = list(feature_pairs(observer, images, leaving, coming, "trunk", parts[0].passes))
+    width = observer.embedding_width
+    for part in parts:
         if part.estimator_input == "trunk":
             part.bank.embedding_width = width
             part.bank.update(pairs)
         else:
             part.bank.update((old[:, :width], new[:, :width]) for old, new in pairs)
-        if part.bank.needs_ranges:
-            part.bank.set_ranges(ranges)
 
 
 def own_estimations(run: StoredRun, stored: StoredStrategy, task: Task) -> Iterator[Estimation]:
@@ -221,12 +225,17 @@ class StoredStrategy:
     @property
     def bytes_of_priors(self) -> int:
         """What storing M_1 .. M_{T-2} for the last task takes."""
-        return sum(
-            tensor.nbytes
-            for model in self.models[:-2]
-            for module in model.models().values()
-            for tensor in module.state_dict().values()
-        )
+        return bytes_of(self.models[:-2])
+
+
+def bytes_of(models: Sequence[Teacher]) -> int:
+    """What storing models takes."""
+    return sum(
+        tensor.nbytes
+        for model in models
+        for module in model.models().values()
+        for tensor in module.state_dict().values()
+    )
 
 
 class StoredRun(FinishedRun):

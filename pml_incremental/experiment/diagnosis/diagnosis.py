@@ -10,11 +10,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment.assembly import batch_size
 from pml_incremental.experiment.diagnosis.bank_replay import (
     Candidate,
     StoredRun,
-    StoredStrategy,
     UnfitRunError,
     candidates_by_task,
     embed_task,
@@ -26,6 +26,7 @@ from pml_incremental.report.results import Diagnosis, EstimationRow, Split
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies import Strategy
 from pml_incremental.suggestions.survey import counted
+from pml_incremental.trainers import Teacher
 
 _PANELS = {"finished": "observed on finished tasks", "new": "observed on the new images"}
 
@@ -66,7 +67,8 @@ def diagnose(folder: str | Path, *, progress: bool = True) -> Diagnosis:
             stored = run.read_strategy(label, strategy)
             model_bytes = stored.bytes_of_priors
             for task, candidates in candidates_by_task(run, stored):
-                rows += compare(run, stored, task, candidates)
+                models = stored.models[: task.number - 1]
+                rows += compare(run.config, label, models, task.number, task, candidates)
                 bar.update()
     diagnosis = Diagnosis(run.config.name, batch_size(run.config), model_bytes, tuple(rows))
     write_diagnosis(diagnosis, run.files)
@@ -107,23 +109,28 @@ def _with_more(run: StoredRun) -> str:
 
 
 def compare(
-    run: StoredRun, stored: StoredStrategy, task: Task, candidates: Sequence[Candidate]
+    config: ExperimentConfig,
+    label: str,
+    models: Sequence[Teacher],
+    number: int,
+    images_of: Task,
+    candidates: Sequence[Candidate],
 ) -> Iterator[EstimationRow]:
-    """All candidates against the real prior models, on a new task's images."""
-    *priors, teacher = stored.models[: task.number - 1]
+    """All candidates against the real prior models, the last one being the teacher of a task."""
+    *priors, teacher = models
     splits: dict[Split, TaskSubset] = {
-        "train": task.train.with_transform(task.test.transform),
-        "test": task.test,
+        "train": images_of.train.with_transform(images_of.test.transform),
+        "test": images_of.test,
     }
     for split, images in splits.items():
-        embedded = embed_task(images, teacher, priors, batch_size(run.config), run.config.seed)
+        embedded = embed_task(images, teacher, priors, batch_size(config), config.seed)
         drifts = embedded.drifts()
         for candidate in candidates:
             qualities = embedded.qualities(candidate)
             for k, (quality, drift) in enumerate(zip(qualities, drifts, strict=True), 1):
                 yield EstimationRow(
-                    strategy=stored.label,
-                    task=task.number,
+                    strategy=label,
+                    task=number,
                     model=k,
                     images=split,
                     estimator=candidate.name,
