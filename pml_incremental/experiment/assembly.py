@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pml_incremental.config import ConfigError, ExperimentConfig, ModelSpecs, ObjectSpec
-from pml_incremental.config.model_sources import may_have_head
+from pml_incremental.config.model_sources import may_have_head, without_downloads
 from pml_incremental.experiment.environment import seed_everything
 from pml_incremental.models import check_compiler, output_width, remove_classification_head
 from pml_incremental.scenarios import ClassIncrementalScenario, Task, TaskSubset
@@ -92,6 +92,19 @@ def build_trunk_and_embedder(specs: ModelSpecs, images: Tensor) -> dict[str, nn.
     return {"trunk": trunk, "embedder": embedder}
 
 
+def with_model_arguments(
+    config: ExperimentConfig, change: Callable[[str, Mapping[str, Any]], dict[str, Any]]
+) -> ExperimentConfig:
+    """The config with models of other arguments."""
+    models = config.models
+    parts = {
+        name: ObjectSpec(class_name=spec.class_name, kwargs=change(spec.class_name, spec.kwargs))
+        for name in ("trunk", "embedder", "classifier")
+        if (spec := getattr(models, name)) is not None
+    }
+    return config.model_copy(update={"models": models.model_copy(update=parts)})
+
+
 def place(
     models: Mapping[str, nn.Module], specs: ModelSpecs, device: torch.device
 ) -> dict[str, nn.Module]:
@@ -164,9 +177,17 @@ def checked_scenario(config: ExperimentConfig, progress: bool = False) -> ClassI
 
 
 def check_models(config: ExperimentConfig, task: Task) -> None:
-    """Refuse models that do not take the images of a task, or the weights that are named."""
+    """Refuse models that do not take the images of a task, or the files of weights named.
+
+    Weights that would be downloaded are left out: they fit.
+    """
+
+    def local(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        has_file = "weights_file" in arguments
+        return dict(arguments) if has_file else without_downloads(model, arguments)
+
     with torch.random.fork_rng(devices=()):
-        models = build_models(config, task, torch.device("cpu"))
+        models = build_models(with_model_arguments(config, local), task, torch.device("cpu"))
         output_width(models["trunk"], task.train[0][0].unsqueeze(0))
 
 

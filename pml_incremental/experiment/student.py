@@ -9,9 +9,13 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from pml_incremental.config import ExperimentConfig, ObjectSpec, model_sources
+from pml_incremental.config import ExperimentConfig, model_sources
 from pml_incremental.distributed import Processes, share_batchnorm
-from pml_incremental.experiment.assembly import build_losses, build_models
+from pml_incremental.experiment.assembly import (
+    build_losses,
+    build_models,
+    with_model_arguments,
+)
 from pml_incremental.experiment.running.outputs import as_picture
 from pml_incremental.models import (
     GrowingClassifier,
@@ -104,13 +108,4 @@ def image_mode(scenario: ClassIncrementalScenario) -> str:
 
 def without_sources(config: ExperimentConfig) -> ExperimentConfig:
     """The config with models that read no weights when they are built: they are given others."""
-    models = config.models
-
-    def bare(spec: ObjectSpec | None) -> ObjectSpec | None:
-        if spec is None:
-            return None
-        kwargs = model_sources.without_sources(spec.class_name, spec.kwargs)
-        return ObjectSpec(class_name=spec.class_name, kwargs=kwargs)
-
-    parts = {name: bare(getattr(models, name)) for name in ("trunk", "embedder", "classifier")}
-    return config.model_copy(update={"models": models.model_copy(update=parts)})
+    return with_model_arguments(config, model_sources.without_sources)

@@ -102,6 +102,11 @@ def load_weights(
             problems += _suggest_layer(under[near])
         if 2 * _count_fitting(under[near], plain) < len(plain):
             problems += _describe_prefixes(tensors, prefix)
+        if keep_head and not _count_fitting(under[near], plain):
+            problems.append(
+                "if they are in another file, name that (an embedder's by its own weights_file, on "
+                "the command line --embedder)"
+            )
         raise ValueError(
             f"{path}{_under((prefix + near).removesuffix(own))} does not hold the weights of "
             f"{name}:\n" + "\n".join(problems)

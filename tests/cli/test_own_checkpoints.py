@@ -239,3 +239,14 @@ def test_what_cannot_be_told_is_asked_for(net: nn.Module, capsys: Capture) -> No
     half = ["gallery", "build", "old", "half.gallery", "--config", "trunk.yaml", *ALLOW]
     assert main([*half, "--weights", "module..pth"]) == 1
     assert "weights under 'module.head.' too" in capsys.readouterr().err
+    torch.save(net.backbone.state_dict(), "backbone.pth")
+    parts = [*half[:4], "--config", "parts.yaml", *ALLOW, "--weights", "backbone.pth"]
+    assert main(parts) == 1
+    assert "(an embedder's by its own weights_file, on the command line --embedder)" in (
+        capsys.readouterr().err
+    )
+    torch.save(net.head.state_dict(), "head.pth")
+    assert main([*parts, "--embedder", "head.pth"]) == 0
+    vectors = Gallery.load(Path("half.gallery")).vectors
+    torch.testing.assert_close(vectors, embedded(net, "old"), atol=1e-5, rtol=0)
+    assert main(["gallery", "search", "half.gallery", "old", *ALLOW]) == 0

@@ -318,10 +318,12 @@ def test_what_fits_nowhere_shows_the_prefixes_there_are(trained, tmp_path):
     torch.save({"net": trained.state_dict(), "loss": {"W": torch.zeros(2)}}, tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"2 missing: weight, bias") as caught:
         load_weights(nn.Linear(9, 9), tmp_path / "w.pth", keep_head=True)
-    assert str(caught.value).splitlines()[-1] == (
+    assert str(caught.value).splitlines()[-2:] == [
         "the names in it begin with net. (9), loss. (1); name the one that is meant with "
-        "weights_prefix (on the command line --weights-prefix)"
-    )
+        "weights_prefix (on the command line --weights-prefix)",
+        "if they are in another file, name that (an embedder's by its own weights_file, on the "
+        "command line --embedder)",
+    ]
 
 
 def test_an_embedder_beside_a_lone_trunk_is_not_missed(tmp_path):
