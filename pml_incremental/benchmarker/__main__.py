@@ -17,8 +17,8 @@ def main() -> None:
         metadata.version("powerful-benchmarker")
     except metadata.PackageNotFoundError:
         raise SystemExit(
-            "powerful-benchmarker is not installed, and no extra can bring it, as it pins an old "
-            "pytorch-metric-learning; docs/powerful-benchmarker.md says how to install it"
+            "powerful-benchmarker is not installed, and no extra can install it, because it pins "
+            "an old pytorch-metric-learning; docs/powerful-benchmarker.md says how to install it"
         ) from None
     from pml_incremental.benchmarker.runner import IncrementalRunner
 

@@ -42,7 +42,7 @@ class APIIncrementalMetricLoss(BaseAPIParser):
         manager = super().get_split_manager(**kwargs)
         if not isinstance(manager, ClassIncrementalSplitManager):
             raise ValueError(
-                f"{type(manager).__name__} knows no tasks: incremental trainers need "
+                f"{type(manager).__name__} does not know tasks: incremental trainers need "
                 "split_manager~OVERRIDE~: {ClassIncrementalSplitManager: ...}"
             )
         return manager
@@ -158,7 +158,7 @@ class LearnedTask:
         _, suffix = pml_cf.latest_version(folder, best=True)
         if suffix is None:
             raise ValueError(
-                f"{folder} holds no model, so there is nothing for the next task to start from: "
+                f"{folder} has no model, so the next task has nothing to start from: "
                 "set save_models: True under hook_container"
             )
         self.modules = {name: module.to(device) for name, module in {**models, **losses}.items()}

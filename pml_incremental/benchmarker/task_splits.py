@@ -67,7 +67,7 @@ def split_tasks(
         is_val = _choose_val(task, val_fraction, seed)
         if not is_val.any():
             raise ValueError(
-                f"no class of {task.name} has the 4 training images that it takes to hold out 2 "
+                f"no class of {task.name} has the 4 training images needed to hold out 2 "
                 "for validation"
             )
         train, val = (select_images(task.train, np.flatnonzero(m)) for m in (~is_val, is_val))

@@ -98,15 +98,15 @@ def run(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Your images, in a folder for each class, in place of CONFIG: one is written into "
-            "runs/ as init writes it."
+            help="Your images, one folder per class, instead of CONFIG: writes a config into "
+            "runs/, as init does."
         ),
     ] = None,
     skip_bad_images: SkipBadImages = False,
     download: Download = False,
     quiet: Quiet = False,
 ) -> None:
-    """Learn all tasks with each strategy of a config, and show what is remembered."""
+    """Learn all tasks with each strategy of a config, and show what each remembers."""
     with clean_errors():
         from pml_incremental.config import ConfigError
 
@@ -167,10 +167,10 @@ def validate(
     arguments: Arguments,
     no_data: Annotated[
         bool,
-        typer.Option("--no-data", help="Check the config alone, on a machine without the images."),
+        typer.Option("--no-data", help="Check only the config, without reading images."),
     ] = False,
 ) -> None:
-    """Check a config and its images without training, and show the tasks that it would run."""
+    """Check a config and its images without training, and show its tasks."""
     with clean_errors():
         config = load_valid_config(arguments)
         from pml_incremental.cli.tables import print_overview, print_tasks

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 _ARGUMENTS = typer.Argument(
     metavar="CONFIG|KEY.SUB=VALUE",
-    help="YAML files or names that 'list configs' shows, later ones laid over earlier ones, "
-    "then single keys to change.",
+    help="YAML files, or names that 'list configs' shows; later ones override earlier ones. "
+    "KEY.SUB=VALUE changes a single key.",
     show_default=False,
 )
 Arguments = Annotated[list[str], _ARGUMENTS]
 OptionalArguments = Annotated[list[str] | None, _ARGUMENTS]
 Download = Annotated[
-    bool, typer.Option("--download", help="Fetch the config's dataset first, if it is not there.")
+    bool, typer.Option("--download", help="Download the config's dataset first, if it is missing.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 NAME = "pml-incremental"
@@ -123,7 +123,7 @@ def fetch_dataset(config: ExperimentConfig) -> None:
 
     name, kwargs = config.dataset.class_name, config.dataset.kwargs
     if "download" not in signature_of(resolve("dataset", name)).parameters:
-        raise ConfigError([f"command line: --download: {name} is not to be downloaded; omit it"])
+        raise ConfigError([f"command line: --download: {name} cannot be downloaded; omit it"])
     ObjectSpec(class_name=name, kwargs={**kwargs, "download": True}).build("dataset")
 
 

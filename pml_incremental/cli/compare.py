@@ -53,7 +53,7 @@ def with_strategies(config: ExperimentConfig, names: str, option: str) -> Experi
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Numbers with commas between."""
+    """Numbers, separated by commas."""
     from pml_incremental.config import ConfigError
 
     words = [word.strip() for word in text.split(",")]
@@ -111,18 +111,18 @@ def compare(
     strategies: Annotated[
         str,
         typer.Option(
-            help="Names with commas between, with options as in YAML; default: those of the config."
+            help="Names, separated by commas, with options as in YAML; default: the config's."
         ),
     ] = "",
-    seeds: Annotated[str, typer.Option(help="Numbers with commas between.")] = "0,1,2",
+    seeds: Annotated[str, typer.Option(help="Numbers, separated by commas.")] = "0,1,2",
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, help="How many processes of this machine.")
+        int, typer.Option("--jobs", "-j", min=1, help="Number of processes on this machine.")
     ] = 1,
     engine: Annotated[
         EngineName, typer.Option(help="This machine, or a cluster (the extra 'cluster').")
     ] = EngineName.LOCAL,
     cluster: Annotated[
-        str, typer.Option(help="For submitit: slurm or local; default: what there is.")
+        str, typer.Option(help="For submitit: slurm or local; default: what is available.")
     ] = "",
     engine_option: Annotated[
         list[str] | None,
@@ -131,9 +131,9 @@ def compare(
     download: Download = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run strategies with several seeds, or what is missing of that, and put them side by side.
+    """Compare strategies over several seeds; runs that are finished are not repeated.
 
-    Tables and pictures are written to <output>/<name>/report.
+    Writes tables and pictures to <output>/<name>/report.
     """
     with clean_errors():
         config = load_valid_config(arguments, download)
@@ -154,11 +154,11 @@ def tune(
     strategy: Annotated[
         str,
         typer.Option(
-            help="A name or a sum of names, with options as in YAML; default: the config's, if it "
-            "has one."
+            help="A name or a sum of names, with options as in YAML; default: the config's only "
+            "strategy."
         ),
     ] = "",
-    trials: Annotated[int, typer.Option(min=1, help="How many to try in all.")] = 30,
+    trials: Annotated[int, typer.Option(min=1, help="Number of trials in all.")] = 30,
     validation: Annotated[
         float, typer.Option(min=0.01, max=0.99, help="Share of training images to validate on.")
     ] = 0.3,
@@ -167,7 +167,7 @@ def tune(
 ) -> None:
     """Search a strategy's weights, temperatures and dial on the first two tasks' training images.
 
-    Test images and later tasks are not looked at. Needs the extra 'tune'.
+    Never looks at test images or later tasks. Needs the extra 'tune'.
     """
     with clean_errors():
         require("optuna", "tune", extra="tune")

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from pml_incremental.gallery.image_files import ImageFiles
 
 RunOption = Annotated[
-    Path | None, typer.Option("--run", help="Or the folder of a run, with --strategy and --task.")
+    Path | None,
+    typer.Option("--run", help="Or the folder of a run; give --strategy and --task too."),
 ]
 Strategy = Annotated[str | None, typer.Option("--strategy", help="Strategy of the run.")]
 Task = Annotated[
-    int | None, typer.Option("--task", min=1, help="The last task that it has learned.")
+    int | None, typer.Option("--task", min=1, help="The last task that the model has learned.")
 ]
 
 
@@ -63,7 +64,7 @@ def build(
     skip_bad_images: SkipBadImages = False,
     quiet: Quiet = False,
 ) -> None:
-    """Embed a folder of images; the folder that an image is in names its class."""
+    """Embed a folder of images; the folder of an image is its class."""
     with clean_errors():
         check_folders({"IMAGES": images, "--run": run})
         from pml_incremental.gallery import build_gallery
@@ -93,7 +94,7 @@ def search(
     skip_bad_images: SkipBadImages = False,
     quiet: Quiet = False,
 ) -> None:
-    """Search a gallery for each image of a folder, and write a page of what is found."""
+    """Search a gallery for each image of a folder, and write a page with the results."""
     with clean_errors():
         check_folders({"GALLERY": place, "QUERIES": None if queries.is_file() else queries})
         from pml_incremental.gallery import Gallery, search_gallery
@@ -118,16 +119,17 @@ def update(
     trained: ModelOptions,
     images: Annotated[
         Path | None,
-        typer.Option("--images", help="Images that the new model has learned from."),
+        typer.Option("--images", help="Images that the new model was trained on."),
     ] = None,
     map_file: Annotated[
-        Path | None, typer.Option("--map", help="Or a map that fit-map has written.")
+        Path | None, typer.Option("--map", help="Or a map written by fit-map.")
     ] = None,
     run: RunOption = None,
     strategy: Strategy = None,
     task: Task = None,
     model: Annotated[
-        str | None, typer.Option(help="Or a name for it, with a --map that was made of --pairs.")
+        str | None,
+        typer.Option(help="Or a name for the new model, with a --map made from --pairs."),
     ] = None,
     queries: Annotated[
         Path | None,
@@ -213,7 +215,10 @@ def _measure(
 
     missing = gallery.files.missing()
     if missing:
-        typer.echo(f"images gone, so nothing is embedded anew: {len(missing)}, {missing[0]}, ...")
+        typer.echo(
+            f"the gallery is not embedded again, because images are missing: {len(missing)}, "
+            f"{missing[0]}, ..."
+        )
     anew = None if missing else new.embed(gallery.files, progress)
     answers = old.embed(asked, progress), new.embed(asked, progress)
     return measure_update(gallery, moved, asked, *answers, anew)
@@ -230,7 +235,7 @@ def _print_report(report: UpdateReport) -> None:
         "old model, old gallery": report.before,
         "new model, old gallery": report.not_updated,
         "new model, moved gallery": report.updated,
-        "new model, gallery embedded anew": report.reembedded,
+        "new model, gallery embedded again": report.reembedded,
     }
     table = bare_table("Recall@1 of the queries, in %", "asked with")
     add_number_columns(table, ["Recall@1"])

@@ -29,7 +29,7 @@ def move_store(
     url: Annotated[str, typer.Argument(metavar="URL", help=URL)],
     table: Annotated[str, typer.Option(help="The table; in Qdrant, the alias of a collection.")],
     map_file: Annotated[
-        Path | None, typer.Option("--map", help="A map that fit-map has written.")
+        Path | None, typer.Option("--map", help="A map written by fit-map.")
     ] = None,
     id_column: Annotated[str, typer.Option(help="The column that names rows.")] = "id",
     vector_column: Annotated[str, typer.Option(help="The column that programs search.")] = "vector",

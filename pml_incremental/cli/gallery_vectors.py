@@ -63,15 +63,15 @@ def import_(
     target: Annotated[Path, typer.Argument(metavar="GALLERY", help="Folder to write.")],
     trained: ModelOptions,
     model: Annotated[
-        str | None, typer.Option(help="Or a name for it, such as clip-v1, if it is not ours.")
+        str | None, typer.Option(help="Or a name for a model of another program, such as clip-v1.")
     ] = None,
     ids: Annotated[
-        Path | None, typer.Option(help="A text file with a name for each vector, one a line.")
+        Path | None, typer.Option(help="A text file with one name per line, one for each vector.")
     ] = None,
     column: Annotated[str, typer.Option(help="The column of a Parquet file.")] = "vector",
     index: Index = None,
 ) -> None:
-    """Take vectors that another program holds into a gallery, without images."""
+    """Make a gallery from the vectors of another program, without images."""
     with clean_errors():
         from pml_incremental.config import ConfigError
         from pml_incremental.gallery import import_gallery
@@ -135,7 +135,7 @@ def remove(
     target: Annotated[Path, typer.Argument(metavar="SMALLER", help="Folder to write.")],
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Names of the vectors.")],
 ) -> None:
-    """Leave vectors out of a gallery."""
+    """Write a gallery without some of its vectors."""
     with clean_errors():
         check_folders({"GALLERY": place})
         from pml_incremental.gallery import Gallery, remove_from_gallery
@@ -154,8 +154,8 @@ def fit_map(
     old: Annotated[
         Path | None,
         typer.Option(
-            help="The old model: a gallery built with it, or weights that say what model they are "
-            "of, or are described by the same --config."
+            help="The old model: a gallery built with it, or weights that describe their "
+            "model, or that the same --config describes."
         ),
     ] = None,
     images: Annotated[
@@ -163,12 +163,14 @@ def fit_map(
     ] = None,
     pairs: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(help="Or two files of vectors, OLD NEW: a row for each image, by each model."),
+        typer.Option(
+            help="Or two files of vectors, OLD NEW, of the same images in the same order."
+        ),
     ] = None,
     skip_bad_images: SkipBadImages = False,
     quiet: Quiet = False,
 ) -> None:
-    """Learn how to move vectors of an old model to a new one."""
+    """Learn a map that moves vectors of an old model to a new one."""
     with clean_errors():
         check_folders({"--images": images})
         from pml_incremental.config import ConfigError
@@ -203,11 +205,11 @@ def move(
         Path, typer.Argument(metavar="SOURCE", help="A .npy or .parquet file of any size.")
     ],
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="The file to write.")],
-    map_file: Annotated[Path, typer.Option("--map", help="A map that fit-map has written.")],
+    map_file: Annotated[Path, typer.Option("--map", help="A map written by fit-map.")],
     column: Annotated[str, typer.Option(help="The column of a Parquet file.")] = "vector",
     quiet: Quiet = False,
 ) -> None:
-    """Move the vectors of a file by a map, part by part."""
+    """Move the vectors of a file with a map, part by part."""
     with clean_errors():
         from pml_incremental.gallery import EmbeddingMap
 

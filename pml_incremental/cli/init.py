@@ -28,15 +28,16 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: pml-incremental init my_run --data my_folder")(init)
 
 
-@takes_model(says="A trained model, which is to learn these classes and keep its own.")
+@takes_model(says="A trained model that will learn these classes and keep its own.")
 def init(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the run; NAME.yaml is written.")],
-    data: Annotated[Path, typer.Option(help="Your images, in a folder for each class.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the run; writes NAME.yaml.")],
+    data: Annotated[Path, typer.Option(help="Your images, one folder per class.")],
     trained: ModelOptions = NOT_TRAINED,
     tasks: Annotated[
         int | None,
         typer.Option(
-            min=1, help="How many tasks to learn the classes in; default: 2, or 4 of many."
+            min=1,
+            help="Number of tasks to learn the classes in; default: 2, or 4 if there are many.",
         ),
     ] = None,
     skip_bad_images: SkipBadImages = False,
@@ -66,7 +67,7 @@ def config_of_folder(data: Path, skip_bad_images: bool = False, progress: bool =
     file = Path("runs") / f"{called}.yaml"
     if not file.exists():
         _describe(write_config(file, data, skip_bad_images, progress=progress))
-        typer.echo(f"written: {file}; edit it to learn otherwise")
+        typer.echo(f"written: {file}; edit it to change how it learns")
         return file
     config = load_config([file])
     root = Path(str(config.dataset.kwargs.get("root")))
@@ -79,7 +80,7 @@ def config_of_folder(data: Path, skip_bad_images: bool = False, progress: bool =
         found = trunk_at_hand(survey_folder(data, on_bad_image(skip_bad_images), progress=progress))
         if found.is_pretrained:
             typer.echo(
-                "note: its network starts from scratch, and a pretrained one is installed by now; "
+                "note: its network starts from scratch, but a pretrained one is installed now; "
                 f"{program()} init OTHER_NAME --data {data} writes a config with it"
             )
     return file
@@ -115,7 +116,7 @@ def write_config(
         raise ConfigError([f"{file} exists; choose another name, or delete it"])
     if not re.fullmatch(r"[A-Za-z0-9_-]+", file.stem):
         raise ConfigError(
-            [f"command line: {file.stem!r} is no name of a run; use letters, digits, _ and -"]
+            [f"command line: {file.stem!r} is not a valid name; use letters, digits, _ and -"]
         )
     survey = survey_folder(data, on_bad_image(skip_bad_images), progress=progress)
     heading = f"{file.stem}, made for the images in {data}. pml-incremental run {file}"

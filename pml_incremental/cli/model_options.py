@@ -15,8 +15,8 @@ import typer
 if TYPE_CHECKING:
     from pml_incremental.gallery import Gallery, ModelVersion, WeightsModel
 
-WEIGHTS = "A trained model: a file of weights that update or a run wrote, or a checkpoint of yours."
-GALLERYS_MODEL = "The gallery's model, if its weights are elsewhere now."
+WEIGHTS = "A trained model: a weights file written by update or a run, or your own checkpoint."
+GALLERYS_MODEL = "The gallery's model, if its weights have moved."
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,21 @@ class ModelOptions:
     config: Annotated[
         Path | None,
         typer.Option(
-            help="A YAML file with models and transforms, for weights that do not say what model "
-            "they are of."
+            help="A YAML file with models and transforms, for weights that do not describe their "
+            "model."
         ),
     ] = None
     embedder: Annotated[
-        Path | None, typer.Option(help="The embedder's weights, if they have a file of their own.")
+        Path | None, typer.Option(help="The embedder's weights, if they are in a separate file.")
     ] = None
     weights_prefix: Annotated[
-        str, typer.Option(help="How the names begin, where several models in the file fit.")
+        str, typer.Option(help="The prefix of the names, if several models in the file fit.")
     ] = ""
     allow_imports: Annotated[
         list[str] | None,
-        typer.Option(help="A module of yours that the model is made of; as often as you like."),
+        typer.Option(
+            help="A module with your own classes that the model needs; can be given several times."
+        ),
     ] = None
 
     def __post_init__(self) -> None:

@@ -33,19 +33,21 @@ def report(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The file; by default report.html in the first RUN."),
+        typer.Option(
+            "--out", "-o", help="The file to write; default: report.html in the first RUN."
+        ),
     ] = None,
     details: Annotated[
         bool,
         typer.Option(
             "--details",
-            help="Ask the models again: intervals, classes and queries forgotten, old indexes, "
-            "estimates of earlier models.",
+            help="Run the models again, for intervals, forgotten classes and queries, old indexes, "
+            "and estimates of earlier models.",
         ),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write one HTML page about one or several runs, to read anywhere without a network."""
+    """Write one HTML page about one or several runs; it needs no network."""
     from pml_incremental.report.page import RunRecord, write_page
 
     with clean_errors():

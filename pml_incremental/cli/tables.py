@@ -41,7 +41,7 @@ def print_tasks(scenario: ClassIncrementalScenario) -> None:
         tuple(map(str, (task.number, len(task.classes), len(task.train), len(task.test))))
         for task in scenario
     ]
-    _print_rows("tasks", ("task", "classes", "images to learn from", "to test with"), rows)
+    _print_rows("tasks", ("task", "classes", "training images", "test images"), rows)
     print_left_out(scenario.left_out)
 
 
@@ -64,7 +64,7 @@ def print_names(group: str) -> None:
         return
     categories = {plural: category for category, plural in PLURALS.items()}
     if group not in categories:
-        message = f"there is nothing called {group!r} to list"
+        message = f"there is no group {group!r}"
         raise ConfigError([f"{message}; {suggest(group, [*categories, 'configs'])}"])
     _print_rows(
         group,

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 @takes_model(required=True)
 def update(
     trained: ModelOptions,
-    data: Annotated[Path, typer.Option(help="New images, in a folder for each class.")],
+    data: Annotated[Path, typer.Option(help="New images, one folder per class.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .safetensors file to write.")],
     overrides: Annotated[
         list[str] | None,
@@ -36,10 +36,10 @@ def update(
     ] = None,
     test: Annotated[
         list[Path] | None,
-        typer.Option(help="Images to measure both models with; as often as you like."),
+        typer.Option(help="Images to test both models with; can be given several times."),
     ] = None,
     strategy: Annotated[
-        str, typer.Option(help="What holds the old classes; with options as in YAML.")
+        str, typer.Option(help="How to keep the old classes; options as in YAML.")
     ] = "function-matching",
     skip_bad_images: SkipBadImages = False,
     quiet: Quiet = False,
@@ -67,5 +67,5 @@ def update(
         if done.changes:
             typer.echo(verdict(done.changes))
         if done.new_share is not None:
-            typer.echo(f"the new weights count {done.new_share:.0%}, the old ones the rest")
+            typer.echo(f"merged weights: {done.new_share:.0%} new, the rest old")
         typer.echo(f"written: {done.file}; how it was learned: {done.folder}")

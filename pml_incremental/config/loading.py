@@ -251,7 +251,7 @@ def _describe(details: ErrorDetails, path: KeyPath) -> str:
     if path == ("name",) and kind == "string_pattern_mismatch":
         return f"{got!r} may hold only letters, digits, '_' and '-'; set name to something else"
     if path == ("device",) and kind == "string_pattern_mismatch":
-        return f"{got!r} is no device; write auto, cpu, mps, cuda or cuda:<index>"
+        return f"{got!r} is not a device; write auto, cpu, mps, cuda or cuda:<index>"
     if kind == "path_type":
         return f"should be the path of a folder, got {got!r}"
     if kind == "value_error":

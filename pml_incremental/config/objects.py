@@ -162,7 +162,7 @@ class ObjectSpec(BaseModel):
         ((name, kwargs),) = value.items()
         if kwargs is not None and not isinstance(kwargs, dict):
             raise ValueError(
-                f"{name!r} stands where a class name is expected, with {kwargs!r} for its "
+                f"{name!r} is where a class name is expected, with {kwargs!r} for its "
                 "arguments; write {ClassName: {argument: value}}"
             )
         return cls(class_name=name, kwargs=kwargs or {})

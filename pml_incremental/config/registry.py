@@ -161,15 +161,15 @@ def _import(name: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        where = "it is looked for in the working folder and among installed packages"
+        where = "it is searched for in the working folder and among installed packages"
         raise ConfigError([f"cannot import {module_name!r}: {error}; {where}"]) from error
     except ValueError as error:  # such as an empty module name
         raise ConfigError(
-            [f"{name!r} is no module:Class: {error}; write my_pkg.mod:Class"]
+            [f"{name!r} is not module:Class: {error}; write my_pkg.mod:Class"]
         ) from error
     if not callable(getattr(module, attribute, None)):
         names = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
-        what = f"{module_name!r} holds no class {attribute!r}"
+        what = f"{module_name!r} has no class {attribute!r}"
         raise ConfigError([f"{what}; {suggest(attribute, names)}"])
     return getattr(module, attribute)
 
@@ -196,7 +196,7 @@ def split_sum(name: str, kwargs: Mapping[str, Any]) -> Iterator[tuple[str, dict[
     for key, options in kwargs.items():
         if key not in parts:
             where = f"write {name}: {{{parts[0]}: {{...}}}}"
-            problems.append(f"{key!r} is no part of {name}; {suggest(key, parts)}; {where}")
+            problems.append(f"{key!r} is not part of {name}; {suggest(key, parts)}; {where}")
         elif options is not None and not isinstance(options, dict):
             problems.append(f"the options of {key} must be a mapping, got {options!r}")
     if problems:

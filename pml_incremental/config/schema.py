@@ -60,7 +60,7 @@ def check_distinct(specs: tuple[ObjectSpec, ...]) -> tuple[ObjectSpec, ...]:
             called[label] = spec
         elif called[label] == spec:
             raise ValueError(
-                f"{spec.class_name!r} is there twice with the same arguments; remove one"
+                f"{spec.class_name!r} appears twice with the same arguments; remove one"
             )
         else:
             raise ValueError(

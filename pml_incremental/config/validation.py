@@ -111,7 +111,7 @@ def find_argument_problems(
         and "weights_file" not in kwargs
         and category in UNDERSTOOD_BY_ALL
     ):
-        yield (*path, name, "weights_prefix"), "is of no use without a weights_file; add one"
+        yield (*path, name, "weights_prefix"), "has no effect without a weights_file; add one"
     filled_in = {*kwargs, *PASSED_IF_TAKEN.get(category, ()), *SET_ELSEWHERE.get(category, ())}
     for argument in signature.required:
         if argument not in filled_in:
@@ -206,7 +206,7 @@ def _find_unfed_losses(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
             yield (
                 ("loss_funcs", key),
                 f"{name} needs more than the teacher's embeddings; remove it and use "
-                f"strategies: [{strategy}], which brings it",
+                f"strategies: [{strategy}], which adds it",
             )
 
 
@@ -219,8 +219,7 @@ def _find_untrained(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
         if is_object(model) and not any("weights_file" in kwargs for kwargs in model.values()):
             yield (
                 ("models", key),
-                "has no weights_file, and with trained_start: true it is to be a trained model; "
-                "name the file",
+                "has no weights_file, but trained_start: true needs a trained model; name the file",
             )
 
 
@@ -239,7 +238,7 @@ def _find_unmeasured(config: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     if missing is not None:
         yield (
             ("tester", name, key),
-            f"has no {missing}, and tables, pictures and choices are made from Recall@1; add it",
+            f"has no {missing}, but tables, pictures and choices need Recall@1; add it",
         )
 
 

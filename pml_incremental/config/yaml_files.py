@@ -58,7 +58,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode) or key.tag == _TAG + "merge":
                 continue
             if key.value in seen:
-                raise ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+                raise ConstructorError(None, None, f"{key.value!r} appears twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -77,7 +77,7 @@ def _check_size(root: yaml.Node) -> None:
 
     if size(root) > _LARGEST:
         raise ConstructorError(
-            None, None, f"holds more than {_LARGEST} values, by aliases or not", root.start_mark
+            None, None, f"holds more than {_LARGEST} values, counting aliases", root.start_mark
         )
 
 
@@ -113,7 +113,7 @@ def parse_yaml(text: str) -> Any:
     except yaml.YAMLError as error:
         raise ConfigError([f"not readable as YAML: {error}".replace("\n", " ")]) from error
     except RecursionError as error:
-        raise ConfigError(["nested too deeply; a config needs some ten levels"]) from error
+        raise ConfigError(["nested too deeply; a config needs about ten levels"]) from error
     except (ValueError, KeyError) as error:  # such as "!!int x" and "!!bool x"
         raise ConfigError([f"a tagged value cannot be read: {error}; drop the tag"]) from error
 
@@ -154,7 +154,7 @@ def _missing(path: Path) -> str:
         return f"there is no such file, and no folder {path.parent}; correct the path"
     names = [other.name for other in path.parent.iterdir() if other.suffix in YAML_SUFFIXES]
     if not names:
-        return "there is no such file, nor any other .yaml file beside it; correct the path"
+        return "there is no such file, and no other .yaml file next to it; correct the path"
     near = nearest(path.name, names)
     if near is None:
         return f"there is no such file; {suggest(path.name, names)}"
@@ -196,7 +196,7 @@ def dump_yaml(values: Any, compact: bool = False) -> str:
 class Origins:
     """The file, or the command line, that each key of a config came from.
 
-    All instances compare equal: where a config came from is no part of what it says.
+    All instances compare equal: where a config came from is not part of what it says.
     """
 
     default: str = "config"  # the origin of a key that none of ``known`` leads to

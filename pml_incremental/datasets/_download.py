@@ -39,7 +39,7 @@ def find_archives(root: Path, archives: Sequence[Archive], dataset: str, downloa
     missing = [name for archive in archives for name in archive.missing_from(root)]
     if missing:
         raise ValueError(
-            f"{dataset} is not whole under {root}: {', '.join(missing)} missing; unpack the "
+            f"{dataset} is incomplete under {root}: {', '.join(missing)} missing; unpack the "
             "dataset there, or fetch it with --download on the command line or download=True"
         )
 
@@ -73,7 +73,7 @@ def _refuse_part(root: Path, archive: Archive) -> None:
     if present:
         raise ValueError(
             f"{root} has {', '.join(present)} but lacks {', '.join(archive.missing_from(root))}: "
-            "move away what is there before the dataset is downloaded anew"
+            "move the existing files away before you download it again"
         )
 
 
@@ -109,8 +109,8 @@ def _extract_tar(archive: Path, inside: Path) -> None:
             _check_name(archive, member.name)
             if not (member.isfile() or member.isdir()):
                 raise ValueError(
-                    f"{archive} holds {member.name!r}, a link or a device: such an archive is not "
-                    "to be trusted, and nothing was unpacked"
+                    f"{archive} has {member.name!r}, a link or a device: such an archive cannot "
+                    "be trusted, and nothing was unpacked"
                 )
             tar.extract(member, inside, **options)  # type: ignore[arg-type]
 
@@ -119,6 +119,6 @@ def _check_name(archive: Path, name: str) -> None:
     path = PureWindowsPath(name)  # which splits at both kinds of slash
     if path.anchor or ".." in path.parts:
         raise ValueError(
-            f"{archive} holds {name!r}, which would land outside of the folder to unpack in: such "
-            "an archive is not to be trusted, and nothing was unpacked"
+            f"{archive} has {name!r}, which would be unpacked outside the folder: such an archive "
+            "cannot be trusted, and nothing was unpacked"
         )

@@ -105,7 +105,7 @@ def _read_rows(file: Path) -> list[dict[str, str]]:
             )
         rows = list(reader)
     if not rows:
-        raise ValueError(f"{file} lists no image: give each a line below the first")
+        raise ValueError(f"{file} lists no image: add a line for each below the first")
     return rows
 
 

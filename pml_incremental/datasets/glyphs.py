@@ -141,7 +141,7 @@ def check_scripts(scripts: tuple[str, ...]) -> None:
         raise ValueError(f"scripts is empty: name at least one of {known}")
     for script in scripts:
         if script not in SCRIPTS:
-            raise ValueError(f"scripts contains {script!r}, which is none of {known}")
+            raise ValueError(f"scripts contains {script!r}, which is not one of {known}")
     if len(set(scripts)) < len(scripts):
         raise ValueError(f"scripts names a script twice: {', '.join(scripts)}")
 

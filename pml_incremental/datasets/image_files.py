@@ -182,7 +182,7 @@ def _warn_of_twelve_bits(deepest: Sequence[int | None]) -> None:
     known = [value for value in deepest if value is not None]
     if known and max(known) < TWELVE_BITS:
         logger.warning(
-            "16-bit images: %d; no value is above %d of 65535, so that they are read as nearly "
+            "16-bit images: %d; no value is above %d of 65535, so they are read as nearly "
             "black. If they have 12 bits, multiply their values by 16 first",
             len(known),
             max(known),
@@ -194,7 +194,7 @@ def _unreadable_message(messages: Sequence[str]) -> str:
     more = [f"... and {len(messages) - 10} more"] if len(messages) > 10 else []
     return "\n".join(
         [
-            f"images that cannot be read: {len(messages)}; mend or remove them, or leave them out: "
+            f"images that cannot be read: {len(messages)}; repair, remove or leave them out: "
             "on the command line with --skip-bad-images, in a config with on_bad_image: skip",
             *shown,
             *more,

@@ -101,7 +101,7 @@ def _without(found: list[FoundFiles], bad: set[Path]) -> list[FoundFiles]:
     empty = {f.class_name for f in kept} - {f.class_name for f in kept if f.images}
     if empty:
         raise ValueError(
-            f"no image of these classes can be read: {', '.join(sorted(empty))}; mend the images "
+            f"no image of these classes can be read: {', '.join(sorted(empty))}; repair the images "
             "or remove the folders"
         )
     return kept
@@ -127,7 +127,7 @@ def find_class_folders(root: Path) -> list[FoundFiles]:
         unused = [f.name for f in folders if f.name not in (TRAIN, held_out)]
         if unused:
             logger.warning(
-                "%s: %s is not used: images are learned from in %s and held out in %s",
+                "%s: %s is not used: training images are in %s, held-out images in %s",
                 *(root, " and ".join(unused), TRAIN, held_out),
             )
         found = [

@@ -91,7 +91,7 @@ def read_arrays(path: Path, needed: Sequence[str], optional: str | None) -> dict
     try:
         file = np.load(path, allow_pickle=False)
     except UNREADABLE as error:
-        raise ValueError(f"{path} is not a whole npz file: {error}") from error
+        raise ValueError(f"{path} is not a complete npz file: {error}") from error
     if isinstance(file, np.ndarray):
         raise ValueError(
             f"{path} holds a single array: write it with numpy.savez(path, x=..., y=...)"

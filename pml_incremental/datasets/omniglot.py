@@ -106,7 +106,9 @@ def _open_zip(path: Path) -> ZipFile:
             "(brendenlake/omniglot, folder python), and give root the path of the zip file"
         ) from error
     except BadZipFile as error:
-        raise ValueError(f"{path} is not a whole zip file ({error}): get it anew") from error
+        raise ValueError(
+            f"{path} is not a complete zip file ({error}): download it again"
+        ) from error
 
 
 def _decode(read: Callable[[str], bytes], drawing: Drawing, image_size: int) -> NDArray[np.uint8]:
@@ -119,9 +121,9 @@ def _decode(read: Callable[[str], bytes], drawing: Drawing, image_size: int) -> 
                 )
             grey = image.convert("L")
     except (*UNREADABLE, *_UNREADABLE_MEMBER) as error:
-        what = "it holds no PNG" if isinstance(error, UnidentifiedImageError) else error
+        what = "it is not a PNG" if isinstance(error, UnidentifiedImageError) else error
         raise ValueError(
-            f"cannot read the drawing {drawing.path}: {what}; get {drawing.source} anew"
+            f"cannot read the drawing {drawing.path}: {what}; download {drawing.source} again"
         ) from error
     return np.asarray(grey.resize((image_size, image_size), Image.Resampling.BILINEAR))
 

@@ -27,7 +27,7 @@ def build_parts(
     except RuntimeError as error:  # torchvision's for all that is missing or damaged
         name = getattr(dataset, "__name__", dataset)
         raise ValueError(
-            f"{name} is not whole under {root} ({error}): unpack the dataset there, or fetch it "
+            f"{name} is incomplete under {root} ({error}): unpack the dataset there, or fetch it "
             "with --download on the command line or download=True"
         ) from error
 

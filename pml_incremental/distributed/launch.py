@@ -151,5 +151,5 @@ def _answer_all(store: Store, part: str, size: int, patience: timedelta) -> None
                 question = store.get(f"question/{rank}").decode()
                 store.set(f"answer/{question}", part)
         if time.monotonic() > end:
-            raise TimeoutError(f"processes {missing} of {size} have not come in {patience}")
+            raise TimeoutError(f"processes {missing} of {size} did not arrive within {patience}")
         time.sleep(_PAUSE)

@@ -131,7 +131,7 @@ def check_even(batch_size: int, processes: int) -> None:
         nearest = " or ".join(str(size) for size in (below, below + processes) if size)
         raise ValueError(
             f"a batch of {batch_size} images cannot be shared evenly by {processes} processes: "
-            f"make it one of {nearest}, or start another number of processes"
+            f"make it one of {nearest}, or start a different number of processes"
         )
 
 

@@ -101,7 +101,9 @@ def check_features(features: Tensor, sizes: Sizes) -> None:
 def split_state(state: Mapping[str, Tensor]) -> tuple[Sizes, dict[str, Tensor]]:
     """Sizes and tensors of a state, or raise if they contradict each other."""
     if SIZES not in state:
-        raise ValueError(f"this is no estimator's state: it has {sorted(state)} but no {SIZES!r}")
+        raise ValueError(
+            f"this is not an estimator's state: it has {sorted(state)} but no {SIZES!r}"
+        )
     sizes = Sizes(*(int(size) for size in state[SIZES]))
     tensors = {name: tensor.cpu().clone() for name, tensor in state.items() if name != SIZES}
     check_tensors(tensors, sizes)

@@ -262,7 +262,7 @@ def read_bank(path: str | os.PathLike[str]) -> dict[str, Any]:
     remedy = "write it with EstimatorBank.save"
     tensors, state = read_tensor_file(Path(path), remedy)
     if _KEY not in (state or {}):
-        raise ValueError(f"{path} holds no estimator bank: {remedy}")
+        raise ValueError(f"{path} has no estimator bank: {remedy}")
     return {**state[_KEY], "tensors": tensors}
 
 
@@ -278,7 +278,7 @@ def check_state(
     if prior_models is not None and count != prior_models:
         expected = model_names(prior_models) if prior_models else "none"
         raise ValueError(
-            f"the bank holds estimates of {names}, expected {expected}: it is of another task"
+            f"the bank holds estimates of {names}, expected {expected}: it belongs to another task"
         )
     found = Sizes(*state["tensors"][SIZES].tolist()).width if count else width
     if width not in (None, found):

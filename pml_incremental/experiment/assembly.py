@@ -28,7 +28,7 @@ def choose_device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= gpus:
         raise ValueError(
-            f"device: {name} is not there: torch finds {gpus or 'no'} CUDA "
+            f"device: {name} is not available: torch finds {gpus or 'no'} CUDA "
             f"GPU{'' if gpus == 1 else 's'} on this machine; write device: cpu, or auto"
         )
     return device
@@ -223,12 +223,11 @@ def _problem(strategy: Strategy, config: ExperimentConfig) -> str | None:
         )
     if strategy.moves_teacher and config.trainer.kwargs.get("cache_teacher"):
         return (
-            "moves the teacher, whose embeddings cannot be cached then; leave it out, or trainer's "
+            "changes the teacher, so its embeddings cannot be cached; leave it out, or trainer's "
             "cache_teacher"
         )
     if strategy.moves_teacher and strategy.caches_teacher:
         return (
-            "moves the teacher and has a pool of probes, for which it is asked once alone; leave "
-            "out the pool"
+            "changes the teacher, but embeds a pool of probes with it only once; leave out the pool"
         )
     return None

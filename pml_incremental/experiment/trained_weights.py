@@ -24,7 +24,7 @@ from pml_incremental.storage import has_checksum, read_tensor_file
 
 #: Keys of a config that decide what embeddings a model gives.
 OF_EMBEDDING = ("models", "transforms", "tester", "allow_imports")
-NO_RECIPE = "does not say what model its weights are of"
+NO_RECIPE = "does not describe its model"
 
 
 @dataclass(frozen=True)

@@ -204,7 +204,7 @@ class EmbeddingMap:
         """
         tensors, state = read_tensor_file(path, "fit the map again")
         if not isinstance(state, dict) or state.get("embedding_map") != 1:
-            raise ValueError(f"{path} is no map: write one with pml-incremental gallery fit-map")
+            raise ValueError(f"{path} is not a map: write one with pml-incremental gallery fit-map")
         quality = MapQuality(**state["quality"])
         parts = tensors["weight"], tensors["bias"]
         return cls(*parts, state["kind"], quality, state["old"], state["new"])
@@ -232,6 +232,6 @@ def _mapped(path: Path) -> NDArray[Any]:
     except UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as an .npy file: {error}") from error
     if not isinstance(rows, np.ndarray):
-        raise ValueError(f"{path} is no .npy file: it holds several arrays")
+        raise ValueError(f"{path} is not an .npy file: it has several arrays")
     check_rows(path, rows)
     return rows

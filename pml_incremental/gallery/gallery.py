@@ -113,11 +113,11 @@ class Gallery:
         manifest = read_manifest(folder)
         for name, checksum in manifest.sha256.items():
             if not (folder / name).is_file():
-                raise ValueError(f"{folder / name} is missing: build the gallery anew")
+                raise ValueError(f"{folder / name} is missing: build the gallery again")
             if sha256(folder / name) != checksum:
                 raise ValueError(
                     f"{folder / name} is not what the manifest says: it was changed; build the "
-                    "gallery anew"
+                    "gallery again"
                 )
         images = read_image_list(folder)
         root = None if images.root is None else Path(images.root)
@@ -164,12 +164,12 @@ def _read_vectors(path: Path, shape: tuple[int, int]) -> Tensor:
     try:
         found = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged: {error}; build the gallery anew") from error
+        raise ValueError(f"{path} is damaged: {error}; build the gallery again") from error
     vectors = found.get("vectors", torch.empty(0))
     if vectors.dtype != torch.float32 or tuple(vectors.shape) != shape:
         raise ValueError(
             f"{path} must hold float32 vectors of shape {shape}, got {vectors.dtype} of shape "
-            f"{tuple(vectors.shape)}; build the gallery anew"
+            f"{tuple(vectors.shape)}; build the gallery again"
         )
     return vectors
 
@@ -277,7 +277,7 @@ def read_manifest(folder: Path) -> Manifest:
     written = content.get("format") if isinstance(content, dict) else None
     if type(written) is int and written != FORMAT:
         raise ValueError(
-            f"{path} has format {written}, and this version reads {FORMAT}; build the gallery anew"
+            f"{path} has format {written}, and this version reads {FORMAT}; build the gallery again"
         )
     return _checked(Manifest, path, content)
 
@@ -299,7 +299,7 @@ def _checked(kind: type[_Read], path: Path, content: Any) -> _Read:
         where = ".".join(map(str, keys))
         says = f"{where}: {first['msg']}" if where else first["msg"].removeprefix("Value error, ")
         raise ValueError(
-            f"{path} is not as a gallery writes it: {says}; build the gallery anew"
+            f"{path} is not in the format of a gallery: {says}; build the gallery again"
         ) from error
 
 
@@ -307,7 +307,7 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {error}; build the gallery anew") from error
+        raise ValueError(f"{path} is not JSON: {error}; build the gallery again") from error
 
 
 def build_gallery(

@@ -44,11 +44,11 @@ class ImageFiles:
             if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
         ]
         if not paths:
-            raise ValueError(f"{root} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+            raise ValueError(f"{root} has no images ({', '.join(IMAGE_SUFFIXES)})")
         bad = set(find_bad_images(paths, on_bad_image, progress))
         found = [path.relative_to(root) for path in paths if path not in bad]
         if not found:
-            raise ValueError(f"no image in {root} can be read: mend them")
+            raise ValueError(f"no image in {root} can be read: repair them")
         ids = tuple(path.as_posix() for path in found)
         # An image right in the folder is of no class.
         return cls(root, ids, tuple(path.parent.name for path in found))

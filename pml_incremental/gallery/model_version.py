@@ -73,7 +73,7 @@ class ModelVersion:
             if given is not None:
                 return given
             raise ValueError(
-                f"the vectors are of a model that is known by its name alone "
+                f"the gallery knows its model only by name "
                 f"({description['name']}): name its --weights, or search with vectors in Python, "
                 "pml_incremental.gallery.search_gallery"
             )
@@ -97,7 +97,7 @@ class ModelVersion:
         if identity(version.describe()) != identity(description):
             raise ValueError(
                 f"the weights of {version.name} are not those that the gallery was built with: "
-                "they were learned again, or described in another way; build the gallery anew"
+                "they were trained again, or described in another way; build the gallery again"
             )
         return version
 

@@ -95,5 +95,5 @@ def checked_ids(ids: Sequence[str], rows: int | None) -> tuple[str, ...]:
         raise ValueError(f"{rows} vectors have {len(ids)} ids: give one for each")
     if len(set(ids)) < len(ids):
         twice = next(name for name, times in Counter(ids).items() if times > 1)
-        raise ValueError(f"the id {twice!r} is there twice: give each vector its own")
+        raise ValueError(f"the id {twice!r} appears twice: give each vector its own")
     return tuple(ids)

@@ -111,7 +111,7 @@ def describe_recall(result: SearchResult) -> str:
     """Recall@1, and of how many queries: those whose class is in the gallery."""
     asked = len(result.queries.ids)
     if result.unanswerable == asked:
-        return f"no Recall@1: the class of none of the {asked} queries is in the gallery"
+        return f"Recall@1 not measured: no class of the {asked} queries is in the gallery"
     known = asked - result.unanswerable
     found = f"Recall@1 {percent(result.recall_at_1)} % of {known} queries"
     if result.unanswerable:

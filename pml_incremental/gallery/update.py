@@ -28,7 +28,7 @@ class UpdateReport:
         before: old model, old gallery.
         not_updated: new model, old gallery; None if its vectors have another width.
         updated: new model, gallery moved by the map.
-        reembedded: new model, gallery embedded anew; None if images of the gallery are gone.
+        reembedded: new model, gallery embedded again; None if images of the gallery are gone.
         change: updated minus before, with its interval.
     """
 
@@ -86,8 +86,8 @@ def describe_map(embedding_map: EmbeddingMap) -> str:
     """What a map is worth, in one line."""
     quality = embedding_map.quality
     found = (
-        f"map: {embedding_map.kind}, of {quality.pairs} pairs; on pairs held out, cosine to the "
-        f"new model's {quality.cosine:.3f}, neighbours kept {percent(quality.neighbours)} %"
+        f"map: {embedding_map.kind}, from {quality.pairs} pairs; on held-out pairs: cosine to the "
+        f"new model's vectors {quality.cosine:.3f}, neighbours kept {percent(quality.neighbours)} %"
     )
     if quality.cosine_unmoved is None or quality.neighbours_unmoved is None:
         return found
@@ -115,19 +115,19 @@ def update_gallery(
     old, new = embedding_map.old, embedding_map.new or model
     if model is not None and new is not None and identity(new) != identity(model):
         raise ValueError(
-            f"the map leads to another model ({short_name(new)}) than the one named "
-            f"({short_name(model)}): name none, or take another map"
+            f"the map's new model ({short_name(new)}) is not the one named "
+            f"({short_name(model)}): do not name a model, or use another map"
         )
     present = identity(gallery.model)
     if old is not None and identity(old) != present:
         raise ValueError(
-            "the gallery's vectors are not of the model that the map leads from: it may have been "
-            f"moved already ({'; '.join(gallery.history)}); take a map from its present model"
+            "the gallery's vectors do not come from the map's old model: it may have been moved "
+            f"already ({'; '.join(gallery.history)}); use a map from its present model"
         )
     if new is None:
-        raise ValueError("the map does not say to which model it leads: name that model too")
+        raise ValueError("the map does not name its new model: name it too")
     if identity(new) == present:
-        raise ValueError("the gallery's vectors are of the new model already")
+        raise ValueError("the gallery's vectors already come from the new model")
     pairs = embedding_map.quality.pairs
     step = f"moved to {short_name(new)} by a map ({embedding_map.kind}) of {pairs} pairs"
     return replace(

@@ -86,7 +86,7 @@ def read_vectors(source: Path, column: str = COLUMN) -> VectorRows:
     """The rows of a file, see :func:`import_gallery`."""
     read = _kind(source, _READERS)
     if not source.is_file():
-        raise ValueError(f"{source} is not there: give a file of vectors")
+        raise ValueError(f"{source} does not exist: give a file of vectors")
     try:
         vectors, ids, labels = read(source, column)
     except UNREADABLE as error:
@@ -196,7 +196,7 @@ def move_parquet(
     from pyarrow import parquet
 
     if not source.is_file():
-        raise ValueError(f"{source} is not there: give a file of vectors")
+        raise ValueError(f"{source} does not exist: give a file of vectors")
 
     def write(part: Path) -> None:
         with parquet.ParquetFile(source) as file, ExitStack() as stack:

@@ -43,7 +43,7 @@ class MeanOverTasks:
     def __init__(self, container: Any) -> None:
         if not isinstance(container, HookContainer):
             raise ModuleNotFoundError(
-                "PML gave a container without hooks, as it found no record-keeper or no "
+                "PML gave a container without hooks, because it found no record-keeper or no "
                 "tensorboard: pip install record-keeper tensorboard"
             )
         self.container = container
@@ -53,7 +53,9 @@ class MeanOverTasks:
         accuracies: dict[str, dict[str, float]] = tester.all_accuracies
         taken = {MEAN, MEAN_JOINT} & accuracies.keys()
         if taken:
-            raise ValueError(f"{min(taken)!r} is kept for the mean over splits: rename that split")
+            raise ValueError(
+                f"{min(taken)!r} is reserved for the mean over splits: rename that split"
+            )
         for split in accuracies:
             check_table_name(self.container.record_group_name(tester, split), f"split {split!r}")
         # record-keeper drops NumPy's floats without a word.

@@ -143,7 +143,7 @@ class TaskHooks:
         """
         epoch = self._load(trainer, best=True) - 1
         if epoch == 0:
-            raise FileNotFoundError(f"{self._models} holds no best models: train first")
+            raise FileNotFoundError(f"{self._models} has no best models: train first")
         return epoch
 
     @property
@@ -160,7 +160,7 @@ class TaskHooks:
         if not self._goes_on and any(self._models.iterdir()):
             raise ValueError(
                 f"{self.folder} holds the models and records of an earlier training: call "
-                "resume(trainer) to go on with it, or give each task a folder of its own"
+                "resume(trainer) to continue it, or give each task a folder of its own"
             )
         self._goes_on = True
 

@@ -54,7 +54,7 @@ def transformers_trunk(
         torch.Size([1, 32])
     """
     if pool not in get_args(Pool):
-        raise ValueError(f"pool: {pool!r} is none of {', '.join(get_args(Pool))}")
+        raise ValueError(f"pool: {pool!r} is not one of {', '.join(get_args(Pool))}")
     found = _read_config(name, config)
     from transformers import AutoModel
 
@@ -141,7 +141,7 @@ def _read_config(name: str, changes: Mapping[str, Any]) -> Any:
             near = get_close_matches(name, CONFIG_MAPPING, n=3)
             hint = f"did you mean {' or '.join(near)}? " if near else ""
             raise ValueError(
-                f"{name!r} is no type of model that transformers knows, no folder with a "
+                f"{name!r} is not a type of model that transformers knows, not a folder with a "
                 f"config.json, and not found on the hub: {hint}{str(error).splitlines()[0]}"
             ) from error
     found = getattr(found, "vision_config", found)

@@ -251,11 +251,11 @@ def describe_missing(path: Path) -> str:
 def _what_it_is_not(path: Path) -> str:
     """Why a file cannot be read, without torch's advice to unpickle whatever it holds."""
     if path.suffix == ".safetensors":
-        return "it is no safetensors file, or is damaged"
+        return "it is not a safetensors file, or is damaged"
     with path.open("rb") as file:
         is_pickle = file.read(1) == pickle.PROTO
     if is_pickle or zipfile.is_zipfile(path):
-        return "it holds more than tensors, such as a whole model, which could have any code run"
+        return "it has more than tensors, such as a whole model, which could run any code"
     return "torch.save did not write it, or it is damaged"
 
 

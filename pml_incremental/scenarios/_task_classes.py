@@ -161,7 +161,7 @@ class ClassNames:
         known = {**{str(label): label for label in self.labels}, **{n: n for n in self._by_name}}
         near = get_close_matches(str(wanted), known, n=1)
         hint = f"did you mean {known[near[0]]!r}?" if near else f"it has {self._examples()}"
-        return f"which is no class of the dataset; {hint}"
+        return f"which is not a class of the dataset; {hint}"
 
     def _examples(self) -> str:
         shown = ", ".join(repr(self._names[label]) for label in self.labels[:5])

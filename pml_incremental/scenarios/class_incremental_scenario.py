@@ -245,7 +245,7 @@ def without_classes(
     for number, (group, rest) in enumerate(zip(groups, kept, strict=True), start=1):
         if not rest:
             raise ValueError(
-                f"task {number} has no class left, for all of its classes are too small: "
+                f"task {number} has no class left, because all of its classes are too small: "
                 f"{', '.join(names.name(label) for label in group)}"
             )
     return kept

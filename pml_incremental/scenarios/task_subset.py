@@ -92,7 +92,7 @@ class TaskSubset(Dataset[tuple[Any, int]]):
             raise ValueError(
                 f"{self.image_name(index)} has label {item_label!r}, but the dataset's list of "
                 f"labels says {listed!r}: the list is not in the order of the items, or the "
-                "dataset has a target_transform, which a scenario has no use for"
+                "dataset has a target_transform, which a scenario does not need"
             )
 
 

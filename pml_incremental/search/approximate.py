@@ -72,14 +72,14 @@ class IndexSearch:
         """As :meth:`ExactSearch.rank_matches`, as far as the index finds the items.
 
         Raises:
-            ValueError: if a depth is None: an index ranks no whole gallery.
+            ValueError: if a depth is None: an index cannot rank the whole gallery.
         """
         ranked = []
         for lookup in lookups:
             queries, gallery, depth = lookup.queries, lookup.gallery, lookup.depth
             if depth is None:
                 raise ValueError(
-                    f"index {self.factory!r} ranks no whole gallery: leave out "
+                    f"index {self.factory!r} cannot rank the whole gallery: leave out "
                     "mean_average_precision and mean_reciprocal_rank, or search exactly"
                 )
             found = self.nearest(queries, gallery, depth)
@@ -138,7 +138,7 @@ def build_index(
     lists = re.search(r"IVF(\d+)", factory)
     if lists is not None and size < int(lists[1]):
         raise ValueError(
-            f"an index of {lists[1]} lists ({factory!r}) needs at least so many images, and there "
+            f"an index of {lists[1]} lists ({factory!r}) needs at least as many images, but there "
             f"are {size}: use fewer lists, or leave the index out"
         )
     step = max(1, -(-4 * size * width // memory))

@@ -83,8 +83,8 @@ class FolderLock:
             else "another process"
         )
         return (
-            f"{self.what} is in use by {who}: two at once would spoil each other's files; wait for "
-            "it or stop it"
+            f"{self.what} is in use by {who}: two at once would damage each other's files; wait "
+            "for it or stop it"
         )
 
 

@@ -258,7 +258,7 @@ def newest_readable(path: Path) -> TensorFile | None:
     for candidate in _candidates(path):
         if candidate.exists():
             try:
-                return read_tensor_file(candidate, "what was saved before it is taken instead")
+                return read_tensor_file(candidate, "the one saved before it is used instead")
             except DamagedFileError as error:
                 logger.warning("%s", error)
     return None

@@ -83,8 +83,8 @@ class Replay(Component):
         )
         if count < 1:
             raise ValueError(
-                f"replay has a budget of {self.budget} images for {classes} classes: give it one "
-                "for each class at least"
+                f"replay has a budget of {self.budget} images for {classes} classes: give it at "
+                "least one for each class"
             )
         return count
 

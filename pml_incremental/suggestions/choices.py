@@ -241,27 +241,27 @@ def _comment(text: str) -> str:
 def explain(survey: Survey, tasks: Sequence[Sequence[str]], trunk_note: str = "") -> dict[str, str]:
     """Comments for the keys of a suggested config."""
     return {
-        "seed": "Of all random choices: the split, the batches, the weights to start from.",
+        "seed": "For all random choices: the split, the batches, the initial weights.",
         "dataset": "\n".join(survey.describe()),
         "scenario": _about_tasks(survey, tasks),
         "strategies": (
-            "What is done against forgetting; each learns all tasks. finetune does nothing, joint\n"
-            "trains on the old images too: the lower and the upper bound. More:\n"
+            "What works against forgetting; each strategy learns all tasks. finetune does\n"
+            "nothing, joint also trains on the old images: the lower and the upper bound. More:\n"
             "pml-incremental list strategies"
         ),
         "trained_start": (
-            "The models have learned other classes before, which the first task is to keep too."
+            "The models have learned other classes before; the first task keeps these too."
         ),
         "transforms": (
-            "Smaller images are learned faster, larger ones show more. Take RandomHorizontalFlip\n"
-            "out where left and right matter. Both lists must scale colours as the trunk wants it."
+            "Smaller images are learned faster, larger ones show more. If left and right matter,\n"
+            "remove RandomHorizontalFlip. Both lists must scale colours as the trunk expects."
         ),
         "models": "\n".join(
             filter(None, [trunk_note, "The last layer_sizes is the width of the embeddings."])
         ),
-        "loss_funcs": "What pulls images of a class together; pml-incremental list losses",
+        "loss_funcs": "The loss that pulls images of a class together; pml-incremental list losses",
         "sampler": "m images of each class in a batch, so that every image has others to match.",
-        "trainer": "Classes in a batch: batch_size / m. Every task must have so many.",
+        "trainer": "Classes in a batch: batch_size / m. Every task needs at least as many.",
         "num_epochs": "Of each task, or a list with one number for each; the last one repeats.",
     }
 
@@ -274,9 +274,11 @@ def _about_tasks(survey: Survey, tasks: Sequence[Sequence[str]]) -> str:
     if len(tasks) == 1:
         lines = ["All classes arrive at once; classes_per_task: [4, 2] would make two tasks."]
     if survey.has_split:
-        lines.append("The images under test are held out to measure with.")
+        lines.append("The images under test are held out for testing.")
     else:
-        lines.append("A share of each class's images, test_fraction, is held out to measure with.")
+        lines.append(
+            "test_fraction is the share of each class's images that is held out for testing."
+        )
     lines.append("on_small_class: drop leaves out classes with too few images, raise stops there.")
     return "\n".join(lines)
 

@@ -56,8 +56,8 @@ def check_probes(probes: Iterable[str], distillation_losses: Iterable[str]) -> N
     odd = [name for name in probes if name not in known]
     if odd:
         raise ValueError(
-            f"probes are given for {' and '.join(odd)}, which is no distillation loss: add it to "
-            f"loss_funcs, or give them for one of {', '.join(known) or 'none there is'}"
+            f"probes are given for {' and '.join(odd)}, which is not a distillation loss: add it "
+            f"to loss_funcs, or give them for one of {', '.join(known) or 'none there is'}"
         )
 
 

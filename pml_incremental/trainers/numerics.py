@@ -67,8 +67,8 @@ class FiniteCheck:
             raise NonFiniteLossError(
                 f"a loss or gradient was not finite in one of the {len(pending)} iterations up to "
                 f"iteration {trainer.iteration + 1} of epoch {trainer.epoch}, and the weights are "
-                "spoilt. Go on from the last checkpoint, with check_finite_every: 1 to be told "
-                "which, where, and of which images"
+                "damaged. Resume from the last checkpoint with check_finite_every: 1 to see which, "
+                "where, and for which images"
             )
 
 

@@ -60,7 +60,8 @@ class Probes:
             raise ValueError(f"share must be above 0 (probes for each image), got {self.share}")
         if self.pool is not None and self.pool < 1:
             raise ValueError(
-                f"pool must be at least 1 image, or None to make probes anew, got {self.pool}"
+                "pool must be at least 1 image, or None to make new probes for each batch, got "
+                f"{self.pool}"
             )
         object.__setattr__(self, "_probe", build_probe(self.images))
 

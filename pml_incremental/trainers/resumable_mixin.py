@@ -40,7 +40,7 @@ def named_loading_errors() -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise DataLoadingError(
-            f"a process that loads images was killed, often for want of memory: {error}. Use "
+            f"a process that loads images was killed, often because memory ran out: {error}. Use "
             "fewer (dataloader_num_workers) or smaller batches, and start again"
         ) from error
 
@@ -129,7 +129,7 @@ class ResumableMixin(StepMixin):
         """All that training changes; see :func:`training_state`.
 
         Raises:
-            NonFiniteLossError: if ``check_finite_every`` is above 1 and the weights are spoilt.
+            NonFiniteLossError: if ``check_finite_every`` is above 1 and the weights are damaged.
         """
         self.finite_check.check_pending(self)
         return training_state(self)

@@ -121,7 +121,7 @@ def test_validate_shows_the_tasks_and_leaves_nothing_behind(
             "classes_per_task asks for 24 classes",
         ),
         ("trainer.IncrementalMetricLoss.batch_size=40", "a batch of 40 takes"),
-        ("device=cuda:99", "cuda:99 is not there"),
+        ("device=cuda:99", "cuda:99 is not available"),
     ],
 )
 def test_validate_refuses_what_run_refuses(
@@ -212,7 +212,7 @@ def test_configs_of_the_package_are_listed_and_taken_by_name(
 
 def test_list_suggests_a_group(capsys: Capture) -> None:
     assert main(["list", "loses"]) == 2
-    assert "nothing called 'loses' to list; did you mean 'losses'?" in capsys.readouterr().err
+    assert "there is no group 'loses'; did you mean 'losses'?" in capsys.readouterr().err
 
 
 def test_run_trains_writes_and_ends_with_a_table(capsys: Capture, config: Path) -> None:
@@ -229,13 +229,13 @@ def test_run_trains_writes_and_ends_with_a_table(capsys: Capture, config: Path) 
     # Another config may not take that folder.
     assert main(["run", str(config), "seed=1"]) == 1
     error = capsys.readouterr().err
-    assert "holds a run with another config" in error
+    assert "has a run with a different config" in error
     assert "Traceback" not in error
     for command in (
         ["run", str(config), "seed=1", "--traceback"],
         ["--traceback", "run", "tiny.yaml", "seed=1"],
     ):
-        with pytest.raises(ValueError, match="holds a run with another config"):
+        with pytest.raises(ValueError, match="has a run with a different config"):
             main(command)
 
 
@@ -347,7 +347,7 @@ def test_download_fetches_the_dataset_and_stays_out_of_the_config(
 
 def test_download_of_what_is_not_to_be_downloaded(config: Path, capsys: Capture) -> None:
     assert main(["run", str(config), "--download"]) == 2
-    assert "--download: Glyphs is not to be downloaded; omit it" in capsys.readouterr().err
+    assert "--download: Glyphs cannot be downloaded; omit it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

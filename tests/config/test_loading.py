@@ -88,7 +88,7 @@ def test_null_empties_a_section_and_removes_an_entry(example: Path) -> None:
         ("seed=-1", "seed: should be greater than or equal to 0, got -1"),
         ("threads=0", "threads: should be greater than or equal to 1, got 0"),
         ("output=3", "output: should be the path of a folder, got 3"),
-        ("device=gpu", "device: 'gpu' is no device; write auto, cpu, mps, cuda or cuda:<index>"),
+        ("device=gpu", "device: 'gpu' is not a device; write auto, cpu, mps, cuda or cuda:<index>"),
         ("num_epochs=0", f"num_epochs: {EPOCHS}; got 0"),
         ("num_epochs=[]", f"num_epochs: {EPOCHS}; got []"),
         ("grad_clip_norm=0", "grad_clip_norm: should be greater than 0, got 0"),
@@ -103,7 +103,7 @@ def test_null_empties_a_section_and_removes_an_entry(example: Path) -> None:
         ("strategies=[]", "strategies: names no strategy; name at least one, such as finetune"),
         (
             "strategies=[a, {a: }]",
-            "strategies: 'a' is there twice with the same arguments; remove one",
+            "strategies: 'a' appears twice with the same arguments; remove one",
         ),
         (
             "strategies=[{l2: {weight: 5}}, {l2: {weight: '5'}}]",
@@ -115,7 +115,7 @@ def test_null_empties_a_section_and_removes_an_entry(example: Path) -> None:
         ("trainer=", "trainer: must be one object, {ClassName: {argument: value}}, got None"),
         (
             "optimizers.trunk_optimizer={lr: 1}",
-            "optimizers.trunk_optimizer: 'lr' stands where a class name is expected, with 1 for "
+            "optimizers.trunk_optimizer: 'lr' is where a class name is expected, with 1 for "
             "its arguments; write {ClassName: {argument: value}}",
         ),
     ],

@@ -36,7 +36,7 @@ def test_forms_without_arguments(written: Any) -> None:
         ({}, "must be one object"),
         ({"A": {}, "B": {}}, "must be one object"),
         (["A"], "must be one object"),
-        ({"margin": 0.2}, "'margin' stands where a class name is expected, with 0.2"),
+        ({"margin": 0.2}, "'margin' is where a class name is expected, with 0.2"),
         ({"": {}}, "at least 1 character"),
         ({3: {}}, "valid string"),
         ({"A": {3: 1}}, "valid string"),

@@ -59,11 +59,11 @@ def test_resolve(category: str, name: str, found: object) -> None:
         ("trainer", "IncrementalMixin", "there is no trainer"),
         ("scenario", "Task", "there is no scenario"),
         ("loss", "no_such_package.x:A", "cannot import 'no_such_package.x': No module named"),
-        ("loss", ":A", "no module:Class"),
+        ("loss", ":A", "is not module:Class"),
         (
             "loss",
             "collections:Ordereddict",
-            r"holds no class 'Ordereddict'; did you mean 'OrderedDict'\?",
+            r"has no class 'Ordereddict'; did you mean 'OrderedDict'\?",
         ),
     ],
 )
@@ -77,9 +77,9 @@ def test_own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "registry_test_broken.py").write_text("import no_such_package_at_all")
     monkeypatch.syspath_prepend(tmp_path)
     assert resolve("loss", "registry_test_losses:MyLoss").__name__ == "MyLoss"
-    with pytest.raises(ConfigError, match=r"holds no class 'MyLos'; did you mean 'MyLoss'\?"):
+    with pytest.raises(ConfigError, match=r"has no class 'MyLos'; did you mean 'MyLoss'\?"):
         resolve("loss", "registry_test_losses:MyLos")
-    with pytest.raises(ConfigError, match="holds no class 'NOT_A_CLASS'"):
+    with pytest.raises(ConfigError, match="has no class 'NOT_A_CLASS'"):
         resolve("loss", "registry_test_losses:NOT_A_CLASS")
     with pytest.raises(ConfigError, match="No module named 'no_such_package_at_all'"):
         resolve("loss", "registry_test_broken:MyLoss")

@@ -46,7 +46,7 @@ def test_sum_is_valid_and_takes_overrides(tmp_path):
     [
         ("[correlaton+ewc]", "there is no strategy 'correlaton'; did you mean 'correlation'?"),
         ("[ewc+ewc]", "'ewc' is in ewc+ewc twice; remove one"),
-        ("[{l2+ewc: {ewd: {weight: 1}}}]", "'ewd' is no part of l2+ewc; did you mean 'ewc'?"),
+        ("[{l2+ewc: {ewd: {weight: 1}}}]", "'ewd' is not part of l2+ewc; did you mean 'ewc'?"),
         ("[{l2+ewc: {ewc: {wieght: 1}}}]", "ewc has no argument 'wieght'; did you mean 'weight'?"),
         ("[{l2+ewc: {ewc: 3}}]", "the options of ewc must be a mapping, got 3"),
         ("[{l2+ewc: {ewc: {weight: -1}}}]", "cannot be built: the weight of ewc_loss must be at"),

@@ -154,7 +154,7 @@ def test_a_class_named_again_keeps_its_arguments(example: Path) -> None:
         ("models.embedder.MLP.layer_sizes=64", "must be Sequence[int], got 64 (int)"),
         (f"{ADAM}.lr=fast", "got 'fast' (str)"),
         ("models.trunk.SmallConvNet.weights_file=3", "must be text, got 3 (int)"),
-        ("models.trunk.SmallConvNet.weights_prefix=a.", "is of no use without a weights_file"),
+        ("models.trunk.SmallConvNet.weights_prefix=a.", "has no effect without a weights_file"),
         # these PML does not annotate
         (f"{TRAINER}.batch_size=many", "must be a whole number of at least 1, got 'many' (str)"),
         (f"{TRAINER}.precision=fp64", "must be Literal['fp32', 'bf16', 'fp16'], got 'fp64'"),
@@ -265,12 +265,12 @@ def test_values_that_the_class_refuses(
         (
             "tester.IncrementalTester.metrics=[r_precision]",
             "",
-            "has no recall_at_1, and tables, pictures and",
+            "has no recall_at_1, but tables, pictures and",
         ),
         (
             "tester.IncrementalTester.ks=[2, 4]",
             "",
-            "has no 1, and tables, pictures and choices are made from",
+            "has no 1, but tables, pictures and choices need",
         ),
     ],
 )

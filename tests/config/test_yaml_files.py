@@ -57,8 +57,8 @@ def test_anchors_and_merge_keys() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: 2\na: 3", "line 3, column 1: 'a' is there twice"),
-        ("a: {lr: 1, lr: 2}", "line 1, column 12: 'lr' is there twice"),
+        ("a: 1\nb: 2\na: 3", "line 3, column 1: 'a' appears twice"),
+        ("a: {lr: 1, lr: 2}", "line 1, column 12: 'lr' appears twice"),
         ("a: [1, 2\nb: 3", "line 2"),
         ("a: 1\n  b: 2", "line 2, column 4: mapping values are not allowed here"),
         ("\tb: 2", "line 1, column 1: found character .* that cannot start any token"),
@@ -108,7 +108,7 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is a folder; name a \.yaml file"):
         read_yaml(tmp_path)
     (tmp_path / "glyphs.yaml").unlink()
-    with pytest.raises(ConfigError, match=r"no such file, nor any other \.yaml file beside it"):
+    with pytest.raises(ConfigError, match=r"no such file, and no other \.yaml file next to it"):
         read_yaml(tmp_path / "glyphs.yaml")
 
 

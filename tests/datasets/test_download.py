@@ -91,7 +91,7 @@ def test_what_is_there_is_not_fetched_again(tmp_path):
 def test_nothing_is_fetched_unasked(served, tmp_path):
     folder, url = served
     write_tar(folder / "a.tgz", [("birds/1.txt", b"wren")])
-    with pytest.raises(ValueError, match=r"A is not whole under .*: birds missing"):
+    with pytest.raises(ValueError, match=r"A is incomplete under .*: birds missing"):
         find_archives(tmp_path / "root", [Archive(f"{url}/a.tgz", "a.tgz", ("birds",))], "A", False)
     assert not (tmp_path / "root").exists()
 
@@ -116,7 +116,7 @@ def test_half_an_archive_from_before_is_not_trusted(served, tmp_path):
 def test_archive_that_lacks_what_it_should_hold(served, tmp_path):
     folder, url = served
     write_tar(folder / "a.tgz", [("birds/1.txt", b"wren")])
-    with pytest.raises(ValueError, match=r"A is not whole under .*: bees missing"):
+    with pytest.raises(ValueError, match=r"A is incomplete under .*: bees missing"):
         find_archives(tmp_path, [Archive(f"{url}/a.tgz", "a.tgz", ("bees",))], "A", True)
 
 
@@ -145,7 +145,7 @@ def test_member_outside_of_the_root_is_refused(tmp_path, name, kind):
         archive = write_tar(root / "a.tgz", [(name, b"x") for name in names])
     else:
         archive = write_zip(root / "a.zip", names)
-    with pytest.raises(ValueError, match="would land outside of the folder"):
+    with pytest.raises(ValueError, match="would be unpacked outside the folder"):
         unpack(archive, root)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [archive]
 
@@ -269,7 +269,7 @@ def test_datasets_over_torchvision_download(make_tree, monkeypatch, served):
     archive = pack(make_tree("CIFAR100"), folder / "cifar-100-python.tar.gz")
     monkeypatch.setattr(CIFAR100, "url", f"{url}/{archive.name}")
     root = folder.parent / "downloaded"
-    with pytest.raises(ValueError, match=r"CIFAR100 is not whole under .*corrupted"):
+    with pytest.raises(ValueError, match=r"CIFAR100 is incomplete under .*corrupted"):
         datasets.CIFAR100(root, download=True)  # the archive is not the published one
     monkeypatch.setattr(CIFAR100, "tgz_md5", md5(archive))
     assert len(datasets.CIFAR100(root, download=True)) == 24

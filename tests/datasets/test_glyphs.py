@@ -182,7 +182,7 @@ def test_pickles_and_loads_in_a_worker():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"scripts": ("klingon",)}, ValueError, "'klingon', which is none of latin, greek"),
+        ({"scripts": ("klingon",)}, ValueError, "'klingon', which is not one of latin, greek"),
         ({"scripts": ()}, ValueError, "scripts is empty: name at least one of latin"),
         ({"scripts": ("greek", "greek")}, ValueError, "names a script twice"),
         ({"image_size": 7}, ValueError, "image_size must be at least 8, got 7"),

@@ -108,7 +108,7 @@ def test_a_third_side_is_said_to_be_left_out(tmp_path, caplog):
         save(tmp_path / side / "cat" / f"{side}.png")
     folder = ImageFolder(tmp_path)
     assert [path.stem for path in folder.paths] == ["train", "test"]
-    assert "val is not used: images are learned from in train and held out in test" in caplog.text
+    assert "val is not used: training images are in train, held-out images in test" in caplog.text
 
 
 def test_classes_may_be_called_train_and_test(tmp_path):

@@ -107,10 +107,10 @@ def test_test_values_must_be_a_list(write, arrays):
 def test_file_that_is_no_npz(tmp_path):
     path = tmp_path / "images.npz"
     path.write_text("hello")
-    with pytest.raises(ValueError, match=r"images\.npz is not a whole npz file"):
+    with pytest.raises(ValueError, match=r"images\.npz is not a complete npz file"):
         NpzImages(path)
     path.write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(ValueError, match="is not a whole npz file"):
+    with pytest.raises(ValueError, match="is not a complete npz file"):
         NpzImages(path)
     np.save(tmp_path / "x.npy", np.zeros(3))
     with pytest.raises(ValueError, match="holds a single array: write it with numpy"):

@@ -170,7 +170,7 @@ def test_bad_arguments(write, arguments, error, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "it holds no PNG; get .*small.zip anew"),
+        (b"", "it is not a PNG; download .*small.zip again"),
         (png(3)[:60], "cannot read the drawing"),
         (png(3, size=(105, 28)), "has 105 x 28 pixels, not the published 105 x 105"),
     ],
@@ -194,7 +194,9 @@ def test_a_flipped_byte_is_found(write):
 def test_bad_zip_files(write, tmp_path):
     cut = tmp_path / "cut.zip"
     cut.write_bytes(write(members()).read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"cut\.zip is not a whole zip file .*get it anew"):
+    with pytest.raises(
+        ValueError, match=r"cut\.zip is not a complete zip file .*download it again"
+    ):
         Omniglot(cut)
     with pytest.raises(ValueError, match=r"there is no zip file .*none\.zip.*give root the path"):
         Omniglot(tmp_path / "none.zip", download=True)

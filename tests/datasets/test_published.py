@@ -113,7 +113,7 @@ def test_transform_and_pickling(make_tree, name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_missing_dataset_says_how_to_get_it(tmp_path, name):
-    with pytest.raises(ValueError, match=rf"{name} is not whole under .*--download"):
+    with pytest.raises(ValueError, match=rf"{name} is incomplete under .*--download"):
         getattr(datasets, name)(tmp_path)
     assert not list(tmp_path.iterdir()) or name == "Omniglot"
 

@@ -129,7 +129,7 @@ def test_damaged_checkpoint(killed, check_goes_on, damage):
     damage(checkpoint)
     text = check_goes_on(values)
     assert f"{checkpoint} is damaged" in text
-    assert "what was saved before it is taken instead" in text
+    assert "the one saved before it is used instead" in text
 
 
 @pytest.mark.parametrize("damage", [cut, flip])

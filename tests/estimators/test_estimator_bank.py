@@ -281,7 +281,7 @@ def test_broken_files(tmp_path):
     with pytest.raises(ValueError, match=r"bank\.safetensors is damaged: .* EstimatorBank\.save"):
         EstimatorBank().load(path)
     save_file({"weight": torch.zeros(2)}, path)
-    with pytest.raises(ValueError, match="holds no estimator bank: write it with EstimatorBank"):
+    with pytest.raises(ValueError, match="has no estimator bank: write it with EstimatorBank"):
         EstimatorBank().load(path)
     state = filled("LinearEstimator").state_dict()
     state["tensors"]["weight"] = state["tensors"]["weight"][:2]

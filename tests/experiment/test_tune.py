@@ -135,7 +135,7 @@ def test_diverging_trial_counts_as_zero(tiny_config, tmp_path):
 def test_other_split_in_the_same_folder_is_refused(config):
     pytest.importorskip("optuna")
     tune(config, L2, trials=1, progress=False)
-    with pytest.raises(ValueError, match=r"holds a search with .*0\.3"):
+    with pytest.raises(ValueError, match=r"has a search with .*0\.3"):
         tune(config, L2, trials=1, validation_fraction=0.5, progress=False)
 
 

@@ -207,7 +207,7 @@ def test_a_config_of_models_and_transforms_is_enough(world, weights, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"strategy": "ewc"}, "ewc acts from what it kept of earlier tasks"),
+        ({"strategy": "ewc"}, "ewc uses what it kept from earlier tasks"),
         ({"strategy": "joint"}, "joint trains on old images too"),
         ({"strategy": "frozen"}, "frozen does not train"),
         ({"strategy": "corelation"}, "command line: --strategy: strategies.0.corelation: there is"),
@@ -235,13 +235,13 @@ def test_places_are_looked_at_first(world, weights, updated, tmp_path):
         step(world, weights, tmp_path / "new.pth")
     with pytest.raises(ConfigError, match="there is no such file of weights"):
         step(world, tmp_path / "none.pth", tmp_path / "new.safetensors")
-    with pytest.raises(ConfigError, match="it is what is learned from"):
+    with pytest.raises(ConfigError, match="the update learns from it"):
         step(world, weights, tmp_path / "new.safetensors", tests=[world / "new"])
 
 
 def test_weights_that_say_nothing_of_their_model(world, weights, tmp_path):
     torch.save(models(weights), tmp_path / "old.pth")
-    with pytest.raises(ConfigError, match="does not say what model its weights are of; name with"):
+    with pytest.raises(ConfigError, match="does not describe its model; name with"):
         step(world, tmp_path / "old.pth", tmp_path / "new.safetensors")
     (tmp_path / "poor.yaml").write_text("models: {trunk: resnet18}\n")
     with pytest.raises(ConfigError, match=r"poor\.yaml: has no transforms; add them"):
@@ -287,7 +287,7 @@ def test_weights_of_no_model_say_nothing_of_one(world, weights, tmp_path):
     tensors = read_tensor_file(weights, "").tensors
     for state in ({"trainer": {}}, {"recipe": [], "image_mode": "RGB"}, None):
         write_tensor_file(tmp_path / "old.safetensors", tensors, state)
-        with pytest.raises(ConfigError, match="does not say what model its weights are of"):
+        with pytest.raises(ConfigError, match="does not describe its model"):
             step(world, tmp_path / "old.safetensors", tmp_path / "new.safetensors")
 
 

@@ -165,7 +165,7 @@ def test_a_parquet_file_keeps_its_other_columns(tmp_path, monkeypatch, kind):
     np.testing.assert_array_equal(np.stack(moved["emb"].to_numpy()), found.apply(OLD).numpy())
     with pytest.raises(ValueError, match="no column 'vector'; there are: price, emb, title"):
         found.apply_to_file(tmp_path / "old.parquet", tmp_path / "other.parquet")
-    with pytest.raises(ValueError, match=r"none\.parquet is not there"):
+    with pytest.raises(ValueError, match=r"none\.parquet does not exist"):
         found.apply_to_file(tmp_path / "none.parquet", tmp_path / "other.parquet")
     with pytest.raises(ValueError, match="must end as"):
         found.apply_to_file(tmp_path / "old.parquet", tmp_path / "other.npy")
@@ -189,7 +189,7 @@ def test_what_is_no_map_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="fit the map again"):
         EmbeddingMap.load(tmp_path / "none")
     write_tensor_file(tmp_path / "other", {"x": torch.ones(2)}, {"kind": "other"})
-    with pytest.raises(ValueError, match="other is no map: write one with"):
+    with pytest.raises(ValueError, match="other is not a map: write one with"):
         EmbeddingMap.load(tmp_path / "other")
     content = bytearray((tmp_path / "other").read_bytes())
     content[-1] ^= 1

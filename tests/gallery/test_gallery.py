@@ -155,9 +155,9 @@ def test_a_linear_change_of_space_is_undone_exactly(built):
     turn = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(0)))[0]
     points = torch.randn(200, 8)
     found = EmbeddingMap.fit(points, points @ turn)
-    with pytest.raises(ValueError, match="does not say to which model it leads"):
+    with pytest.raises(ValueError, match="the map does not name its new model"):
         update_gallery(built, found)
-    with pytest.raises(ValueError, match="of the new model already"):
+    with pytest.raises(ValueError, match="already come from the new model"):
         update_gallery(built, found, built.model)
     other = {**built.model, "task": 2, "weights_sha256": "0" * 64}
     moved = update_gallery(built, found, other)
@@ -248,7 +248,7 @@ def test_a_weights_file_is_the_model_that_it_was_written_of(built, world, tmp_pa
     ):
         WeightsModel(tmp_path / "own.safetensors").embed(files)
     torch.save(load_file(file), tmp_path / "old.pth")
-    with pytest.raises(ConfigError, match=r"old\.pth does not say what model its weights are of"):
+    with pytest.raises(ConfigError, match=r"old\.pth does not describe its model"):
         WeightsModel(tmp_path / "old.pth").embed(files)
 
 
@@ -260,7 +260,7 @@ def test_other_weights_than_the_gallerys_are_refused(built, world):
 
 
 def test_folders_without_images_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="holds no images"):
+    with pytest.raises(ValueError, match="has no images"):
         ImageFiles.under(tmp_path)
     with pytest.raises(ValueError, match="is not a folder"):
         ImageFiles.under(tmp_path / "none")
@@ -303,7 +303,7 @@ def test_mistakes_are_found_before_anything_is_embedded(
     mistakes = {
         f"{shop} exists: choose another": ("build", world / "gallery", shop, *model),
         "shop.gallery exists: choose": ("update", shop, shop, *model, "--images", world / "new"),
-        "holds no images": (*move, "--queries", tmp_path / "none"),
+        "has no images": (*move, "--queries", tmp_path / "none"),
     }
     for message, arguments in mistakes.items():
         done = invoke(*arguments)
@@ -335,11 +335,11 @@ def test_commands_from_build_to_update(world, tmp_path, monkeypatch, invoke):
     assert counted in (tmp_path / "search.html").read_text()
     one = next((world / "new").rglob("*.png"))
     done = invoke("search", "shop.gallery", one, "-o", "one.html")
-    assert "no Recall@1" in done.output
+    assert "Recall@1 not measured" in done.output
     assert "thumb right" not in (tmp_path / "one.html").read_text()
     assert "thumb wrong" not in (tmp_path / "one.html").read_text()
     done = invoke("search", "shop.gallery", world / "new", "-o", "none.html")
-    none = "no Recall@1: the class of none of the 24 queries is in the gallery"
+    none = "Recall@1 not measured: no class of the 24 queries is in the gallery"
     assert none in done.output
     assert none in (tmp_path / "none.html").read_text()
     assert (tmp_path / "search.html").is_file()
@@ -348,7 +348,7 @@ def test_commands_from_build_to_update(world, tmp_path, monkeypatch, invoke):
     assert done.exit_code == 0, done.output
     assert "not measured" not in done.output
     assert done.output.count("embedding: 100%") == 11
-    assert "on pairs held out, cosine to the new model's" in done.output
+    assert "on held-out pairs: cosine to the new model's" in done.output
     assert "queries in the moved gallery: " in done.output  # the verdict
     for command in (
         ("build", images, "quiet.gallery", *model, 1),
@@ -360,7 +360,7 @@ def test_commands_from_build_to_update(world, tmp_path, monkeypatch, invoke):
     shutil.rmtree(images)
     done = invoke("update", "shop.gallery", "shop3.gallery", *model, 2, *more)
     assert "not measured" in done.output
-    assert "images gone, so nothing is embedded anew: 24" in done.output
+    assert "the gallery is not embedded again, because images are missing: 24" in done.output
     moved = [Gallery.load(Path(name)).vectors for name in ("shop2.gallery", "shop3.gallery")]
     assert torch.equal(*moved)
     weights = world / "shop/finetune/task_2/model.safetensors"

@@ -45,7 +45,9 @@ def test_paths_do_not_leave_their_folder(place, path):
     with pytest.raises(ValueError, match="leads out of its folder"):
         check_inside(path)
     change(place, "images.json", ids=["a/1.png", path])
-    with pytest.raises(ValueError, match=r"images\.json is not as a gallery writes it: ids\.1: "):
+    with pytest.raises(
+        ValueError, match=r"images\.json is not in the format of a gallery: ids\.1: "
+    ):
         Gallery.load(place)
 
 
@@ -68,7 +70,9 @@ def test_paths_do_not_leave_their_folder(place, path):
 def test_manifest_says_what_it_may(place, values, said):
     content = json.loads((place / "manifest.json").read_text())
     (place / "manifest.json").write_text(json.dumps({**content, **values}))
-    with pytest.raises(ValueError, match=rf"manifest\.json is not as a gallery .*{said}"):
+    with pytest.raises(
+        ValueError, match=rf"manifest\.json is not in the format of a gallery.*{said}"
+    ):
         Gallery.load(place)
 
 

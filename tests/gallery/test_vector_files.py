@@ -107,7 +107,7 @@ def test_a_column_of_lists_of_parquet(tmp_path):
 def test_bad_files_are_refused(gallery, tmp_path):
     with pytest.raises(ValueError, match=r"must end in one of \.npy, \.npz"):
         import_gallery(tmp_path / "x.txt", MODEL)
-    with pytest.raises(ValueError, match="is not there: give a file"):
+    with pytest.raises(ValueError, match="does not exist: give a file"):
         import_gallery(tmp_path / "x.npy", MODEL)
     for name, rows, says in (
         ("flat", np.ones(3), r"shape \(N, d\), got float64 of shape \(3,\)"),
@@ -126,7 +126,7 @@ def test_bad_files_are_refused(gallery, tmp_path):
         with pytest.raises(ValueError, match=rf"bad\{kind} cannot be read as vectors"):
             import_gallery(tmp_path / f"bad{kind}", MODEL)
     np.save(tmp_path / "some.npy", np.ones((3, 2)))
-    for text, says in (("a\nb", "3 vectors have 2 ids"), ("a\nb\na", "'a' is there twice")):
+    for text, says in (("a\nb", "3 vectors have 2 ids"), ("a\nb\na", "'a' appears twice")):
         (tmp_path / "ids.txt").write_text(text)
         with pytest.raises(ValueError, match=says):
             import_gallery(tmp_path / "some.npy", MODEL, tmp_path / "ids.txt")
@@ -145,7 +145,7 @@ def test_removed_and_added_rows_of_an_ivf_index_keep_their_numbers(tmp_path):
     np.testing.assert_array_equal(found.vectors.numpy(), np.delete(rows[:10], 3, axis=0))
     index.add(rows[10:11])  # faiss gives it a number that is taken
     faiss.write_index(index, str(tmp_path / "y.faiss"))
-    with pytest.raises(ValueError, match="the id '9' is there twice"):
+    with pytest.raises(ValueError, match="the id '9' appears twice"):
         import_gallery(tmp_path / "y.faiss", MODEL)
 
 
@@ -197,7 +197,7 @@ def test_rows_are_added_and_removed(gallery):
     assert grown.files.ids == (*IDS, "x", "y")
     back = remove_from_gallery(grown, ["x", "y"])
     assert (back.files, torch.equal(back.vectors, VECTORS)) == (gallery.files, True)
-    with pytest.raises(ValueError, match="'item 0' is there twice"):
+    with pytest.raises(ValueError, match="'item 0' appears twice"):
         add_to_gallery(gallery, gallery)
     with pytest.raises(ValueError, match=r"another model \(other\) than the gallery's \(clip-v1\)"):
         add_to_gallery(gallery, Gallery(more.vectors, more.files, {"name": "other"}))
@@ -219,9 +219,9 @@ def test_vectors_alone_are_moved_and_searched(gallery):
     assert (result.rows.item(), result.recall_at_1) == (4, 1.0)
     unknown = search_gallery(moved, ImageFiles(None, ("q",), ("",)), moved.vectors[4:5], k=1)
     assert unknown.unanswerable == 1
-    with pytest.raises(ValueError, match="are of the new model already"):
+    with pytest.raises(ValueError, match="already come from the new model"):
         update_gallery(moved, found, {"name": "clip-v2"})
-    with pytest.raises(ValueError, match=r"known by its name alone \(clip-v2\)"):
+    with pytest.raises(ValueError, match=r"knows its model only by name \(clip-v2\)"):
         ModelVersion.described(moved.model)
 
 
@@ -239,7 +239,7 @@ def test_the_commands(tmp_path, monkeypatch):
     assert "30 vectors, 6 numbers each" in call("import", "old.npy", "g", "--model", "v1")
     assert "by --weights or by --model" in call("import", "old.npy", "h", code=2)
     said = call("fit-map", "map.safetensors", "--pairs", "old.npy", "new.npy")
-    assert "map: orthogonal, of 30 pairs" in said
+    assert "map: orthogonal, from 30 pairs" in said
     call("update", "g", "g2", "--map", "map.safetensors", "--model", "v2")
     torch.testing.assert_close(
         Gallery.load(Path("g2")).vectors, torch.nn.functional.normalize(-VECTORS, dim=1)

@@ -179,7 +179,7 @@ def test_a_second_training_in_one_folder_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("task-1", "letters, digits"), ("x" * 40, "shorter"), ("mean", "kept for the mean")],
+    [("task-1", "letters, digits"), ("x" * 40, "shorter"), ("mean", "reserved for the mean")],
 )
 def test_splits_that_cannot_be_recorded_are_named(tmp_path, name, message):
     hooks = TaskHooks(tmp_path)

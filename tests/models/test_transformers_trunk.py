@@ -134,10 +134,10 @@ REST = (
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "dino_v2"}, r"'dino_v2' is no type of model .*: did you mean dinov2"),
+        ({"name": "dino_v2"}, r"'dino_v2' is not a type of model .*: did you mean dinov2"),
         ({"name": "dinov2", "pretrained": True}, "dinov2 is a type of model without weights"),
         ({"name": "dinov2", "hiden_size": 3}, "dinov2 of transformers has no 'hiden_size'; it has"),
-        ({"name": "dinov2", "pool": "max"}, "'max' is none of pooler, cls, mean"),
+        ({"name": "dinov2", "pool": "max"}, "'max' is not one of pooler, cls, mean"),
     ],
 )
 def test_what_there_is_not_is_named(arguments, message):

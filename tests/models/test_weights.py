@@ -145,7 +145,7 @@ class Payload:
 
 ADVICE = r"; save them with torch\.save\(model\.state_dict\(\), \.\.\.\)$"
 NO_PICKLE = "torch.save did not write it, or it is damaged"
-OBJECTS = "it holds more than tensors, such as a whole model"
+OBJECTS = "it has more than tensors, such as a whole model"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ OBJECTS = "it holds more than tensors, such as a whole model"
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
 def test_what_is_no_weights_file_is_refused_and_not_run(tmp_path, content, reason, name, capsys):
     (tmp_path / name).write_bytes(content)
-    expected = reason if name == "w.pth" else "it is no safetensors file, or is damaged"
+    expected = reason if name == "w.pth" else "it is not a safetensors file, or is damaged"
     with pytest.raises(ValueError, match=f"cannot be read as weights: {expected}.*{ADVICE}"):
         load_weights(Network(), tmp_path / name)
     assert capsys.readouterr().out == ""

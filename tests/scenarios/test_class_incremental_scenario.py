@@ -228,7 +228,7 @@ def test_order_may_leave_classes_out():
 
 
 def test_hint_is_written_as_the_labels_are():
-    with pytest.raises(ValueError, match=r"holds 1, which is no class.* did you mean '1'"):
+    with pytest.raises(ValueError, match=r"holds 1, which is not a class.* did you mean '1'"):
         ClassIncrementalScenario(Toy(["1", "2"] * 5), class_groups=[[1]])
 
 
@@ -391,18 +391,22 @@ def test_task_of_small_classes_only():
         (
             {"class_groups": [["cat"], ["dgo"]]},
             ValueError,
-            r"class_groups\[1\] \(task 2\) holds 'dgo', which is no class of the dataset; did you "
-            "mean 'dog'",
+            r"class_groups\[1\] \(task 2\) holds 'dgo', which is not a class of the dataset; did "
+            "you mean 'dog'",
         ),
         (
             {"class_groups": [[77]]},
             ValueError,
-            "holds 77, which is no class of the dataset; it has 4 classes: 'cat', 'dog', "
+            "holds 77, which is not a class of the dataset; it has 4 classes: 'cat', 'dog', "
             "'eel', 'fox'$",
         ),
-        ({"class_groups": [["0"]]}, ValueError, "holds '0', which is no class.*did you mean 0[?]"),
-        ({"class_groups": [[["cat"]]]}, ValueError, r"holds \['cat'\], which is no class"),
-        ({"class_groups": [[True]]}, ValueError, "holds True, which is no class"),
+        (
+            {"class_groups": [["0"]]},
+            ValueError,
+            "holds '0', which is not a class.*did you mean 0[?]",
+        ),
+        ({"class_groups": [[["cat"]]]}, ValueError, r"holds \['cat'\], which is not a class"),
+        ({"class_groups": [[True]]}, ValueError, "holds True, which is not a class"),
         ({"class_groups": "scripts"}, ValueError, "\"natural\" or a list of lists, got 'scripts'"),
         ({"class_groups": "natural"}, ValueError, 'is "natural", but Toy has no class_groups'),
         (

@@ -69,7 +69,7 @@ def test_what_an_index_cannot_do_is_said(data, monkeypatch):
         IndexSearch(*data, "IVF1000,Flat")
     with pytest.raises(ValueError, match="nprobe is for IVF"):
         IndexSearch(*data, "Flat", nprobe=3)
-    with pytest.raises(ValueError, match="ranks no whole gallery: leave out mean_average"):
+    with pytest.raises(ValueError, match="cannot rank the whole gallery: leave out mean_average"):
         IndexSearch(*data, "Flat").rank_matches([Lookup(range(3), range(600), None)])
     with pytest.raises(ValueError, match="cannot search one task's images alone"):
         IndexSearch(*data, "PQ4x4").nearest(range(3), range(50), 2)

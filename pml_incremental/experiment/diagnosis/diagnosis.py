@@ -85,7 +85,7 @@ def learning_strategies(run: StoredRun) -> dict[str, Strategy]:
         )
     if run.config.trained_start:
         raise UnfitRunError(
-            f"{place} began with a trained model, which is none of its stages: only runs that "
+            f"{place} began with a trained model, which is not one of its stages: only runs that "
             "learned their first task from scratch can be diagnosed"
         )
     strategies = run.built_strategies()

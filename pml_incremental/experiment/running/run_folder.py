@@ -161,7 +161,7 @@ def _holds_files(path: Path) -> bool:
 
 def _remedy(target: Path) -> str:
     what = f"the folder {target.parent}" if target.name == "model.safetensors" else "that file"
-    return f"delete {what} and start the run again, which makes it anew"
+    return f"delete {what} and start the run again, which makes it again"
 
 
 def _check_same_run(path: Path, stored: Mapping[str, Any], config: Mapping[str, Any]) -> None:
@@ -172,7 +172,7 @@ def _check_same_run(path: Path, stored: Mapping[str, Any], config: Mapping[str, 
     if changes:
         lines = "\n".join(changes)
         raise ValueError(
-            f"{path} holds a run with another config:\n{lines}\n"
+            f"{path} has a run with a different config:\n{lines}\n"
             "Choose another name (of update, another --out), or delete that folder"
         )
 

@@ -108,7 +108,9 @@ class TaskCheckpoint:
         try:
             write_generation(self.file, tensors, plain)
         except (StorageError, DamagedFileError) as error:
-            logger.warning("no checkpoint: %s. Training goes on, the last checkpoint stays", error)
+            logger.warning(
+                "no checkpoint: %s. Training continues; the last checkpoint is kept", error
+            )
         self._begin_interval()
 
     def _agree_to_stop(self, trainer: ResumableMixin) -> bool:
@@ -140,7 +142,7 @@ class RunInterrupted(KeyboardInterrupt):  # a request, and no error
 
     def __str__(self) -> str:
         name = signal.Signals(self.number).name
-        return f"stopped by {name}; what was learned is kept: the same command goes on from there"
+        return f"stopped by {name}; progress is saved: run the same command to resume"
 
     @property
     def exit_code(self) -> int:

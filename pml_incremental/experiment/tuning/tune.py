@@ -145,7 +145,7 @@ def _set_up(
     before = loop.folder.read_json("tuning.json")
     now = {"validation_fraction": validation_fraction}
     if before is not None and before != now:
-        raise ValueError(f"{loop.folder.path} holds a search with {before}: give another name")
+        raise ValueError(f"{loop.folder.path} has a search with {before}: give another name")
     scenario = validation_scenario(loop.scenario, validation_fraction, config.seed)
     fitting = with_fitting_batch(loop.config, scenario)
     check_batches(fitting, scenario)

@@ -115,7 +115,7 @@ def _check_places(weights: Path, data: Path, out: Path, tests: Sequence[Path]) -
     if not weights.is_file():
         problems.append(describe_missing(weights))
     if any(test.resolve() == data.resolve() for test in tests):
-        problems.append(f"{data} cannot be tested with: it is what is learned from; leave it out")
+        problems.append(f"{data} cannot be a test folder: the update learns from it; leave it out")
     if problems:
         raise ConfigError(problems)
 
@@ -137,8 +137,8 @@ def _check_strategy(config: ExperimentConfig) -> str:
     if components and all(component.needs_memory for component in components):
         raise ConfigError(
             [
-                f"strategies: {spec.class_name} acts from what it kept of earlier tasks, which a "
-                "weights file does not hold; use function-matching"
+                f"strategies: {spec.class_name} uses what it kept from earlier tasks, which a "
+                "weights file does not contain; use function-matching"
             ]
         )
     return spec_label(spec)
@@ -170,8 +170,8 @@ def check_old_weights(config: ExperimentConfig, weights: Sequence[Path]) -> None
     changed = [file for file in now if before.get(file) != now[file]]
     if changed:
         raise ValueError(
-            f"{', '.join(changed)} changed since {folder.path} was begun with it: bring it back, "
-            "or delete that folder and update anew"
+            f"{', '.join(changed)} has changed since {folder.path} was started with it: restore "
+            "it, or delete that folder and start the update again"
         )
 
 
