@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pml_incremental.config.errors import ConfigError
+from pml_incremental.config.errors import ConfigError, suggest
 from pml_incremental.config.layout import is_object
 from pml_incremental.config.model_sources import OF_FILE, without_downloads
 from pml_incremental.config.objects import ObjectSpec
@@ -40,13 +40,14 @@ def trunk_transforms(trunk: ObjectSpec) -> dict[str, list[dict[str, Any]]]:
         ConfigError: if there is no such model, or it says nothing of its images.
     """
     name, arguments = trunk.class_name, trunk.kwargs
-    found = _data_config(name, arguments)
-    if not found:
+    found = _data_config(name, arguments) or {}
+    missing = [key for key in ("input_size", "mean", "std") if key not in found]
+    if missing:
         raise ConfigError(
             [
-                f"transforms: {name} does not say what images it takes (it has no pretrained_cfg, "
-                "and torchvision's say it by weights: ...); write transforms.train and "
-                "transforms.eval"
+                f"transforms: {name} does not say what images it takes (it has no pretrained_cfg "
+                f"with {', '.join(missing)}, and torchvision's say it by weights: ...); write "
+                "transforms.train and transforms.eval"
             ]
         )
     size = arguments.get("img_size") or arguments.get("image_size") or found["input_size"][-1]
@@ -71,17 +72,25 @@ def _data_config(name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any] |
         return _KNOWN[name]
     plain = {key: arguments[key] for key in arguments.keys() - OF_FILE.keys()}
     spec = ObjectSpec(class_name=name, kwargs=without_downloads(name, plain))
-    found: Mapping[str, Any] | None = getattr(spec.build("model"), "pretrained_cfg", None)
+    try:
+        built = spec.build("model")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError([f"models.trunk.{name}: cannot be built: {error}"]) from error
+    found: Mapping[str, Any] | None = getattr(built, "pretrained_cfg", None)
     return found
 
 
-def _of_torchvision(name: str, weights: str | None) -> dict[str, Any] | None:
+def _of_torchvision(name: str, weights: Any) -> dict[str, Any] | None:
     """What torchvision says of the images that weights were trained with."""
     from torchvision.models import get_model_weights
 
     if weights is None:
         return None
-    found = get_model_weights(name)[weights.rpartition(".")[2]].transforms()
+    known = get_model_weights(name).__members__
+    key = str(weights).rpartition(".")[2]
+    if key not in known:
+        raise ConfigError([f"models.trunk.{name}.weights: {weights}: {suggest(key, known)}"])
+    found = known[key].transforms()
     (side,), (resized,) = found.crop_size, found.resize_size
     return {
         "input_size": (3, side, side),
