@@ -32,7 +32,7 @@ COMMAND_LINE = "command line"
 def load_config(paths: Sequence[Path], overrides: Sequence[str] = ()) -> ExperimentConfig:
     """The config that files and overrides describe together.
 
-    Later files are laid over earlier ones and overrides over all: mappings are merged key by key,
+    Later files override earlier ones, and overrides change all of them: mappings are merged key by key,
     an object of another class replaces, lists and single values replace. The classes and arguments
     of objects are checked by :func:`~pml_incremental.config.validate`.
 
@@ -62,11 +62,11 @@ def config_from(
 
     Args:
         layers: where each comes from, for messages, and its values.
-        overrides: ``key.sub=value``, laid over all.
+        overrides: ``key.sub=value``, which change all of them.
         whole: where keys are missing from, for messages.
 
     Returns:
-        The config; see :func:`load_config` for how layers are laid over each other.
+        The config; see :func:`load_config` for how layers override each other.
 
     Raises:
         ConfigError: as :func:`load_config`.

@@ -79,7 +79,7 @@ def test_a_folder_and_nothing_else(capsys: Capture) -> None:
     assert main(["run", "--data", "my_folder", *QUICK]) == 0
     out = capsys.readouterr().out
     assert "48 images of 6 classes" in out
-    assert "written: runs/my_folder.yaml; edit it to learn otherwise" in out
+    assert "written: runs/my_folder.yaml; edit it to change how it learns" in out
     assert "my_folder: Recall@1 in %" in out
     assert main(["run", "--data", "my_folder/", *QUICK]) == 0
     out = capsys.readouterr().out
@@ -176,7 +176,7 @@ def test_an_update_that_is_killed_goes_on(folders: Path) -> None:
         (["init", "x", "--data", "single"], 1, "classes left out: 4, old_a, old_b, old_c, old_d"),
         (["init", "x", "--data", "broken"], 1, "broken/old_a/0.png: it holds no JPEG, PNG, WEBP"),
         (["init", "taken", "--data", "my_folder"], 2, "taken.yaml exists; choose another name"),
-        (["init", "a b", "--data", "my_folder"], 2, "'a b' is no name of a run; use letters"),
+        (["init", "a b", "--data", "my_folder"], 2, "'a b' is not a valid name; use letters"),
         (["init", "x", "--data", "my_folder", "--config", "taken.yaml"], 2, "about --weights; n"),
         (["init", "x", "--data", "my_folder", "--weights", "no.pth"], 2, "no such file of weights"),
         (["run", "--data", "nowhere"], 2, "--data: nowhere is not a folder"),

@@ -72,7 +72,7 @@ def test_strategies_have_options_as_in_yaml(command, tmp_path):
         ),
         (["--strategies", "l2,"], "command line: --strategies: a name is missing in 'l2,'; leave"),
         (["--strategies", "l2: {"], "command line: --strategies: line 1, column 7: expected"),
-        (["--strategies", "l2: 3"], "command line: --strategies: 'l2' stands where a class name"),
+        (["--strategies", "l2: 3"], "command line: --strategies: 'l2' is where a class name"),
         (["--cluster", "slurm"], "are for --engine submitit; add it"),
     ],
 )

@@ -51,6 +51,6 @@ def test_comparison_that_is_stopped_lets_its_processes_save(config, tmp_path):
     os.kill(running.pid, signal.SIGTERM)
     said = running.communicate()[1]
     assert running.returncode == 143
-    assert "stopped by SIGTERM; what was learned is kept" in said
+    assert "stopped by SIGTERM; progress is saved" in said
     assert newest_readable(stage / "checkpoint.safetensors").state["trainer"]["iterations"] >= 0
     assert not lock.exists()
