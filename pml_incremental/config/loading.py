@@ -32,7 +32,7 @@ COMMAND_LINE = "command line"
 def load_config(paths: Sequence[Path], overrides: Sequence[str] = ()) -> ExperimentConfig:
     """The config that files and overrides describe together.
 
-    Later files override earlier ones, and overrides change all of them: mappings are merged key by key,
+    Later files override earlier ones, overrides change all of them: mappings merge key by key,
     an object of another class replaces, lists and single values replace. The classes and arguments
     of objects are checked by :func:`~pml_incremental.config.validate`.
 

@@ -234,7 +234,7 @@ def test_every_command_that_reads_folders_can_leave_bad_images_out(capsys: Captu
         "47 images of 6 classes": ["run", "--data", "my_folder", "strategies=[finetune]", *QUICK],
         "new.safetensors; how": [*STEP, "new.safetensors", "--test", "new_test", *QUICK],
         "my.gallery, 47 images": build,
-        "none of the 11 queries": ["gallery", "search", "my.gallery", "new_test"],
+        "no class of the 11 queries": ["gallery", "search", "my.gallery", "new_test"],
         "of 124 pairs": [*move, "--images", "new_images", "--queries", "new_test"],
     }
     for said, command in commands.items():

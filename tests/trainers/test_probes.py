@@ -164,7 +164,7 @@ def test_without_a_teacher_the_loss_is_zero(with_probes):
 
 
 def test_probes_for_no_distillation_loss_are_refused(build):
-    with pytest.raises(ValueError, match="probes are given for metric_loss, which is no dist"):
+    with pytest.raises(ValueError, match="probes are given for metric_loss, which is not a dist"):
         build(probes={"metric_loss": Probes()})
 
 
