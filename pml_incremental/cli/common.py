@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import os
 import shutil
 import sys
@@ -153,5 +154,20 @@ def clean_errors() -> Iterator[None]:
     except (ValueError, TypeError, OSError) as error:
         if shows_traceback.get():
             raise
-        typer.echo(f"{error}\n({TRACEBACK} shows where in the code)", err=True)
+        hint = "" if _is_meant_for_users(error) else f"\n({TRACEBACK} shows where in the code)"
+        typer.echo(f"{error}{hint}", err=True)
         raise typer.Exit(1) from error
+
+
+def _is_meant_for_users(error: Exception) -> bool:
+    """Whether it names a file, or a ``raise`` in this package wrote it: then it says what to do."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return True
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return False
+    code = last.tb_frame.f_code
+    is_ours = Path(__file__).parents[1] in Path(code.co_filename).parents
+    return is_ours and dis.opname[code.co_code[last.tb_lasti]] == "RAISE_VARARGS"

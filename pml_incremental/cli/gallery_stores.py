@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pml_incremental.cli.common import Quiet, clean_errors
+from pml_incremental.wording import counted
 
 if TYPE_CHECKING:
     from pml_incremental.gallery import EmbeddingMap
@@ -88,10 +89,11 @@ def move_store(
                     said = "dropped: the old vectors"
                 else:
                     done = stores.move_store(store, found, versions, batch, dry_run, not quiet)
+                    held = counted(done.total, "vector")
                     said = (
-                        f"{done.total} vectors, {done.pending} to move; nothing is written"
+                        f"{held}, {done.pending} to move; nothing is written"
                         if dry_run
-                        else f"{done.total} vectors, {done.moved} moved, {done.pending} left. "
+                        else f"{held}, {done.moved} moved, {done.pending} left. "
                         "Programs search the old ones until --cut-over"
                     )
         typer.echo(said)

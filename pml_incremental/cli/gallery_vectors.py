@@ -21,6 +21,7 @@ from pml_incremental.cli.model_options import (
     ModelOptions,
     takes_model,
 )
+from pml_incremental.wording import counted
 
 if TYPE_CHECKING:
     from pml_incremental.gallery import Gallery, ModelVersion, WeightsModel
@@ -233,5 +234,5 @@ def _old_model(place: Path, new: WeightsModel) -> ModelVersion | WeightsModel:
 
 def size_of(gallery: Gallery) -> str:
     """How much a gallery holds, for people."""
-    kind = "vectors" if gallery.files.root is None else "images"
-    return f"{len(gallery.vectors)} {kind}, {gallery.vectors.shape[1]} numbers each"
+    kind = "vector" if gallery.files.root is None else "image"
+    return f"{counted(len(gallery.vectors), kind)}, {gallery.vectors.shape[1]} numbers each"

@@ -19,7 +19,7 @@ from pml_incremental.config import (
     shipped_configs,
     suggest,
 )
-from pml_incremental.suggestions.survey import some_of
+from pml_incremental.wording import some_of
 
 if TYPE_CHECKING:
     from pml_incremental.scenarios import ClassIncrementalScenario

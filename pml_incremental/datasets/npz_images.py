@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pml_incremental.datasets._base import ImagesInMemory
+from pml_incremental.wording import counted
 
 # What NumPy and zipfile raise on damaged files; MemoryError for sizes that no file has.
 UNREADABLE = (ValueError, BadZipFile, EOFError, MemoryError, NotImplementedError, zlib.error)
@@ -139,7 +140,7 @@ def read_names(
     if labels.min() < 0 or labels.max() >= len(names):
         raise ValueError(
             f"the labels go from {labels.min()} to {labels.max()}, but {name!r} names "
-            f"{len(names)} classes, 0 to {len(names) - 1}"
+            f"{counted(len(names), 'class')}, from 0 to {len(names) - 1}"
         )
     listed: list[str] = names.tolist()
     return listed

@@ -16,6 +16,7 @@ from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from pml_incremental.distributed.processes import Processes
+from pml_incremental.wording import counted
 
 _PAUSE = 0.05
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -119,8 +120,9 @@ def _check_devices(device: torch.device) -> None:
     here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
     if here > gpus:
         raise ValueError(
-            f"{here} processes on this machine cannot each have one of its {gpus} GPUs: start "
-            f"{gpus} (--nproc-per-node {gpus}), or train on the CPU (device=cpu)"
+            f"{counted(here, 'process')} on this machine cannot each have one of its "
+            f"{counted(gpus, 'GPU')}: start {gpus} (--nproc-per-node {gpus}), or train "
+            "on the CPU (device=cpu)"
         )
 
 

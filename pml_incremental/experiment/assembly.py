@@ -16,6 +16,7 @@ from pml_incremental.models import check_compiler, output_width, remove_classifi
 from pml_incremental.scenarios import ClassIncrementalScenario, Task, TaskSubset
 from pml_incremental.strategies import Strategy
 from pml_incremental.trainers import check_unchanging
+from pml_incremental.wording import counted
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -28,8 +29,8 @@ def choose_device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= gpus:
         raise ValueError(
-            f"device: {name} is not available: torch finds {gpus or 'no'} CUDA "
-            f"GPU{'' if gpus == 1 else 's'} on this machine; write device: cpu, or auto"
+            f"device: {name} is not available: torch finds {counted(gpus, 'CUDA GPU')} on this "
+            "machine; write device: cpu, or auto"
         )
     return device
 

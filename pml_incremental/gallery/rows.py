@@ -13,6 +13,7 @@ import torch
 from pml_incremental.gallery.gallery import Gallery
 from pml_incremental.gallery.image_files import ImageFiles
 from pml_incremental.gallery.model_version import identity
+from pml_incremental.wording import counted
 
 
 def add_to_gallery(gallery: Gallery, more: Gallery) -> Gallery:
@@ -40,7 +41,7 @@ def add_to_gallery(gallery: Gallery, more: Gallery) -> Gallery:
     first, second = _below_one_root(gallery.files, more.files)
     ids = checked_ids(first.ids + second.ids, None)
     files = ImageFiles(first.root, ids, first.labels + second.labels)
-    history = (*gallery.history, f"{len(more.files.ids)} rows added")
+    history = (*gallery.history, f"{counted(len(more.files.ids), 'row')} added")
     vectors = torch.cat([gallery.vectors, more.vectors])
     return Gallery(vectors, files, gallery.model, gallery.index, history)
 
@@ -85,7 +86,7 @@ def remove_from_gallery(gallery: Gallery, ids: Sequence[str]) -> Gallery:
         tuple(gallery.files.ids[row] for row in kept),
         tuple(gallery.files.labels[row] for row in kept),
     )
-    history = (*gallery.history, f"{len(gone)} rows removed")
+    history = (*gallery.history, f"{counted(len(gone), 'row')} removed")
     return Gallery(gallery.vectors[kept], files, gallery.model, gallery.index, history)
 
 

@@ -17,6 +17,7 @@ from pml_incremental.report.page.elements import png, render
 from pml_incremental.report.style import percent
 from pml_incremental.search import ExactSearch
 from pml_incremental.storage import write_text_whole
+from pml_incremental.wording import counted
 
 PIXELS = 144
 
@@ -100,7 +101,7 @@ def write_result_page(path: Path, gallery: Gallery, result: SearchResult) -> Non
     page = render(
         "search.html",
         title="Search results",
-        about=f"{len(gallery.vectors)} images, {'; '.join(gallery.history)}",
+        about=f"{counted(len(gallery.vectors), 'image')}, {'; '.join(gallery.history)}",
         recall=describe_recall(result),
         queries=[_found_by(gallery, result, query) for query in range(len(result.queries.ids))],
     )
@@ -110,12 +111,17 @@ def write_result_page(path: Path, gallery: Gallery, result: SearchResult) -> Non
 def describe_recall(result: SearchResult) -> str:
     """Recall@1, and of how many queries: those whose class is in the gallery."""
     asked = len(result.queries.ids)
+    if not any(result.queries.labels):
+        return f"Recall@1 not measured: {counted(asked, 'query')}, in no folder that names a class"
     if result.unanswerable == asked:
-        return f"Recall@1 not measured: no class of the {asked} queries is in the gallery"
+        said = counted(asked, "query")
+        return f"Recall@1 not measured: {said}, of no class that is in the gallery"
     known = asked - result.unanswerable
-    found = f"Recall@1 {percent(result.recall_at_1)} % of {known} queries"
+    found = f"Recall@1 {percent(result.recall_at_1)} % of {counted(known, 'query')}"
     if result.unanswerable:
-        found += f", without {result.unanswerable} queries whose class is not in the gallery"
+        found += (
+            f", without {counted(result.unanswerable, 'query')} whose class is not in the gallery"
+        )
     return found
 
 

@@ -18,6 +18,7 @@ from pml_incremental.gallery.model_version import ModelVersion, WeightsModel, id
 from pml_incremental.gallery.search import SearchResult, search_gallery
 from pml_incremental.report.results import Change
 from pml_incremental.report.style import percent
+from pml_incremental.wording import counted
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ def describe_map(embedding_map: EmbeddingMap) -> str:
     """What a map is worth, in one line."""
     quality = embedding_map.quality
     found = (
-        f"map: {embedding_map.kind}, from {quality.pairs} pairs; on held-out pairs: cosine to the "
-        f"new model's vectors {quality.cosine:.3f}, neighbours kept {percent(quality.neighbours)} %"
+        f"map: {embedding_map.kind}, from {counted(quality.pairs, 'pair')}; on held-out pairs: "
+        f"cosine to the new model's vectors {quality.cosine:.3f}, "
+        f"neighbours kept {percent(quality.neighbours)} %"
     )
     if quality.cosine_unmoved is None or quality.neighbours_unmoved is None:
         return found
@@ -129,7 +131,7 @@ def update_gallery(
     if identity(new) == present:
         raise ValueError("the gallery's vectors already come from the new model")
     pairs = embedding_map.quality.pairs
-    step = f"moved to {short_name(new)} by a map ({embedding_map.kind}) of {pairs} pairs"
+    step = f"moved to {short_name(new)} by a map ({embedding_map.kind}) of {counted(pairs, 'pair')}"
     return replace(
         gallery,
         vectors=check_vectors(embedding_map.apply(gallery.vectors), gallery.files),

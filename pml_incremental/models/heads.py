@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from pml_incremental.wording import counted
+
 
 class MLP(nn.Sequential):
     """Linear layers with ReLU between them.
@@ -79,8 +81,8 @@ class GrowingClassifier(nn.Linear):
         known = self.out_features
         if num_classes < known:
             raise ValueError(
-                f"cannot shrink a classifier of {known} classes to {num_classes}: pass the number "
-                "of all classes seen so far"
+                f"cannot shrink a classifier of {counted(known, 'class')} to {num_classes}: "
+                "pass the number of all classes seen so far"
             )
         if num_classes == known:
             return

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pml_incremental.extras import require
 from pml_incremental.models.modes import evaluation_mode
+from pml_incremental.wording import counted
 
 # Where torchvision, timm and the usual published networks keep their classification layer.
 HEADS = ("fc", "last_linear", "classifier", "head", "heads", "_fc")
@@ -66,8 +67,8 @@ def output_width(network: nn.Module, images: Tensor) -> int:
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         channels, height, width = images.shape[1:]
         raise ValueError(
-            f"{name} cannot take images of {width} x {height} pixels and {channels} "
-            f"channel{'' if channels == 1 else 's'}, as the transforms make them: {error}"
+            f"{name} cannot take images of {width} x {height} pixels and "
+            f"{counted(channels, 'channel')}, as the transforms make them: {error}"
         ) from error
     if not isinstance(features, Tensor) or features.ndim != 2:
         raise ValueError(

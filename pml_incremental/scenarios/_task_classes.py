@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pml_incremental.wording import counted
+
 Label: TypeAlias = int | str
 
 ORDER_STREAM = 1  # keeps the order of the classes independent of the split with the same seed
@@ -165,7 +167,8 @@ class ClassNames:
 
     def _examples(self) -> str:
         shown = ", ".join(repr(self._names[label]) for label in self.labels[:5])
-        return f"{len(self.labels)} classes: {shown}{', ...' if len(self.labels) > 5 else ''}"
+        number = counted(len(self.labels), "class")
+        return f"{number}: {shown}{', ...' if len(self.labels) > 5 else ''}"
 
 
 def _names(labels: Sequence[Label], names: Sequence[str] | None) -> dict[Label, str]:
@@ -174,8 +177,8 @@ def _names(labels: Sequence[Label], names: Sequence[str] | None) -> dict[Label, 
     outside = [label for label in labels if not 0 <= int(label) < len(names)]
     if outside:
         raise ValueError(
-            f"the dataset's classes name {len(names)} classes, 0 to {len(names) - 1}, but images "
-            f"are labelled {', '.join(map(str, outside))}"
+            f"the dataset's classes name {counted(len(names), 'class')}, from 0 to "
+            f"{len(names) - 1}, but images are labelled {', '.join(map(str, outside))}"
         )
     found = {label: names[int(label)] for label in labels}
     times = Counter(found.values())

@@ -11,6 +11,7 @@ import numpy as np
 from pml_incremental.scenarios._task_classes import ClassNames, Label, MapDataset, task_classes
 from pml_incremental.scenarios.split import ClassImages, SplitNeeds, read_class_images
 from pml_incremental.scenarios.task_subset import Task, TaskSubset
+from pml_incremental.wording import counted
 
 
 class ClassIncrementalScenario(Sequence[Task]):
@@ -145,13 +146,15 @@ def check_batches(tasks: Iterable[Task], batch_size: int, per_class: int) -> Non
         )
     n_classes = batch_size // per_class
     short = [
-        f"\n  {task.name}: {len(task.classes)} classes, {len(task.train)} training images"
+        f"\n  {task.name}: {counted(len(task.classes), 'class')}, "
+        f"{counted(len(task.train), 'training image')}"
         for task in tasks
         if len(task.classes) < n_classes or len(task.train) < batch_size
     ]
     if short:
         raise ValueError(
-            f"a batch of {batch_size} takes {n_classes} classes with {per_class} images each, "
+            f"a batch of {batch_size} takes {counted(n_classes, 'class')} with "
+            f"{counted(per_class, 'image')} each, "
             f"which these tasks do not have:{''.join(short)}\nmake the batch smaller, take more "
             "images per class, or give the tasks more classes"
         )

@@ -15,6 +15,7 @@ from pml_incremental.functional import herding_order
 from pml_incremental.scenarios import Task, TaskSubset, select_images
 from pml_incremental.strategies.component import Component, FinishedTask, TrainedModel
 from pml_incremental.strategies.strategy import Strategy, register_strategy
+from pml_incremental.wording import counted
 
 _BATCH_SIZE = 128
 
@@ -83,8 +84,8 @@ class Replay(Component):
         )
         if count < 1:
             raise ValueError(
-                f"replay has a budget of {self.budget} images for {classes} classes: give it at "
-                "least one for each class"
+                f"replay has a budget of {self.budget} for {counted(classes, 'class')}: give it at "
+                "least one image for each class"
             )
         return count
 

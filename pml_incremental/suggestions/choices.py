@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from pml_incremental.config import dump_yaml
-from pml_incremental.suggestions.survey import HELD_OUT, ClassCount, Survey, counted
+from pml_incremental.suggestions.survey import HELD_OUT, ClassCount, Survey
+from pml_incremental.wording import counted
 
 _TINY = 40  # pixels, up to which pretrained networks see little
 _ENOUGH = 5000  # images, below which a deep network from scratch ends worse than it began

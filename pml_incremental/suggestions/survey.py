@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from typing import NamedTuple
 from pml_incremental.datasets.image_files import OnBadImage, look_at_images, refuse_bad_images
 from pml_incremental.datasets.image_folder import IMAGE_SUFFIXES, find_class_folders
 from pml_incremental.scenarios.split import SplitNeeds
+from pml_incremental.wording import counted, some_of
 
 #: How images are held out: a fifth of each class, and no class without two on either side.
 HELD_OUT = SplitNeeds(test_fraction=0.2, min_train=2, min_test=2, seed=0)
@@ -66,7 +66,7 @@ class Survey:
         fewest, most = min(sizes), max(sizes)
         middle = f"{fewest} to {most} each (median {statistics.median(sizes):g})"
         each = f"{most} each" if fewest == most else middle
-        lines = [f"{self.images} images of {counted(len(sizes), 'class')}, {each}"]
+        lines = [f"{counted(self.images, 'image')} of {counted(len(sizes), 'class')}, {each}"]
         if self.short_sides:
             lines[0] += f"; short side {self.short_side} pixels (median)"
         if self.left_out:
@@ -116,14 +116,3 @@ def survey_folder(
 def _split(images: int) -> ClassCount:
     held_out = HELD_OUT.test_size(images)
     return ClassCount(images - held_out, held_out)
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with what it counts, as people write it."""
-    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{number} {noun if number == 1 else plural}"
-
-
-def some_of(names: Sequence[str]) -> str:
-    """The first five names, and whether there are more."""
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -25,6 +25,7 @@ from pml_incremental.trainers.training_state import (
     set_plain_attributes,
     training_state,
 )
+from pml_incremental.wording import counted
 
 
 class DataLoadingError(ChildProcessError):
@@ -118,8 +119,8 @@ class ResumableMixin(StepMixin):
         )
         if len(self.dataloader) == 0:
             raise ValueError(
-                f"there is no batch to learn from: batch_size is {self.batch_size}, and there are "
-                f"{len(self.dataset)} images; lower batch_size, or add images"
+                f"there is no batch to learn from: batch_size is {self.batch_size}, of "
+                f"{counted(len(self.dataset), 'image')}; lower batch_size, or add images"
             )
         if not self.iterations_per_epoch:
             self.iterations_per_epoch = self.accumulation.iterations_in_pass(len(self.dataloader))

@@ -19,6 +19,7 @@ from pml_incremental.trainers.training_state import (
     seed_generators,
     unchanged_random_state,
 )
+from pml_incremental.wording import counted
 
 _IMAGES = 8
 
@@ -199,8 +200,8 @@ class TeacherCache:
             done = end
         if done != images or not kept:
             raise ValueError(
-                f"a pass over the dataset gave {done} images where it has {images}: cache_teacher "
-                "needs a collate_fn that keeps each image once"
+                f"a pass over the dataset gave {counted(done, 'image')} where it has {images}: "
+                "cache_teacher needs a collate_fn that keeps each image once"
             )
         return cls(TeacherOutputs(*kept))
 

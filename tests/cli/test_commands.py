@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import Image
 
 from pml_incremental import __version__
 from pml_incremental.cli import main
-from pml_incremental.cli.common import program
+from pml_incremental.cli.common import clean_errors, program, shows_traceback
 
 CONFIG = """\
 dataset: {Glyphs: {scripts: [armenian, georgian], max_classes_per_script: 6}}
@@ -253,9 +254,35 @@ def test_run_trains_writes_and_ends_with_a_table(capsys: Capture, config: Path) 
 def test_every_command_shows_a_traceback_if_asked(capsys: Capture, command: list[str]) -> None:
     Path("empty").mkdir()
     assert main(command) == 1
-    assert capsys.readouterr().err.endswith("\n(--traceback shows where in the code)\n")
+    said = capsys.readouterr().err
+    assert "empty" in said
+    assert "--traceback" not in said  # of what the user has done, the message says enough
     with pytest.raises(ValueError, match="empty"):
         main([*command, "--traceback"])
+
+
+@pytest.mark.parametrize(
+    ("failing", "is_for_users"),
+    [
+        ("from pml_incremental.wording import some_of; some_of(1)", False),  # no raise of ours
+        ("int('one')", False),
+        ("raise ValueError('of other code')", False),
+        ("from pml_incremental.datasets import ImageFolder; ImageFolder('none')", True),
+        ("open('none')", True),
+    ],
+)
+def test_where_in_the_code_is_offered_for_what_no_message_of_ours_says(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    failing: str,
+    is_for_users: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shows_traceback.set(False)
+    with pytest.raises(typer.Exit), clean_errors():
+        exec(failing)
+    assert ("--traceback" not in capsys.readouterr().err) == is_for_users
 
 
 def test_run_with_the_users_own_loss(capsys: Capture, config: Path) -> None:

@@ -7,7 +7,7 @@ from pml_incremental.experiment.assembly import build_scenario, check_models, ch
 
 @pytest.mark.parametrize(
     ("gpus", "name", "message"),
-    [(0, "cuda", "finds no CUDA GPUs"), (1, "cuda:1", "finds 1 CUDA GPU on this machine")],
+    [(0, "cuda", "finds 0 CUDA GPUs"), (1, "cuda:1", "finds 1 CUDA GPU on this machine")],
 )
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch, gpus, name, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)

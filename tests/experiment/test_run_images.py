@@ -40,7 +40,7 @@ def test_the_same_images_come_back(folder, images):
         (lambda root: shutil.rmtree(root / "d"), (2, 1), "task 2 now lacks the class d"),
         (lambda root: (root / "c/0.png").unlink(), (2, 2), "task 2 had 8 .* and has 7 now"),
         (lambda root: (root / "a/0.png").rename(root / "a/x.png"), (2, 2), "task 1 had other"),
-        (lambda _: None, (2, 1, 1), "it had 2 tasks, and there are 3 now"),
+        (lambda _: None, (2, 1, 1), "it had 2 tasks, and has 3 now"),
     ],
 )
 def test_images_that_changed_are_refused(folder, images, change, tasks, message):

@@ -472,7 +472,7 @@ def test_class_that_is_named_but_has_no_image():
         ([True, False] * 5, {}, "got bool"),
         (np.zeros((5, 2), dtype=int), {}, r"Toy has 5 items but its labels have shape \(5, 2\)"),
         ([], {}, "Toy is empty"),
-        ([0, 7] * 5, {"classes": ["a"]}, r"name 1 classes, 0 to 0, but images are labelled 7"),
+        ([0, 7] * 5, {"classes": ["a"]}, r"name 1 class, from 0 to 0, but images are labelled 7"),
         ([0, -1] * 5, {"classes": ["a"]}, "but images are labelled -1"),
         ([0] * 10, {"test_mask": [0, 1] * 5}, "must be booleans of shape .10,.*got int64"),
         ([0] * 10, {"test_mask": [True]}, r"one per item, got bool of shape \(1,\)"),

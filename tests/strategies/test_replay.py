@@ -70,7 +70,7 @@ def test_state_survives(tasks):
 
 
 def test_budget_below_one_image_per_class_is_an_error(tasks):
-    with pytest.raises(ValueError, match="budget of 5 images for 8 classes"):
+    with pytest.raises(ValueError, match="budget of 5 for 8 classes"):
         replay_after(tasks, budget=5)
 
 

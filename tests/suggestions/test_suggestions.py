@@ -18,8 +18,9 @@ from pml_incremental.suggestions.choices import (
     task_sizes,
     usable_counts,
 )
-from pml_incremental.suggestions.survey import HELD_OUT, ClassCount, Survey, counted
+from pml_incremental.suggestions.survey import HELD_OUT, ClassCount, Survey
 from pml_incremental.suggestions.survey import survey_folder as survey
+from pml_incremental.wording import counted
 
 COUNTS = st.builds(ClassCount, st.integers(0, 30), st.integers(0, 9))
 

@@ -329,7 +329,7 @@ def test_models_are_no_teacher():
 
 def test_batch_larger_than_the_data_is_named():
     trainer = build(IncrementalMetricLoss, student(), batch_size=320, sampler=None)
-    with pytest.raises(ValueError, match="batch_size is 320, and there are 48 images"):
+    with pytest.raises(ValueError, match="batch_size is 320, of 48 images"):
         trainer.train()
 
 

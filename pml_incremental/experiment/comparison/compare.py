@@ -31,6 +31,7 @@ from pml_incremental.report import (
 from pml_incremental.report.results import Result
 from pml_incremental.signatures import signature_of
 from pml_incremental.storage import write_text_whole
+from pml_incremental.wording import counted
 
 
 def compare(
@@ -238,7 +239,7 @@ def write_comparison(comparison: Comparison) -> None:
     plot_pareto(matrices, folder / "pareto.png", metric_title(OWN))
     plot_forgetting_curves(matrices, folder / "forgetting.png", metric_title(OWN))
     for name in comparison.strategies:
-        title = f"{name}: {metric_title(OWN)}, mean of {len(comparison.results)} seeds"
+        title = f"{name}: {metric_title(OWN)}, mean of {counted(len(comparison.results), 'seed')}"
         plot_task_matrix(
             comparison.mean_matrix(name, OWN), folder / f"matrix_{name}.png", title=title
         )

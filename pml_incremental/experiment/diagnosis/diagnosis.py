@@ -25,8 +25,8 @@ from pml_incremental.report import plot_estimation_error
 from pml_incremental.report.results import Diagnosis, EstimationRow, Split
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies import Strategy
-from pml_incremental.suggestions.survey import counted
 from pml_incremental.trainers import Teacher
+from pml_incremental.wording import counted
 
 _PANELS = {"finished": "observed on finished tasks", "new": "observed on the new images"}
 

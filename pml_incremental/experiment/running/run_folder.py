@@ -24,6 +24,7 @@ from pml_incremental.storage import (
     write_tensor_file,
     write_text_whole,
 )
+from pml_incremental.wording import counted
 
 _FILE = "images.json"
 
@@ -225,7 +226,7 @@ def _names_of(images: TaskSubset) -> dict[str, Any]:
 def _difference(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> str:
     """What differs in the first task that does."""
     if len(before) != len(now):
-        return f"it had {len(before)} tasks, and there are {len(now)} now"
+        return f"it had {counted(len(before), 'task')}, and has {len(now)} now"
     number, old, new = next(
         (number, old, new)
         for number, (old, new) in enumerate(zip(before, now, strict=True), 1)

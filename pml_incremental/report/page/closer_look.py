@@ -13,6 +13,7 @@ from PIL.Image import Image
 from pml_incremental.metrics import summarise_cross_model
 from pml_incremental.report.page.elements import heat_map
 from pml_incremental.report.style import percent, signed_percent
+from pml_incremental.wording import counted
 
 WORST_CLASSES = 12
 
@@ -47,7 +48,7 @@ def forgetting_by_class(
             ]
             for c in found.classes[:WORST_CLASSES]
         ]
-        yield f"{name}: {lost} of {len(found.classes)} classes lost something", rows
+        yield f"{name}: {lost} of {counted(len(found.classes), 'class')} lost something", rows
 
 
 def cross_model(details: Mapping[str, RunDetails]) -> Iterator[tuple[str, dict[str, Any], str]]:

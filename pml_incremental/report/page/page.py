@@ -21,7 +21,7 @@ from pml_incremental.report.page.elements import bar, heat_map, line_chart, rend
 from pml_incremental.report.page.run_record import RunRecord
 from pml_incremental.report.style import NOTE, percent, percent_range
 from pml_incremental.storage import write_text_whole
-from pml_incremental.suggestions.survey import counted
+from pml_incremental.wording import counted
 
 _KINDS = ("own", "together")
 PLAIN, JOINTLY = "finetune", "joint"  # strategies that others are compared with

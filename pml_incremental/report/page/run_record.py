@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pml_incremental.metrics import TaskMatrix
-from pml_incremental.suggestions.survey import some_of
+from pml_incremental.wording import some_of
 
 #: Where a run draws what a strategy finds.
 RETRIEVALS = "pictures/retrieval_{}.png"

@@ -1,0 +1,29 @@
+"""Numbers and names in sentences for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with what it counts, as people write it.
+
+    Example:
+        >>> counted(1, "class"), counted(2, "class"), counted(0, "query")
+        ('1 class', '2 classes', '0 queries')
+    """
+    if noun.endswith("s"):
+        plural = f"{noun}es"
+    else:
+        plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first five names, and whether there are more.
+
+    Example:
+        >>> some_of("abcdefg")
+        'a, b, c, d, e, ...'
+    """
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
