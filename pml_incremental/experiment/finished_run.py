@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -34,7 +35,19 @@ from pml_incremental.strategies import Strategy
 from pml_incremental.testers import IncrementalTester
 from pml_incremental.testers.deployment import cross_model_matrices, open_set
 
+logger = logging.getLogger(__name__)
+
 FORGOTTEN, PER_TASK, SHOWN, PIXELS = 6, 2, 4, 72
+
+
+def device_at_hand(name: str) -> torch.device:
+    """The device that a run was trained on or, where it is not there, what there is."""
+    try:
+        return choose_device(name)
+    except ValueError:
+        device = choose_device("auto")
+        logger.warning("the run was trained on %s, which is not here: it is on %s", name, device)
+        return device
 
 
 class FinishedRun:
@@ -49,7 +62,7 @@ class FinishedRun:
             )
         self.folder = folder
         self.config: ExperimentConfig = load_config([folder / "config.yaml"], [])
-        self.device = choose_device(self.config.device)
+        self.device = device_at_hand(self.config.device)
         self._scenario: ClassIncrementalScenario | None = None
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from pml_incremental.metrics.task_summaries import (
     last,
     max_forgetting,
 )
+from pml_incremental.storage import write_text_whole
 
 RECALL_AT_1 = "recall_at_1"
 #: Among the images of the query's own task.
@@ -132,11 +134,12 @@ class TaskMatrix:
 
     def to_csv(self, path: str | Path) -> None:
         """Write one line per row under a header; floats in full, NaN as an empty cell."""
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["after", *self.task_names])
-            for name, row in zip(self.row_names, self.values.tolist(), strict=True):
-                writer.writerow([name, *("" if math.isnan(value) else value for value in row)])
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["after", *self.task_names])
+        for name, row in zip(self.row_names, self.values.tolist(), strict=True):
+            writer.writerow([name, *("" if math.isnan(value) else value for value in row)])
+        write_text_whole(Path(path), text.getvalue())
 
     @classmethod
     def from_csv(cls, path: str | Path) -> TaskMatrix:

@@ -2,12 +2,15 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment import run
 from pml_incremental.experiment.finished_run import FinishedRun, collect_details
+from pml_incremental.experiment.running.stage import report_of_memory
 from pml_incremental.metrics import hit_at_k
 from pml_incremental.search import ExactSearch, Lookup
+from pml_incremental.strategies import Component, Strategy
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +90,28 @@ def test_a_missing_first_model_is_not_replaced_by_that_of_plain_training(finishe
 def test_a_misspelt_strategy_is_named_with_the_nearest(finished):
     with pytest.raises(ValueError, match="has no strategy 'finetun'; did you mean 'finetune'"):
         FinishedRun(finished.folder).weights("finetun", 1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_run_of_a_gpu_is_opened_without_one(finished, tmp_path, caplog):
+    copy = shutil.copytree(finished.folder, tmp_path / "run")
+    config = copy / "config.yaml"
+    config.write_text(config.read_text().replace("device: auto", "device: cuda"))
+    opened = FinishedRun(copy)
+    assert opened.config.device == "cuda"
+    assert opened.device == torch.device("cpu")
+    assert "the run was trained on cuda, which is not here: it is on cpu" in caplog.text
+    models = opened.models("finetune", 2)
+    assert next(models["trunk"].parameters()).device == torch.device("cpu")
+
+
+def test_reports_of_two_components_are_both_kept():
+    class Says(Component):
+        def __init__(self, **said):
+            self.said = said
+
+        def report(self):
+            return self.said
+
+    strategy = Strategy(components=(Says(new_share=0.25), Says(new_share=0.5, bytes=8)))
+    assert report_of_memory(strategy) == {"new_share": 0.25, "new_share_2": 0.5, "bytes": 8}

@@ -150,6 +150,17 @@ def test_a_batch_that_cannot_be_shared_is_said_once(tiny_config, tmp_path):
     assert not (tmp_path / "tiny").exists()
 
 
+def test_a_bad_image_is_said_once(tiny_config, draw_classes, tmp_path):
+    root = draw_classes(tmp_path / "photos", "abcd")
+    (root / "b" / "1.png").write_bytes(b"damaged")
+    dataset = {"ImageFolder": {"root": str(root)}}
+    scenario = {"ClassIncrementalScenario": {"classes_per_task": [2, 2]}}
+    config = tiny_config(tmp_path, dataset=dataset, scenario=scenario, device="cpu")
+    code, output = torchrun(config, tmp_path)
+    assert code != 0
+    assert output.count("images that cannot be read: 1") == 1, output
+
+
 def test_other_processes_record_nothing(tiny_config, tmp_path):
     config = tiny_config(tmp_path, records={"writers": ["RecordKeeperWriter"]})
     records = RunRecords(config, tmp_path / "records", writes=False)

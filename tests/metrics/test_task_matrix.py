@@ -65,6 +65,21 @@ def test_csv_gives_back_every_bit(tmp_path_factory, values):
     np.testing.assert_array_equal(TaskMatrix.from_csv(path).values, values)
 
 
+def test_csv_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "matrix.csv"
+    before = TaskMatrix([[0.5], [0.75]])
+    before.to_csv(path)
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as full:
+        full.setattr("os.replace", fail)
+        with pytest.raises(OSError, match="no space left"):
+            TaskMatrix([[0.1], [0.2]]).to_csv(path)
+    assert TaskMatrix.from_csv(path) == before
+
+
 def test_csv_is_readable(tmp_path):
     path = tmp_path / "matrix.csv"
     TaskMatrix([[NAN, 0.25], [0.9, 0.5], [0.5, 1]]).to_csv(path)

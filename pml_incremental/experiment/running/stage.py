@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from torch import Tensor
@@ -98,9 +99,16 @@ def pack_memory(strategy: Strategy) -> dict[str, Tensor]:
 
 
 def report_of_memory(strategy: Strategy) -> dict[str, Any]:
-    """What the records say of the memories, of all components together."""
-    reports = [component.report() for component in strategy.components]
-    return {key: value for report in reports for key, value in report.items()}
+    """What the records say of the memories, of all components together.
+
+    What a second component says under a name of the first is numbered: ``new_share_2``.
+    """
+    found: dict[str, Any] = {}
+    for report in (component.report() for component in strategy.components):
+        for key, value in report.items():
+            names = (f"{key}_{number}" if number > 1 else key for number in count(1))
+            found[next(name for name in names if name not in found)] = value
+    return found
 
 
 def load_memory(strategy: Strategy, memory: Mapping[str, Tensor]) -> None:

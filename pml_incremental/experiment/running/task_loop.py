@@ -12,6 +12,7 @@ import torch
 
 from pml_incremental.config import ExperimentConfig, ObjectSpec
 from pml_incremental.config.objects import spec_label
+from pml_incremental.datasets.image_files import Look, known_looks
 from pml_incremental.distributed import Processes, own_device
 from pml_incremental.distributed.processes import check_even
 from pml_incremental.experiment.assembly import (
@@ -86,7 +87,7 @@ class TaskLoop:
         processes.on_rank_zero(lambda: check_even(batch_size(config), processes.size))
         device = own_device(choose_device(config.device), processes)
         progress = progress and processes.is_rank_zero
-        scenario = checked_scenario(config, progress)
+        scenario = built_together(config, progress, processes)
         path = Path(config.output) / config.name
         folder = RunFolder(path, config.to_yaml_dict(), processes)
         processes.on_rank_zero(lambda: check_same_images(folder, scenario))
@@ -282,3 +283,20 @@ class TaskLoop:
     def measure(self, student: Student, seen: int, whose: str) -> Measurements:
         """What the student can do on every task."""
         return measure(self.tester, list(self.scenario), student.models, seen, whose)
+
+
+def built_together(
+    config: ExperimentConfig, progress: bool, processes: Processes
+) -> ClassIncrementalScenario:
+    """The tasks, in all processes; the first one alone looks at the images, and says what fails."""
+    built: list[ClassIncrementalScenario] = []
+
+    def build() -> dict[Path, Look]:
+        built.append(checked_scenario(config, progress))
+        return known_looks
+
+    looks = processes.on_rank_zero(build)
+    if not built:
+        known_looks.update(looks)
+        built.append(checked_scenario(config))
+    return built[0]
