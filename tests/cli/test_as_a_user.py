@@ -70,7 +70,7 @@ def test_from_a_folder_to_an_updated_model_and_its_gallery(capsys: Capture) -> N
     assert main(["gallery", "search", "new.gallery", "old_test"]) == 0
     out = capsys.readouterr().out
     assert out.count("of 18 queries") == 2
-    assert "of 128 pairs" in out
+    assert "from 128 pairs" in out
     assert main(["report", "new_update"]) == 0
 
 

@@ -12,7 +12,7 @@ from pml_incremental.experiment.assembly import build_scenario, check_models, ch
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch, gpus, name, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    with pytest.raises(ValueError, match=f"device: {name} is not there: .*{message}"):
+    with pytest.raises(ValueError, match=f"device: {name} is not available: .*{message}"):
         choose_device(name)
 
 

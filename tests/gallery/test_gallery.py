@@ -339,7 +339,7 @@ def test_commands_from_build_to_update(world, tmp_path, monkeypatch, invoke):
     assert "thumb right" not in (tmp_path / "one.html").read_text()
     assert "thumb wrong" not in (tmp_path / "one.html").read_text()
     done = invoke("search", "shop.gallery", world / "new", "-o", "none.html")
-    none = "Recall@1 not measured: no class of the 24 queries is in the gallery"
+    none = "Recall@1 not measured: 24 queries, of no class that is in the gallery"
     assert none in done.output
     assert none in (tmp_path / "none.html").read_text()
     assert (tmp_path / "search.html").is_file()

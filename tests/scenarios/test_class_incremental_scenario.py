@@ -511,9 +511,9 @@ def test_batches_that_do_not_fit_name_the_tasks():
     scenario = ClassIncrementalScenario(animals(), [1, 2, 1])
     with pytest.raises(ValueError, match="a batch of 8 takes 2 classes with 4 images") as caught:
         scenario.check_batches(batch_size=8, per_class=4)
-    assert "\n  task_1: 1 classes, 6 training images" in str(caught.value)
+    assert "\n  task_1: 1 class, 6 training images" in str(caught.value)
     assert "task_2" not in str(caught.value)
-    assert "task_3: 1 classes" in str(caught.value)
+    assert "task_3: 1 class," in str(caught.value)
     with pytest.raises(ValueError, match="task_2: 2 classes, 12 training images"):
         scenario.check_batches(batch_size=16, per_class=8)
 
