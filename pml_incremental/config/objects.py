@@ -44,6 +44,7 @@ SET_ELSEWHERE: dict[str, dict[str, str]] = {
         "transform": _BY_KEY.format("transforms"),
         "transforms": _BY_KEY.format("transforms"),
         "progress": _BY_QUIET,
+        "background": _BY_KEY.format("transforms.background"),
     },
     "scenario": {
         "dataset": _BY_KEY.format("dataset"),

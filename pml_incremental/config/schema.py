@@ -12,10 +12,12 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
     StrictBool,
     StrictInt,
     StrictStr,
     field_serializer,
+    model_serializer,
     model_validator,
 )
 
@@ -23,6 +25,7 @@ from pml_incremental.config.import_checks import find_import_problems
 from pml_incremental.config.layout import canonical
 from pml_incremental.config.objects import ObjectSpec, spec_label
 from pml_incremental.config.yaml_files import Origins
+from pml_incremental.datasets.image_files import WHITE, checked_color
 
 
 def drop_nulls(value: Any) -> Any:
@@ -93,10 +96,19 @@ class TransformSpecs(Section):
     Args:
         train: to those that are learned.
         eval: to those that are retrieved.
+        background: colour that transparent images are laid over before, such as ``black`` or
+            ``#808080``; of folders and lists of image files, in galleries and updates too.
     """
 
     train: Objects = ()
     eval: Objects = ()
+    background: Annotated[StrictStr, AfterValidator(checked_color)] = WHITE
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As runs of versions without another background wrote it, unless there is one."""
+        plain: dict[str, Any] = dump(self)
+        return {key: value for key, value in plain.items() if (key, value) != ("background", WHITE)}
 
 
 class ModelSpecs(Section):

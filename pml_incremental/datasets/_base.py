@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
-from pml_incremental.datasets.image_files import read_rgb
+from pml_incremental.datasets.image_files import WHITE, checked_color, read_rgb
 
 
 class ListedImages(Dataset[tuple[Any, int]]):
@@ -26,8 +26,10 @@ class ListedImages(Dataset[tuple[Any, int]]):
         classes: Sequence[str],
         test_mask: Sequence[bool] | NDArray[np.bool_] | None,
         transform: Callable[[Any], Any] | None,
+        background: str = WHITE,
     ) -> None:
         _check_files(type(self).__name__, paths)
+        self.background = checked_color(background)
         self.paths = list(paths)
         self.labels = np.asarray(labels, dtype=np.int64)
         self.classes = list(classes)
@@ -47,7 +49,7 @@ class ListedImages(Dataset[tuple[Any, int]]):
 
     def read(self, path: Path) -> Image.Image:
         """The image of a file, before any transform."""
-        return read_rgb(path)
+        return read_rgb(path, self.background)
 
 
 class Listed(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pml_incremental.datasets._base import ListedImages, number_classes
-from pml_incremental.datasets.image_files import OnBadImage, find_bad_images
+from pml_incremental.datasets.image_files import WHITE, OnBadImage, find_bad_images
 
 COLUMNS = ("path", "label")
 SPLIT = "split"
@@ -32,6 +32,7 @@ class CsvImages(ListedImages):
         on_bad_image: what to do about an image that cannot be read: ``"raise"`` an error, or
             ``"skip"`` it, which is reported in the log.
         progress: whether to show a progress bar while many images are looked at.
+        background: colour that transparent images are laid over, such as ``"black"``.
 
     Attributes:
         labels: the class of each image, int64, shape (N,).
@@ -65,6 +66,7 @@ class CsvImages(ListedImages):
         root: str | os.PathLike[str] | None = None,
         on_bad_image: OnBadImage = "raise",
         progress: bool = True,
+        background: str = WHITE,
     ) -> None:
         file = Path(path)
         rows = _read_rows(file)
@@ -82,6 +84,7 @@ class CsvImages(ListedImages):
             classes,
             np.array([row[SPLIT] == "test" for row in kept]) if has_split else None,
             transform,
+            background,
         )
 
 

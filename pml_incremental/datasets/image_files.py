@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
@@ -21,6 +21,7 @@ OnBadImage = Literal["raise", "skip"]
 SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 # Files of other formats are not given to Pillow's readers of those, whatever their names say.
 FORMATS = ("JPEG", "PNG", "WEBP")
+WHITE = "white"  # what transparent images are laid over by default
 _WITH_ALPHA = ("RGBA", "LA", "PA")
 TWELVE_BITS = 4096
 _LEVELS_OF_FEW_BITS = {"L;2": 85, "L;4": 17}  # what one step of a PNG of so few bits becomes
@@ -37,9 +38,20 @@ UNREADABLE = (
 )
 
 
-def read_rgb(path: Path) -> Image.Image:
-    """An image as people see it: RGB, upright by its EXIF orientation, laid over white."""
-    return _opened(path, to_rgb)
+def checked_color(name: str) -> str:
+    """A colour that Pillow knows; ValueError for other names."""
+    try:
+        ImageColor.getrgb(name)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"background must be a colour such as white, black or '#808080', got {name!r}"
+        ) from error
+    return name
+
+
+def read_rgb(path: Path, background: str = WHITE) -> Image.Image:
+    """An image as people see it: RGB, upright by its EXIF orientation, laid over a colour."""
+    return _opened(path, lambda image: to_rgb(image, background))
 
 
 def _opened(path: Path, use: Callable[[Image.Image], T]) -> T:
@@ -56,7 +68,7 @@ def _opened(path: Path, use: Callable[[Image.Image], T]) -> T:
         raise ValueError(f"cannot read the image {path}: {error}") from error
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image, background: str = WHITE) -> Image.Image:
     """What a viewer shows of an image, with 8 bits a channel.
 
     Pillow's own conversion clips 16 bits to the 255 darkest of their 65,536 levels, and shows the
@@ -69,7 +81,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
             opaque = np.where(levels == seen_through, 0, 255).astype(np.uint8)
             image.putalpha(Image.fromarray(opaque))
     if image.mode in _WITH_ALPHA or "transparency" in image.info:
-        page = Image.new("RGBA", image.size, "white")
+        page = Image.new("RGBA", image.size, ImageColor.getrgb(background)[:3])
         return Image.alpha_composite(page, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
 

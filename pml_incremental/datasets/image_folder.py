@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pml_incremental.datasets._base import ListedImages, number_classes
-from pml_incremental.datasets.image_files import SUFFIXES, OnBadImage, find_bad_images
+from pml_incremental.datasets.image_files import SUFFIXES, WHITE, OnBadImage, find_bad_images
 
 IMAGE_SUFFIXES = tuple(SUFFIXES)
 TRAIN = "train"
@@ -36,6 +36,7 @@ class ImageFolder(ListedImages):
         on_bad_image: what to do about a file that cannot be read: ``"raise"`` an error, or
             ``"skip"`` it, which is reported in the log.
         progress: whether to show a progress bar while many images are looked at.
+        background: colour that transparent images are laid over, such as ``"black"``.
 
     Attributes:
         labels: the class of each image, int64, shape (N,).
@@ -66,6 +67,7 @@ class ImageFolder(ListedImages):
         transform: Callable[[Any], Any] | None = None,
         on_bad_image: OnBadImage = "raise",
         progress: bool = True,
+        background: str = WHITE,
     ) -> None:
         found = find_class_folders(Path(root))
         _report_other_files(found)
@@ -80,6 +82,7 @@ class ImageFolder(ListedImages):
             classes,
             np.repeat([f.is_test is True for f in found], sizes) if is_split else None,
             transform,
+            background,
         )
 
 

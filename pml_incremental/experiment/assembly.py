@@ -39,7 +39,9 @@ def build_scenario(config: ExperimentConfig, progress: bool = False) -> ClassInc
     """The dataset, split into tasks, with its transforms."""
     scenario: ClassIncrementalScenario = config.scenario.build(
         "scenario",
-        dataset=config.dataset.build("dataset", progress=progress),
+        dataset=config.dataset.build(
+            "dataset", progress=progress, background=config.transforms.background
+        ),
         seed=config.seed,
         train_transform=build_transform(config.transforms.train),
         test_transform=build_transform(config.transforms.eval),

@@ -11,7 +11,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from pml_incremental.datasets.image_files import OnBadImage, find_bad_images, read_rgb
+from pml_incremental.datasets.image_files import WHITE, OnBadImage, find_bad_images, read_rgb
 from pml_incremental.datasets.image_folder import IMAGE_SUFFIXES
 from pml_incremental.testers import IncrementalTester
 
@@ -63,23 +63,25 @@ class ImageFiles:
         """The file of an image, which may be gone."""
         return Path(self.ids[index]) if self.root is None else self.root / self.ids[index]
 
-    def picture(self, index: int) -> Image:
+    def picture(self, index: int, background: str = WHITE) -> Image:
         """One image, as RGB."""
-        picture = read_rgb(self.path(index))
+        picture = read_rgb(self.path(index), background)
         return picture.rotate(90 * self.quarter_turns, expand=True)
 
 
 class ImagesToEmbed(Dataset[tuple[Any, int]]):
     """Image files as a model takes them; the labels say nothing."""
 
-    def __init__(self, files: ImageFiles, prepare: Callable[[Image], Any]) -> None:
-        self.files, self.prepare = files, prepare
+    def __init__(
+        self, files: ImageFiles, prepare: Callable[[Image], Any], background: str = WHITE
+    ) -> None:
+        self.files, self.prepare, self.background = files, prepare, background
 
     def __len__(self) -> int:
         return len(self.files.ids)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        return self.prepare(self.files.picture(index)), 0
+        return self.prepare(self.files.picture(index, self.background)), 0
 
     def image_name(self, index: int) -> str:
         """The file of an image."""
@@ -92,10 +94,11 @@ def embed_files(
     tester: IncrementalTester,
     models: Mapping[str, nn.Module],
     progress: bool = False,
+    background: str = WHITE,
 ) -> Tensor:
     """Embeddings of images, shape (N, d), float32, on the CPU."""
     tester.progress = progress
-    splits = {"images": ImagesToEmbed(files, prepare)}
+    splits = {"images": ImagesToEmbed(files, prepare, background)}
     found = tester.get_all_embeddings_for_all_splits(
         splits, models["trunk"], models["embedder"], ["images"], None
     )

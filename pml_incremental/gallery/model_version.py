@@ -201,14 +201,14 @@ class _EmbeddingModel:
         self.models: dict[str, nn.Module] = {}
 
     def embed(self, files: ImageFiles, progress: bool) -> Tensor:
-        device = choose_device(self.config.device)
+        device, background = choose_device(self.config.device), self.config.transforms.background
         if not self.models:
-            images = self.prepare(files.picture(0)).unsqueeze(0)
+            images = self.prepare(files.picture(0, background)).unsqueeze(0)
             built = build_trunk_and_embedder(self.config.models, images)
             placed = place(built, self.config.models, device)
             self.models = {name: model.eval() for name, model in placed.items()}
         tester = self.config.tester.build("tester", data_device=device, dataloader_num_workers=0)
-        return embed_files(files, self.prepare, tester, self.models, progress)
+        return embed_files(files, self.prepare, tester, self.models, progress, background)
 
     def prepare(self, picture: Image) -> Any:
         return self.transform(picture.convert(self.mode))

@@ -14,10 +14,16 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from pml_incremental.cli import main
 from pml_incremental.cli.init import config_of_folder
+from pml_incremental.config import load_config
+from pml_incremental.datasets.image_files import read_rgb
+from pml_incremental.experiment.assembly import build_scenario
+from pml_incremental.gallery import WeightsModel
+from pml_incremental.gallery.image_files import ImageFiles
 from pml_incremental.suggestions import choices
 
 pytestmark = pytest.mark.slow  # whole runs
@@ -252,3 +258,32 @@ def test_every_command_that_reads_folders_can_leave_bad_images_out(capsys: Captu
     assert main([*again, "--skip-bad-images"]) == 0
     assert "found: runs/my_folder.yaml" in capsys.readouterr().out
     assert "on_bad_image: skip" in Path("runs/again/config.yaml").read_text()
+
+
+def test_another_background_goes_with_the_model(folders: Path, capsys: Capture) -> None:
+    """Gallery and update lay transparent images over the colour that the model learned with."""
+    for path in folders.glob("*/*/*.png"):
+        with Image.open(path) as picture:
+            picture.putalpha(128)
+            picture.save(path)
+    assert main(["init", "shop", "--data", "my_folder"]) == 0
+    trained("shop.yaml", "transforms.background=black")
+    seen = WeightsModel(Path("old.safetensors"))
+    flat = {}
+    for color in ("black", "white"):
+        for path in folders.glob("old_test/*/0.png"):
+            target = folders / color / path.parent.name / "0.png"
+            target.parent.mkdir(parents=True)
+            read_rgb(path, color).save(target)
+        flat[color] = seen.embed(ImageFiles.under(folders / color))
+    Path("transparent").mkdir()
+    for path in folders.glob("old_test/*/0.png"):
+        (folders / "transparent" / path.parent.name).mkdir()
+        path.rename(folders / "transparent" / path.parent.name / "0.png")
+    found = seen.embed(ImageFiles.under(folders / "transparent"))
+    torch.testing.assert_close(found, flat["black"])
+    assert not torch.allclose(found, flat["white"])
+    assert main([*STEP, "new.safetensors", *QUICK]) == 0
+    config = load_config([Path("new_update/config.yaml")])
+    assert config.transforms.background == "black"
+    assert build_scenario(config)[0].train.dataset.background == "black"

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pml_incremental.datasets import image_files
+from pml_incremental.datasets import ImageFolder, image_files
 from pml_incremental.datasets.image_files import look_at_images, read_rgb
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
 def save(path, image, **options):
+    path.parent.mkdir(exist_ok=True)
     image.save(path, **options)
     return path
 
@@ -176,3 +177,14 @@ def test_a_file_is_decoded_once_unless_it_changes(tmp_path, monkeypatch):
     assert (list(sizes), list(bad)) == ([files[0], files[2]], [files[1]])
     save(files[1], Image.new("RGB", (9, 9)))
     assert look_at_images(files)[0][files[1]] == (9, 9)
+
+
+def test_another_background_than_white(tmp_path):
+    file = save(tmp_path / "cat" / "1.png", Image.new("RGBA", (4, 4), (255, 0, 0, 51)))
+    assert pixels(file)[0, 0].tolist() == [255, 204, 204]
+    assert np.asarray(read_rgb(file, "black"))[0, 0].tolist() == [51, 0, 0]
+    assert np.asarray(ImageFolder(tmp_path, background="#0000ff")[0][0])[0, 0].tolist() == [
+        *(51, 0, 204)
+    ]
+    with pytest.raises(ValueError, match=r"background must be a colour such as white.*got 'blak'"):
+        ImageFolder(tmp_path, background="blak")

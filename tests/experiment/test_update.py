@@ -149,7 +149,9 @@ def test_old_weights_that_changed_meanwhile_are_noticed(world, weights, tmp_path
         step(world, old, out)
     found = read_tensor_file(old, "")
     write_tensor_file(old, {k: t + 1 for k, t in found.tensors.items()}, found.state)
-    with pytest.raises(ValueError, match=r"old\.safetensors has changed since .*new_update was started"):
+    with pytest.raises(
+        ValueError, match=r"old\.safetensors has changed since .*new_update was started"
+    ):
         step(world, old, out)
     assert not out.exists()
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pml_incremental.config import ConfigError, ExperimentConfig, ObjectSpec
 from pml_incremental.config.objects import spec_label
 from pml_incremental.datasets import ImageFolder
-from pml_incremental.datasets.image_files import OnBadImage
+from pml_incremental.datasets.image_files import WHITE, OnBadImage
 from pml_incremental.experiment.assembly import build_strategy
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.running.run import run
@@ -90,7 +90,9 @@ def update(
         trained, data, _run_name(out), strategy, overrides, out.parent, on_bad_image, progress
     )
     label = _check_strategy(found)
-    images = MeasuredFolders(name_folders(tests), on_bad_image, progress)
+    images = MeasuredFolders(
+        name_folders(tests), on_bad_image, progress, found.transforms.background
+    )
     check_old_weights(found, trained.files)
     run(found, progress=progress)
     finished = FinishedRun(found.output / found.name)
@@ -183,9 +185,12 @@ class MeasuredFolders:
         folders: Mapping[str, Path],
         on_bad_image: OnBadImage = "raise",
         progress: bool = False,
+        background: str = WHITE,
     ) -> None:
         self.folders = {
-            name: ImageFolder(root, on_bad_image=on_bad_image, progress=progress)
+            name: ImageFolder(
+                root, on_bad_image=on_bad_image, progress=progress, background=background
+            )
             for name, root in folders.items()
         }
 

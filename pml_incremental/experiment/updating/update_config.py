@@ -100,7 +100,10 @@ def _completed(
 
 def _from_grey(transforms: Mapping[str, Any]) -> dict[str, Any]:
     """For a model that takes grey pictures: those of folders are RGB."""
-    return {side: [_GREY, *steps] for side, steps in transforms.items()}
+    return {
+        key: [_GREY, *steps] if isinstance(steps, list) else steps
+        for key, steps in transforms.items()
+    }
 
 
 def _fit_batch(recipe: dict[str, Any], survey: Survey, task: Sequence[str]) -> None:
