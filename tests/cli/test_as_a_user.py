@@ -240,8 +240,13 @@ def test_every_command_that_reads_folders_can_leave_bad_images_out(capsys: Captu
         "47 images of 6 classes": ["run", "--data", "my_folder", "strategies=[finetune]", *QUICK],
         "new.safetensors; how": [*STEP, "new.safetensors", "--test", "new_test", *QUICK],
         "my.gallery, 47 images": build,
-        "no class of the 11 queries": ["gallery", "search", "my.gallery", "new_test"],
-        "of 124 pairs": [*move, "--images", "new_images", "--queries", "new_test"],
+        "11 queries, of no class that is in the gallery": [
+            "gallery",
+            "search",
+            "my.gallery",
+            "new_test",
+        ],
+        "from 124 pairs": [*move, "--images", "new_images", "--queries", "new_test"],
     }
     for said, command in commands.items():
         assert main(command) == 1
