@@ -74,8 +74,12 @@ class ModelOptions:
 
         if self.weights is None:
             return None
+        from pml_incremental.experiment.trained_weights import weights_in
+
         embedder = None if self.embedder is None else self.embedder.resolve()
-        return WeightsModel(self.weights.resolve(), **{**self.about_weights, "embedder": embedder})
+        return WeightsModel(
+            weights_in(self.weights).resolve(), **{**self.about_weights, "embedder": embedder}
+        )
 
     def model_of(self, gallery: Gallery) -> ModelVersion | WeightsModel:
         """The model that a gallery's vectors come from."""
@@ -85,7 +89,7 @@ class ModelOptions:
 
 
 def takes_model(
-    *flags: str, says: str = WEIGHTS, required: bool = False
+    *flags: str, says: str = WEIGHTS, required: bool = False, metavar: str = ""
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of :class:`ModelOptions`, as its argument ``trained``.
 
@@ -93,13 +97,18 @@ def takes_model(
         *flags: what the first is called; default: ``--weights``.
         says: the help of the first.
         required: whether it must be given.
+        metavar: of an argument in its place, which has no flag.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(ModelOptions, include_extras=True)
         default = Parameter.empty if required else None
         kind = Path if required else Path | None
-        hints["weights"] = Annotated[kind, typer.Option(*flags, help=says)]
+        hints["weights"] = (
+            Annotated[Path, typer.Argument(metavar=metavar, help=says)]
+            if metavar
+            else Annotated[kind, typer.Option(*flags, help=says)]
+        )
         options = [
             Parameter(
                 name,

@@ -8,7 +8,9 @@ from pml_incremental.experiment.comparison.engines import (
     ThisProcess,
 )
 from pml_incremental.experiment.diagnosis.diagnosis import diagnose
+from pml_incremental.experiment.embedding_model import EmbeddingModel
 from pml_incremental.experiment.environment import seed_everything
+from pml_incremental.experiment.export import export_model
 from pml_incremental.experiment.running.run import run
 from pml_incremental.experiment.tuning.tune import Tuned, tune
 from pml_incremental.experiment.updating.update import update
@@ -16,6 +18,7 @@ from pml_incremental.report.results import Result, Update
 
 __all__ = [
     "Comparison",
+    "EmbeddingModel",
     "Engine",
     "LocalProcesses",
     "Result",
@@ -26,6 +29,7 @@ __all__ = [
     "choose_strategies",
     "compare",
     "diagnose",
+    "export_model",
     "run",
     "seed_everything",
     "tune",

@@ -24,6 +24,8 @@ from pml_incremental.storage import has_checksum, read_tensor_file
 
 #: Keys of a config that decide what embeddings a model gives.
 OF_EMBEDDING = ("models", "transforms", "tester", "allow_imports")
+#: The weights in the folder of a stage, and in one that export writes.
+MODEL = "model.safetensors"
 NO_RECIPE = "does not describe its model"
 
 
@@ -40,6 +42,7 @@ class TrainedWeights:
         weights_prefix: of the names in the files that are meant; see ``load_weights``.
         allow_imports: modules of one's own that the recipe may name, see ``allow_imports`` of a
             config.
+        image_shape: of one transformed picture, (C, H, W), if the weights file says it.
     """
 
     file: Path
@@ -49,6 +52,7 @@ class TrainedWeights:
     embedder: Path | None = None
     weights_prefix: str = ""
     allow_imports: tuple[str, ...] = ()
+    image_shape: tuple[int, ...] | None = None
 
     @classmethod
     def read(
@@ -72,17 +76,20 @@ class TrainedWeights:
             ConfigError: if the file is not there, or the config has no models or no transforms.
             ValueError: if the file is damaged.
         """
+        file = weights_in(file)
         if not file.is_file():
             raise ConfigError([describe_missing(file)])
-        recipe, image_mode = _read_description(file)
+        recipe, image_mode, image_shape = _read_description(file)
         described_by = config if isinstance(config, Path) else file
         if config is not None:
             values = read_yaml(config) if isinstance(config, Path) else config
             recipe = _recipe_in(values, described_by)
             if not isinstance(config, Path):
                 recipe.pop("allow_imports", None)  # a gallery's manifest may be of others too
+        imports = tuple(allow_imports)
         return cls(
-            file, recipe, described_by, image_mode, embedder, weights_prefix, tuple(allow_imports)
+            *(file, recipe, described_by, image_mode, embedder, weights_prefix, imports),
+            image_shape=image_shape,
         )
 
     @property
@@ -128,11 +135,17 @@ class TrainedWeights:
         return {key: value for key, value in recipe.items() if key != "allow_imports"}
 
     def model_config(self) -> ExperimentConfig:
-        """A valid config for the model alone, whose data are nowhere.
+        """A valid config for the model alone, whose data are nowhere, with these weights.
 
         Raises:
             ConfigError: as :meth:`checked_recipe`, or if the recipe is not valid.
         """
+        config = self.filled_in(self.plain_config())
+        validate(config)
+        return config
+
+    def plain_config(self) -> ExperimentConfig:
+        """The same without weights, and not yet validated."""
         values = {
             "name": "model",
             "dataset": {"ImageFolder": {"root": ""}},
@@ -144,9 +157,7 @@ class TrainedWeights:
             **self.checked_recipe(OF_EMBEDDING),
         }
         whole = str(self.described_by)
-        config = self.filled_in(config_from([(whole, values)], (), whole))
-        validate(config)
-        return config
+        return config_from([(whole, values)], (), whole)
 
     def filled_in(self, config: ExperimentConfig) -> ExperimentConfig:
         """The config with these weights for its models."""
@@ -165,15 +176,24 @@ class TrainedWeights:
         return filled.with_origins(config.origins)
 
 
-def _read_description(file: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """Recipe and image mode that a run wrote; no recipe in files of others and earlier versions."""
+def weights_in(place: Path) -> Path:
+    """The file of weights at a place, which may be a folder that export wrote."""
+    return place / MODEL if (place / MODEL).is_file() else place
+
+
+def _read_description(
+    file: Path,
+) -> tuple[dict[str, Any] | None, str | None, tuple[int, ...] | None]:
+    """Recipe, image mode and shape that were written; none in files of others and of before."""
     if file.suffix != ".safetensors" or not has_checksum(file):
-        return None, None
+        return None, None, None
     match read_tensor_file(file, "make or fetch it again").state:
-        case {"recipe": dict(recipe), "image_mode": str(image_mode)}:
+        case {"recipe": dict(recipe), "image_mode": str(image_mode), **others}:
+            shape: Any = others.get("image_shape")
             # Whoever made the file decides nothing of the run, and no imports.
-            return {k: value for k, value in recipe.items() if k not in OF_ONE_RUN}, image_mode
-    return None, None
+            kept = {key: value for key, value in recipe.items() if key not in OF_ONE_RUN}
+            return kept, image_mode, None if shape is None else tuple(shape)
+    return None, None, None
 
 
 def _recipe_in(config: Mapping[str, Any], described_by: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL.Image import Image
 from torch import Tensor, nn
@@ -13,7 +13,9 @@ from torch.utils.data import Dataset
 
 from pml_incremental.datasets.image_files import WHITE, OnBadImage, find_bad_images, read_rgb
 from pml_incremental.datasets.image_folder import IMAGE_SUFFIXES
-from pml_incremental.testers import IncrementalTester
+
+if TYPE_CHECKING:
+    from pml_incremental.testers import IncrementalTester
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PIL.Image import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from pml_incremental.experiment.assembly import (
-    build_transform,
-    build_trunk_and_embedder,
-    choose_device,
-    place,
-)
-from pml_incremental.experiment.finished_run import FinishedRun
-from pml_incremental.experiment.student import image_mode
-from pml_incremental.experiment.trained_weights import TrainedWeights
 from pml_incremental.gallery.image_files import ImageFiles, embed_files
 from pml_incremental.storage.whole_file import sha256
+
+# Vectors are searched and moved without PML; only what embeds needs it.
+if TYPE_CHECKING:
+    from pml_incremental.experiment.embedding_model import EmbeddingModel
+    from pml_incremental.experiment.trained_weights import TrainedWeights
 
 # What decides the vectors that a model gives, in its description.
 _DECIDING = ("weights_sha256", "embedder_sha256", "weights_prefix", "recipe")
@@ -50,6 +45,8 @@ class ModelVersion:
 
     def describe(self) -> dict[str, Any]:
         """For a manifest: with the checksum of the weights, which tells versions apart."""
+        from pml_incremental.experiment.finished_run import FinishedRun
+
         weights = FinishedRun(self.run).weights(self.strategy, self.task)
         return {**asdict(self), "run": str(self.run), "weights_sha256": sha256(weights)}
 
@@ -102,13 +99,17 @@ class ModelVersion:
         return version
 
     @cached_property
-    def _model(self) -> _EmbeddingModel:
+    def _model(self) -> _Embedder:
+        from pml_incremental.experiment.finished_run import FinishedRun
+        from pml_incremental.experiment.student import image_mode
+        from pml_incremental.experiment.trained_weights import TrainedWeights
+
         run = FinishedRun(self.run)
         weights = run.weights(self.strategy, self.task)
         found = TrainedWeights.read(weights, self.run / "config.yaml")
         if found.image_mode is None:  # an earlier version wrote it
             found = replace(found, image_mode=image_mode(run.scenario))
-        return _EmbeddingModel(found)
+        return _Embedder(found)
 
     def embed(self, files: ImageFiles, progress: bool = False) -> Tensor:
         """Embeddings of images as the run's tester makes them, shape (N, d), on the CPU.
@@ -169,13 +170,15 @@ class WeightsModel:
 
     @cached_property
     def _trained(self) -> TrainedWeights:
+        from pml_incremental.experiment.trained_weights import TrainedWeights
+
         return TrainedWeights.read(
             self.weights, self.config, self.embedder, self.weights_prefix, self.allow_imports
         )
 
     @cached_property
-    def _model(self) -> _EmbeddingModel:
-        return _EmbeddingModel(self._trained)
+    def _model(self) -> _Embedder:
+        return _Embedder(self._trained)
 
     def embed(self, files: ImageFiles, progress: bool = False) -> Tensor:
         """Embeddings of images as the model's tester makes them, shape (N, d), on the CPU.
@@ -191,27 +194,26 @@ class WeightsModel:
         return self._model.embed(files, progress)
 
 
-class _EmbeddingModel:
+class _Embedder:
     """A trained model that embeds pictures; it is built for the first of them."""
 
     def __init__(self, trained: TrainedWeights) -> None:
-        self.config = trained.model_config()
-        self.mode = trained.image_mode or "RGB"
-        self.transform = build_transform(self.config.transforms.eval)
-        self.models: dict[str, nn.Module] = {}
+        self.trained = trained
+        self.model: EmbeddingModel | None = None
 
     def embed(self, files: ImageFiles, progress: bool) -> Tensor:
-        device, background = choose_device(self.config.device), self.config.transforms.background
-        if not self.models:
-            images = self.prepare(files.picture(0, background)).unsqueeze(0)
-            built = build_trunk_and_embedder(self.config.models, images)
-            placed = place(built, self.config.models, device)
-            self.models = {name: model.eval() for name, model in placed.items()}
-        tester = self.config.tester.build("tester", data_device=device, dataloader_num_workers=0)
-        return embed_files(files, self.prepare, tester, self.models, progress, background)
+        from pml_incremental.experiment.assembly import choose_device, place
+        from pml_incremental.experiment.embedding_model import EmbeddingModel
 
-    def prepare(self, picture: Image) -> Any:
-        return self.transform(picture.convert(self.mode))
+        config = self.trained.model_config()
+        background = config.transforms.background
+        if self.model is None:
+            self.model = EmbeddingModel.of(self.trained, files.picture(0, background))
+        device = choose_device(config.device)
+        parts = {"trunk": self.model.trunk, "embedder": self.model.embedder}
+        models = place(parts, config.models, device)
+        tester = config.tester.build("tester", data_device=device, dataloader_num_workers=0)
+        return embed_files(files, self.model.prepare, tester, models, progress, background)
 
 
 def identity(model: Mapping[str, Any]) -> str:

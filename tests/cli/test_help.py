@@ -30,6 +30,7 @@ COMMANDS = dict(commands(ROOT))
 def test_all_commands_are_looked_at() -> None:
     assert {path[-1] for path in COMMANDS if path} == {
         *("init", "run", "validate", "list", "update", "compare", "tune", "report", "diagnose"),
+        "export",
         *("gallery", "build", "search", "fit-map", "import", "export", "add", "remove"),
         *("move", "move-store"),
     }

@@ -1,0 +1,131 @@
+"""A trained model as one module: pictures in, embeddings out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from pml_incremental.config import ExperimentConfig
+from pml_incremental.datasets.image_files import to_rgb
+from pml_incremental.experiment.assembly import build_transform, build_trunk_and_embedder
+from pml_incremental.experiment.student import without_sources
+from pml_incremental.experiment.trained_weights import TrainedWeights
+
+#: Side of the blank picture that tells what a transform gives, where no picture is at hand.
+_SIDE = 256
+
+
+class EmbeddingModel(nn.Module):
+    """Trunk and embedder, with what turns a picture into their input.
+
+    Its arguments are those of ``config.json`` in a folder that ``pml-incremental export`` writes,
+    and its weights have the names that ``model.safetensors`` there has.
+
+    Args:
+        recipe: what model it is: ``models``, ``transforms`` and, if it is not the default,
+            ``tester`` of a config. The weights are random; :meth:`load` reads trained ones.
+        image_mode: of the pictures that the model takes, such as ``RGB`` or ``L``.
+        image_shape: of one transformed picture, (C, H, W); default: that of a blank one.
+        allow_imports: modules of one's own that the recipe may name.
+
+    Raises:
+        ConfigError: if the recipe is not valid.
+
+    Example:
+        >>> recipe = {"models": {"trunk": {"SmallConvNet": {"width": 4}}}, "transforms": {}}
+        >>> model = EmbeddingModel(recipe, image_mode="L").eval()
+        >>> picture = Image.new("RGB", (32, 32))
+        >>> model(model.prepare(picture).unsqueeze(0)).shape
+        torch.Size([1, 16])
+    """
+
+    def __init__(
+        self,
+        recipe: Mapping[str, Any],
+        image_mode: str = "RGB",
+        image_shape: Sequence[int] | None = None,
+        allow_imports: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        file = Path("config.json")
+        trained = TrainedWeights(file, recipe, file, allow_imports=tuple(allow_imports))
+        self._build(without_sources(trained.plain_config()), image_mode, image_shape)
+
+    @classmethod
+    def load(
+        cls,
+        weights: Path,
+        config: Path | Mapping[str, Any] | None = None,
+        embedder: Path | None = None,
+        weights_prefix: str = "",
+        allow_imports: Sequence[str] = (),
+    ) -> EmbeddingModel:
+        """The model of a file of weights, ready to embed.
+
+        Args:
+            weights: a file that ``update`` or a run wrote, a checkpoint of one's own, or a folder
+                that ``pml-incremental export`` wrote.
+            config: a YAML file that says what model it is, for weights that do not.
+            embedder: a file of its own with the embedder's weights.
+            weights_prefix: how the names in the file begin, where several models fit.
+            allow_imports: modules of one's own that the model may be made of.
+
+        Raises:
+            ConfigError: if nothing says what model the weights are of, or it is not valid.
+            ValueError: if the file is damaged, or the weights do not fit.
+        """
+        return cls.of(TrainedWeights.read(weights, config, embedder, weights_prefix, allow_imports))
+
+    @classmethod
+    def of(cls, trained: TrainedWeights, picture: Image.Image | None = None) -> EmbeddingModel:
+        """The model of weights that were looked into, built for a picture or for a blank one."""
+        model = cls.__new__(cls)
+        nn.Module.__init__(model)
+        shape = trained.image_shape if picture is None else None
+        model._build(trained.model_config(), trained.image_mode or "RGB", shape, picture)
+        return model.eval()
+
+    def _build(
+        self,
+        config: ExperimentConfig,
+        image_mode: str,
+        image_shape: Sequence[int] | None,
+        picture: Image.Image | None = None,
+    ) -> None:
+        self.config, self.image_mode = config, image_mode
+        self.transform = build_transform(config.transforms.eval)
+        if image_shape is None:
+            image_shape = self.prepare(picture or Image.new("RGB", (_SIDE, _SIDE))).shape
+        self.image_shape = tuple(image_shape)
+        self.normalizes: bool = config.tester.build("tester").normalize_embeddings
+        models = build_trunk_and_embedder(config.models, torch.zeros(1, *self.image_shape))
+        self.trunk, self.embedder = models["trunk"], models["embedder"]
+
+    def prepare(self, picture: Image.Image) -> Tensor:
+        """A picture as the model takes it, shape (C, H, W).
+
+        Args:
+            picture: as it was opened; what is transparent is laid over the recipe's background.
+        """
+        upright = ImageOps.exif_transpose(picture)
+        seen = to_rgb(upright, self.config.transforms.background).convert(self.image_mode)
+        prepared: Tensor = self.transform(seen)
+        return prepared
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeddings, of unit length unless the recipe's tester leaves them as they are.
+
+        Args:
+            images: prepared pictures, shape (N, C, H, W).
+
+        Returns:
+            Shape (N, d).
+        """
+        embeddings: Tensor = self.embedder(self.trunk(images))
+        return normalize(embeddings, dim=1) if self.normalizes else embeddings
