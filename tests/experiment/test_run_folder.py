@@ -34,7 +34,7 @@ def test_another_config_is_refused_and_leaves_the_first_alone(tmp_path):
     learned(RunFolder(tmp_path / "run", CONFIG))
     before = (tmp_path / "run" / "config.yaml").read_text()
     with pytest.raises(
-        ValueError, match=r"another config:\n  seed: 0 there, 1 now\n.*another name"
+        ValueError, match=r"different config:\n  seed: 0 there, 1 now\n.*another name"
     ):
         RunFolder(tmp_path / "run", {**CONFIG, "seed": 1})
     assert (tmp_path / "run" / "config.yaml").read_text() == before
