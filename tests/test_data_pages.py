@@ -46,4 +46,4 @@ def test_trunks_of_the_page_are_valid(trunk):
 
 
 def test_every_trunk_was_found():
-    assert len(TRUNKS) == 5
+    assert len(TRUNKS) == 6
