@@ -1,4 +1,4 @@
-"""The pages about datasets and trunks name what there is."""
+"""The pages about datasets, trunks and strategies name what there is."""
 
 import re
 from pathlib import Path
@@ -6,17 +6,20 @@ from pathlib import Path
 import pytest
 
 from pml_incremental.config import available, load_config, validate
+from pml_incremental.strategies import STRATEGIES
 
 ROOT = Path(__file__).parents[1]
 
 
 def first_cells(page):
-    return re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    text = (ROOT / "docs" / page).read_text()
+    return re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)
 
 
-def test_every_dataset_has_its_row():
+def test_every_dataset_and_every_strategy_has_its_row():
     ours = [name for name, (origin, _) in available("dataset").items() if "incremental" in origin]
     assert sorted(first_cells("datasets.md"), key=str.lower) == ours
+    assert set(STRATEGIES) <= set(first_cells("strategies.md"))
 
 
 def test_every_paper_config_has_its_row_with_its_classes():

@@ -69,9 +69,9 @@ def test_notebook_is_the_script_and_has_its_outputs(tmp_path):
     script = jupytext.read(EXAMPLES / "bare_pytorch_loop.py", fmt="py:percent")
     notebook = nbformat.read(EXAMPLES / "bare_pytorch_loop.ipynb", as_version=4)
     nbformat.validate(notebook)
-    assert [(c.cell_type, c.source) for c in notebook.cells] == [
-        (c.cell_type, c.source) for c in script.cells
-    ], "run: python runners/make_notebook.py examples/bare_pytorch_loop.py"
+    cells, expected = ([(c.cell_type, c.source) for c in b.cells] for b in (notebook, script))
+    hint = "run: python runners/make_notebook.py examples/bare_pytorch_loop.py"
+    assert cells == expected, hint
     outputs = [out for cell in notebook.cells for out in cell.outputs]
     assert {out.output_type for out in outputs} == {"stream"}
     shown = percentages("".join(out.text for out in outputs))

@@ -34,9 +34,7 @@ NAMED = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 PAGES = [ROOT / name for name in NAMED] + sorted((ROOT / "docs").rglob("*.md"))
 BASE = ROOT / "configs" / "cub_sequential.yaml"
 WHOLE = {"dataset", "scenario", "models", "loss_funcs", "optimizers", "trainer", "num_epochs"}
-NOT_RUN = {
-    "docs/powerful-benchmarker.md": "powerful-benchmarker has environments of its own",
-}
+NOT_RUN = {"docs/powerful-benchmarker.md": "powerful-benchmarker has environments of its own"}
 
 
 class Block(NamedTuple):

@@ -132,10 +132,7 @@ def test_following_kwargs(target: Any, names: list[str], is_open: bool) -> None:
     signature = signature_of(target)
     assert sorted(signature.parameters) == names
     assert signature.is_open is is_open
-
-
-def test_what_is_indexed_in_kwargs_is_required() -> None:
-    assert signature_of(Reading).required == ["own"]
+    assert signature_of(Reading).required == ["own"]  # as it is indexed in kwargs
 
 
 def test_annotations_are_evaluated() -> None:

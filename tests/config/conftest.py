@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,10 +45,10 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Write:
+def write(tmp_path):
     """Write YAML text to a file and give its path."""
 
-    def write_file(text: str, name: str = "run.yaml") -> Path:
+    def write_file(text, name="run.yaml"):
         path = tmp_path / name
         path.write_text(text, encoding="utf-8")
         return path
@@ -59,6 +57,6 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.fixture
-def example(write: Write) -> Path:
+def example(write):
     """A realistic config file."""
     return write(EXAMPLE, "example.yaml")

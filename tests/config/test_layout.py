@@ -1,7 +1,3 @@
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 
 from pml_incremental.config.layout import canonical, category_at, find_objects
@@ -22,12 +18,12 @@ from pml_incremental.config.layout import canonical, category_at, find_objects
         ("loss_funcs.x.ArcFaceLoss", None),
     ],
 )
-def test_category_at(path: str, category: str | None) -> None:
+def test_category_at(path, category):
     assert category_at(tuple(path.split("."))) == category
 
 
-def test_canonical_form_of_everything() -> None:
-    written: dict[str, Any] = {
+def test_canonical_form_of_everything():
+    written = {
         "seed": 1,
         "sampler": {"MPerClassSampler": {"m": 4}},
         "models": {"trunk": "SmallConvNet", "embedder": None},
@@ -58,11 +54,11 @@ def test_canonical_form_of_everything() -> None:
 @pytest.mark.parametrize(
     "malformed", [3, ["a"], {}, {"A": 1}, {"A": {}, "B": {}}, {"A": None, "B": None}]
 )
-def test_canonical_leaves_malformed_objects_to_the_schema(malformed: Any) -> None:
+def test_canonical_leaves_malformed_objects_to_the_schema(malformed):
     assert canonical({"sampler": malformed}) == {"sampler": malformed}
 
 
-def test_find_objects_goes_outer_first_and_skips_malformed_ones() -> None:
+def test_find_objects_goes_outer_first_and_skips_malformed_ones():
     config = canonical(
         {
             "sampler": 3,

@@ -1,10 +1,3 @@
-from __future__ import annotations
-
-import sys
-import types
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import given
@@ -14,6 +7,7 @@ from pytorch_metric_learning import distances, losses, miners, reducers, regular
 from torchvision import transforms
 
 from pml_incremental.config import ConfigError, ObjectSpec
+from pml_incremental.config.objects import spec_label
 from pml_incremental.models import MLP
 
 JSON = st.recursive(
@@ -25,7 +19,7 @@ KWARGS = st.dictionaries(st.sampled_from(["distance", "reducer", "losses", "marg
 
 
 @pytest.mark.parametrize("written", ["Adam", {"Adam": None}, {"Adam": {}}])
-def test_forms_without_arguments(written: Any) -> None:
+def test_forms_without_arguments(written):
     assert ObjectSpec.parse(written) == ObjectSpec(class_name="Adam", kwargs={})
 
 
@@ -43,23 +37,23 @@ def test_forms_without_arguments(written: Any) -> None:
         ({"A": {"x": {1, 2}}}, "JSON"),
     ],
 )
-def test_malformed_objects(written: Any, message: str) -> None:
+def test_malformed_objects(written, message):
     with pytest.raises(ValueError, match=message):
         ObjectSpec.parse(written)
 
 
 @given(st.text(min_size=1), KWARGS)
-def test_dumping_and_parsing_gives_the_same(name: str, kwargs: dict[str, Any]) -> None:
+def test_dumping_and_parsing_gives_the_same(name, kwargs):
     spec = ObjectSpec(class_name=name, kwargs=kwargs)
     assert ObjectSpec.parse(spec.model_dump()) == spec
 
 
-def test_it_is_frozen() -> None:
+def test_it_is_frozen():
     with pytest.raises(ValidationError, match="frozen"):
-        ObjectSpec(class_name="A").class_name = "B"  # type: ignore[misc]
+        ObjectSpec(class_name="A").class_name = "B"
 
 
-def test_objects_within_objects_are_built() -> None:
+def test_objects_within_objects_are_built():
     spec = ObjectSpec.parse(
         {
             "TripletMarginLoss": {
@@ -82,7 +76,7 @@ def test_objects_within_objects_are_built() -> None:
     assert loss.embedding_regularizer.p == 3
 
 
-def test_lists_and_mappings_of_objects_are_built() -> None:
+def test_lists_and_mappings_of_objects_are_built():
     listed = ObjectSpec.parse(
         {"MultipleLosses": {"losses": ["NCALoss", "CircleLoss"], "miners": [None, "HDCMiner"]}}
     ).build("loss")
@@ -98,7 +92,7 @@ def test_lists_and_mappings_of_objects_are_built() -> None:
     assert [type(t) for t in composed.transforms] == [transforms.ToTensor, transforms.Pad]
 
 
-def test_offered_arguments_go_where_there_is_a_parameter() -> None:
+def test_offered_arguments_go_where_there_is_a_parameter():
     offered = {"num_classes": 7, "embedding_size": 16}
     arcface = ObjectSpec.parse("ArcFaceLoss").build("loss", **offered)
     assert arcface.W.shape == (16, 7)
@@ -108,12 +102,12 @@ def test_offered_arguments_go_where_there_is_a_parameter() -> None:
         memory.build("loss", **offered)
 
 
-def test_what_the_config_says_comes_before_what_is_offered() -> None:
+def test_what_the_config_says_comes_before_what_is_offered():
     spec = ObjectSpec.parse({"ArcFaceLoss": {"num_classes": 3}})
     assert spec.build("loss", num_classes=7, embedding_size=16).W.shape == (16, 3)
 
 
-def test_optimizer_and_model() -> None:
+def test_optimizer_and_model():
     model = ObjectSpec.parse({"MLP": {"layer_sizes": [4]}}).build("model", in_features=6, junk=1)
     assert type(model) is MLP
     assert model[0].weight.shape == (4, 6)
@@ -126,7 +120,7 @@ def test_optimizer_and_model() -> None:
     optimizer.step()
 
 
-def test_a_model_is_filled_from_its_weights_file(tmp_path: Path) -> None:
+def test_a_model_is_filled_from_its_weights_file(tmp_path):
     plain = {"MLP": {"layer_sizes": [4]}}
     trained = ObjectSpec.parse(plain).build("model", in_features=6)
     file = tmp_path / "model.pth"
@@ -140,26 +134,7 @@ def test_a_model_is_filled_from_its_weights_file(tmp_path: Path) -> None:
         spec.build("model", in_features=5)
 
 
-class Embedder(torch.nn.Module):
-    """Of a user, whose last layer has the name of a classification layer."""
-
-    def __init__(self, in_features: int) -> None:
-        super().__init__()
-        self.fc = torch.nn.Linear(in_features, 3)
-
-
-def test_the_last_layer_of_an_embedder_is_filled_and_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "my_module", types.SimpleNamespace(Embedder=Embedder))  # type: ignore[arg-type]
-    trained = Embedder(6)
-    torch.save(trained.state_dict(), tmp_path / "model.pth")
-    written = {"my_module:Embedder": {"weights_file": str(tmp_path / "model.pth")}}
-    embedder = ObjectSpec.parse(written).build("model", in_features=6)
-    torch.testing.assert_close(embedder.fc.weight, trained.fc.weight)
-
-
-def test_enum_names_become_members() -> None:
+def test_enum_names_become_members():
     resize = ObjectSpec.parse({"Resize": {"size": 8, "interpolation": "NEAREST"}}).build(
         "transform"
     )
@@ -167,6 +142,33 @@ def test_enum_names_become_members() -> None:
     assert resize(torch.zeros(1, 4, 4)).shape == (1, 8, 8)
 
 
-def test_unknown_class() -> None:
+def test_unknown_class():
     with pytest.raises(ConfigError, match="did you mean 'NCALoss'"):
         ObjectSpec.parse("NCALos").build("loss")
+
+
+@pytest.mark.parametrize(
+    ("spec", "label"),
+    [
+        ("fecd", "fecd"),
+        ({"fecd": {"estimator": "MLPEstimator"}}, "fecd-estimator_MLPEstimator"),
+        ({"fecd": {"estimator": {"MLPEstimator": {}}}}, "fecd-estimator.MLPEstimator"),
+        (
+            {"fecd": {"estimator": {"MLPEstimator": {"steps": 9}}, "passes": 2}},
+            "fecd-estimator.MLPEstimator.steps_9-passes_2",
+        ),
+        ({"l2+ewc": {"l2": {}, "ewc": None}}, "l2+ewc"),
+        (
+            {"fecd+ewc": {"fecd": {"estimator": {"MLPEstimator": {}}}, "ewc": {"weight": 5}}},
+            "fecd+ewc-ewc.weight_5-fecd.estimator.MLPEstimator",
+        ),
+    ],
+)
+def test_every_option_shows_in_the_name(spec, label):
+    assert spec_label(ObjectSpec.parse(spec)) == label
+
+
+def test_sum_builds_with_the_options_of_its_parts():
+    spec = ObjectSpec.parse({"correlation+ewc": {"correlation": {"weight": 5}}})
+    first, second = spec.build("strategy").components
+    assert (first.weighted.weight, second.weight) == (5, 10_000)

@@ -1,7 +1,3 @@
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 import torch
 import torchvision
@@ -31,7 +27,7 @@ from pml_incremental.strategies import STRATEGIES
         ("strategy", "finetune", STRATEGIES["finetune"]),
     ],
 )
-def test_resolve(category: str, name: str, found: object) -> None:
+def test_resolve(category, name, found):
     assert resolve(category, name) is found
     assert name in available(category)
 
@@ -67,12 +63,12 @@ def test_resolve(category: str, name: str, found: object) -> None:
         ),
     ],
 )
-def test_names_that_lead_nowhere(category: str, name: str, message: str) -> None:
+def test_names_that_lead_nowhere(category, name, message):
     with pytest.raises(ConfigError, match=message):
         resolve(category, name)
 
 
-def test_own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_module(tmp_path, monkeypatch):
     (tmp_path / "registry_test_losses.py").write_text("class MyLoss: ...\nNOT_A_CLASS = 3")
     (tmp_path / "registry_test_broken.py").write_text("import no_such_package_at_all")
     monkeypatch.syspath_prepend(tmp_path)
@@ -85,13 +81,13 @@ def test_own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         resolve("loss", "registry_test_broken:MyLoss")
 
 
-def test_unknown_category() -> None:
+def test_unknown_category():
     with pytest.raises(ValueError, match="there is no category 'los'; did you mean 'loss'"):
         resolve("los", "A")
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_everything_available_can_be_resolved_and_has_a_line(category: str) -> None:
+def test_everything_available_can_be_resolved_and_has_a_line(category):
     found = available(category)
     assert found
     assert list(found) == sorted(found, key=str.lower)
@@ -103,7 +99,7 @@ def test_everything_available_can_be_resolved_and_has_a_line(category: str) -> N
         assert callable(resolve(category, name))
 
 
-def test_lines_come_from_docstrings_or_else_arguments() -> None:
+def test_lines_come_from_docstrings_or_else_arguments():
     assert available("loss")["CorrelationDistillationLoss"] == (
         "pml-incremental",
         "Match the student's similarity matrix on a batch to the teacher's.",
@@ -112,5 +108,5 @@ def test_lines_come_from_docstrings_or_else_arguments() -> None:
     assert PLURALS["strategy"] == "strategies"
 
 
-def test_estimators_are_those_that_strategies_and_galleries_take_by_name() -> None:
+def test_estimators_are_those_that_strategies_and_galleries_take_by_name():
     assert set(available("estimator")) == set(ESTIMATORS)

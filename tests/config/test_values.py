@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import inspect
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +14,7 @@ from pml_incremental.signatures import as_argument, find_mismatch
 EMPTY = inspect.Parameter.empty
 
 
-def parameter(annotation: Any = EMPTY, default: Any = EMPTY) -> inspect.Parameter:
+def parameter(annotation=EMPTY, default=EMPTY):
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter("x", kind, annotation=annotation, default=default)
 
@@ -42,7 +40,7 @@ def parameter(annotation: Any = EMPTY, default: Any = EMPTY) -> inspect.Paramete
         (torch.Tensor, [], [1, [1.0]]),
     ],
 )
-def test_annotations_decide(annotation: Any, good: list[Any], bad: list[Any]) -> None:
+def test_annotations_decide(annotation, good, bad):
     for value in good:
         assert find_mismatch(parameter(annotation), value) is None
     for value in bad:
@@ -64,7 +62,7 @@ def test_annotations_decide(annotation: Any, good: list[Any], bad: list[Any]) ->
         (EMPTY, [1, "a", None], []),
     ],
 )
-def test_defaults_decide_without_annotation(default: Any, good: list[Any], bad: list[Any]) -> None:
+def test_defaults_decide_without_annotation(default, good, bad):
     for value in good:
         assert find_mismatch(parameter(default=default), value) is None
     for value in bad:
@@ -72,17 +70,17 @@ def test_defaults_decide_without_annotation(default: Any, good: list[Any], bad: 
         assert find_mismatch(parameter(default=default), value, trust_default=False) is None
 
 
-def test_none_is_fine_where_it_is_the_default() -> None:
+def test_none_is_fine_where_it_is_the_default():
     assert find_mismatch(parameter(int, None), None) is None
 
 
-@pytest.mark.parametrize("annotation", ["Unknown", list["Unknown"], Any])  # type: ignore[name-defined]  # noqa: F821
-def test_annotations_that_mean_nothing_leave_it_to_the_default(annotation: Any) -> None:
+@pytest.mark.parametrize("annotation", ["Unknown", list["Unknown"], Any])  # noqa: F821
+def test_annotations_that_mean_nothing_leave_it_to_the_default(annotation):
     assert find_mismatch(parameter(annotation), "a") is None
     assert find_mismatch(parameter(annotation, 1.0), "a") == "must be a number, got 'a' (str)"
 
 
-def test_messages_use_plain_words() -> None:
+def test_messages_use_plain_words():
     assert find_mismatch(parameter(int), "a") == "must be a whole number, got 'a' (str)"
     assert find_mismatch(parameter(bool), 1) == "must be true or false, got 1 (int)"
     assert find_mismatch(parameter(int | None), "a") == "must be int | None, got 'a' (str)"
@@ -96,7 +94,7 @@ def test_messages_use_plain_words() -> None:
         (parameter(ResNet18_Weights | None, None), "DEFAULT", ResNet18_Weights.DEFAULT),
     ],
 )
-def test_enum_members_by_name_or_value(known: inspect.Parameter, value: str, member: Any) -> None:
+def test_enum_members_by_name_or_value(known, value, member):
     assert find_mismatch(known, value) is None
     assert as_argument(known, value) is member
     message = find_mismatch(known, "BILINEA")
@@ -105,7 +103,7 @@ def test_enum_members_by_name_or_value(known: inspect.Parameter, value: str, mem
     assert member.name in message
 
 
-def test_other_arguments_pass_as_they_are() -> None:
+def test_other_arguments_pass_as_they_are():
     assert as_argument(parameter(int), 3) == 3
     assert as_argument(None, "a") == "a"
     assert as_argument(parameter(ResNet18_Weights | None, None), None) is None

@@ -26,18 +26,14 @@ def write(tmp_path):
 ROWS = "images/0.png,wren\nimages/1.png,jay\nimages/2.png,wren\nimages/3.png,jay\n"
 
 
-def test_images_classes_and_labels(write, tmp_path):
-    images = CsvImages(write("path,label\n" + ROWS))
+@pytest.mark.parametrize("slash", ["/", "\\"])  # as paths are written on Windows
+def test_images_classes_and_labels(write, tmp_path, slash):
+    images = CsvImages(write("path,label\n" + ROWS.replace("/", slash)))
     assert images.classes == ["jay", "wren"]
     assert images.labels.tolist() == [1, 0, 1, 0]
     assert images.test_mask is None
     image, label = images[3]
     assert (image.mode, image.size, label) == ("RGB", (11, 6), 0)
-    assert images.image_name(3) == str(tmp_path / "images" / "3.png")
-
-
-def test_paths_written_on_windows(write, tmp_path):
-    images = CsvImages(write("path,label\n" + ROWS.replace("/", "\\")))
     assert images.image_name(3) == str(tmp_path / "images" / "3.png")
 
 
@@ -55,13 +51,9 @@ def test_split_column_and_others_in_any_order(write):
     assert [len(task.test) for task in scenario] == [1, 1]
 
 
-def test_root_and_absolute_paths(write, tmp_path):
-    file = write(f"path,label\n0.png,a\n{tmp_path}/images/1.png,b\n")
+def test_root_absolute_paths_and_the_byte_order_mark_of_spreadsheets(write, tmp_path):
+    file = write(f"path,label\n0.png,a\n{tmp_path}/images/1.png,b\n", encoding="utf-8-sig")
     assert len(CsvImages(file, root=tmp_path / "images")) == 2
-
-
-def test_byte_order_mark_of_spreadsheets(write):
-    assert len(CsvImages(write("path,label\n" + ROWS, encoding="utf-8-sig"))) == 4
 
 
 @pytest.mark.parametrize(

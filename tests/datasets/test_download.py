@@ -74,50 +74,57 @@ def served(tmp_path):
     server.server_close()
 
 
-def test_archive_is_fetched_checked_unpacked_and_removed(served, tmp_path):
+@pytest.fixture
+def birds(served):
+    """An archive that a server gives out, as it is listed."""
     folder, url = served
     file = write_tar(folder / "a.tgz", [("birds/1.txt", b"wren")])
+    return Archive(f"{url}/a.tgz", "a.tgz", ("birds",), md5(file))
+
+
+def test_archive_is_fetched_checked_unpacked_and_removed(birds, tmp_path):
     root = tmp_path / "new" / "root"
-    find_archives(root, [Archive(f"{url}/a.tgz", "a.tgz", ("birds",), md5(file))], "A", True)
+    find_archives(root, [birds], "A", True)
     assert (root / "birds" / "1.txt").read_bytes() == b"wren"
     assert [path.name for path in root.iterdir()] == ["birds"]
+    nowhere = birds._replace(url="http://127.0.0.1:1/x")
+    find_archives(root, [nowhere], "A", True)  # what is there is not fetched again
 
 
-def test_what_is_there_is_not_fetched_again(tmp_path):
-    (tmp_path / "birds").mkdir()
-    find_archives(tmp_path, [Archive("http://127.0.0.1:1/x", "x", ("birds",))], "A", True)
-
-
-def test_nothing_is_fetched_unasked(served, tmp_path):
-    folder, url = served
-    write_tar(folder / "a.tgz", [("birds/1.txt", b"wren")])
-    with pytest.raises(ValueError, match=r"A is incomplete under .*: birds missing"):
-        find_archives(tmp_path / "root", [Archive(f"{url}/a.tgz", "a.tgz", ("birds",))], "A", False)
+def test_nothing_is_fetched_unasked(birds, tmp_path):
+    with pytest.raises(ValueError, match=r"A is not whole under .*: birds missing"):
+        find_archives(tmp_path / "root", [birds], "A", False)
     assert not (tmp_path / "root").exists()
 
 
-def test_wrong_checksum_is_refused_and_leaves_nothing(served, tmp_path):
-    folder, url = served
-    write_tar(folder / "a.tgz", [("birds/1.txt", b"wren")])
-    archive = Archive(f"{url}/a.tgz", "a.tgz", ("birds",), "0" * 32)
-    with pytest.raises(ValueError, match=r"a\.tgz has another MD5 checksum than the published 000"):
-        find_archives(tmp_path / "root", [archive], "A", True)
-    assert list((tmp_path / "root").iterdir()) == []
-
-
-def test_half_an_archive_from_before_is_not_trusted(served, tmp_path):
-    folder, url = served
-    whole = write_tar(folder / "a.tgz", [("birds/1.txt", b"wren")]).read_bytes()
-    (tmp_path / "a.tgz").write_bytes(whole[:20])
-    find_archives(tmp_path, [Archive(f"{url}/a.tgz", "a.tgz", ("birds",))], "A", True)
+def test_half_an_archive_from_before_is_not_trusted(birds, served, tmp_path):
+    (tmp_path / "a.tgz").write_bytes((served[0] / "a.tgz").read_bytes()[:20])
+    find_archives(tmp_path, [birds._replace(md5=None)], "A", True)
     assert (tmp_path / "birds" / "1.txt").is_file()
 
 
-def test_archive_that_lacks_what_it_should_hold(served, tmp_path):
-    folder, url = served
-    write_tar(folder / "a.tgz", [("birds/1.txt", b"wren")])
-    with pytest.raises(ValueError, match=r"A is incomplete under .*: bees missing"):
-        find_archives(tmp_path, [Archive(f"{url}/a.tgz", "a.tgz", ("bees",))], "A", True)
+@pytest.mark.parametrize(
+    ("change", "error", "message", "left"),
+    [
+        (
+            lambda a: a._replace(md5="0" * 32),
+            ValueError,
+            r"a\.tgz has another MD5 checksum than .* 000",
+            [],
+        ),
+        (
+            lambda a: a._replace(holds=("bees",)),
+            ValueError,
+            r"A is not whole under .*: bees missing",
+            ["birds"],
+        ),
+        (lambda a: a._replace(url=a.url + "x"), OSError, "404", []),
+    ],
+)
+def test_what_comes_is_not_what_is_listed(birds, tmp_path, change, error, message, left):
+    with pytest.raises(error, match=message):
+        find_archives(tmp_path / "root", [change(birds)], "A", True)
+    assert [path.name for path in (tmp_path / "root").iterdir()] == left
 
 
 def test_part_of_a_dataset_is_not_mixed_with_a_download(tmp_path):
@@ -125,11 +132,6 @@ def test_part_of_a_dataset_is_not_mixed_with_a_download(tmp_path):
     archive = Archive("http://127.0.0.1:1/x", "x", ("birds/list.txt", "birds/images"))
     with pytest.raises(ValueError, match=r"has birds but lacks birds/list\.txt, birds/images"):
         find_archives(tmp_path, [archive], "A", True)
-
-
-def test_address_that_is_not_there(served, tmp_path):
-    with pytest.raises(OSError, match="404"):
-        find_archives(tmp_path, [Archive(f"{served[1]}/no", "no.tgz", ("birds",))], "A", True)
 
 
 HOSTILE = ["../outside.txt", "birds/../../outside.txt", "/tmp/outside.txt", r"..\outside.txt"]
@@ -254,12 +256,8 @@ def test_stanford_dogs_download(make_tree, monkeypatch, tmp_path):
     monkeypatch.setattr(published, "DOGS_ARCHIVES", moved)
     root = tmp_path / "downloaded"
     assert len(datasets.StanfordDogs(root, download=True)) == 24
-    assert sorted(path.name for path in root.iterdir()) == [
-        "Images",
-        "file_list.mat",
-        "test_list.mat",
-        "train_list.mat",
-    ]
+    names = ["Images", "file_list.mat", "test_list.mat", "train_list.mat"]
+    assert sorted(path.name for path in root.iterdir()) == names
 
 
 def test_datasets_over_torchvision_download(make_tree, monkeypatch, served):

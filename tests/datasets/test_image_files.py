@@ -1,6 +1,5 @@
 """What each kind of file becomes: what a viewer shows of it."""
 
-import struct
 import zlib
 
 import numpy as np
@@ -75,29 +74,15 @@ def test_a_palette_with_a_transparent_entry(tmp_path):
     np.testing.assert_array_equal(found, [[WHITE, BLUE]])
 
 
-def png(path, bits, kind, rows, transparent):
-    """A PNG of any depth, which Pillow does not write."""
+def png(write_png, path, bits, kind, rows, transparent):
     height, width = rows.shape[:2]
     values = rows.reshape(height, -1).astype(">u2" if bits == 16 else np.uint8)
     if bits < 8:
         binary = np.unpackbits(values[..., None], axis=2)[..., 8 - bits :]
         values = np.packbits(binary.reshape(height, -1), axis=1)
     raw = b"".join(b"\0" + row.tobytes() for row in values)
-    head = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
     seen_through = np.asarray(transparent, dtype=">u2").tobytes()
-    chunks = [
-        (b"IHDR", head),
-        (b"tRNS", seen_through),
-        (b"IDAT", zlib.compress(raw)),
-        (b"IEND", b""),
-    ]
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + b"".join(
-            struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part))
-            for name, part in chunks
-        )
-    )
+    write_png(path, (width, height), bits, kind, tRNS=seen_through, IDAT=zlib.compress(raw))
     return path
 
 
@@ -110,8 +95,10 @@ def png(path, bits, kind, rows, transparent):
         (2, 0, [[1, 2]], 1, [255, 170]),
     ],
 )
-def test_a_transparent_colour_of_any_depth(tmp_path, bits, kind, rows, transparent, expected):
-    found = pixels(png(tmp_path / "x.png", bits, kind, np.array(rows), transparent))
+def test_a_transparent_colour_of_any_depth(
+    write_png, tmp_path, bits, kind, rows, transparent, expected
+):
+    found = pixels(png(write_png, tmp_path / "x.png", bits, kind, np.array(rows), transparent))
     np.testing.assert_array_equal(found, np.repeat(np.array(expected)[None, :, None], 3, 2))
 
 
@@ -127,18 +114,10 @@ def test_photographs_are_turned_upright(tmp_path, orientation):
     upright = np.zeros((16, 32, 3), np.uint8)
     upright[:, :16] = RED
     upright[:8, 16:] = BLUE
-    undo = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
+    undo = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_90 TRANSVERSE ROTATE_270"
     stored = Image.fromarray(upright)
-    if orientation in undo:
-        stored = stored.transpose(undo[orientation])
+    if orientation > 1:
+        stored = stored.transpose(Image.Transpose[undo.split()[orientation - 2]])
     exif = Image.Exif()
     exif[274] = orientation
     found = pixels(save(tmp_path / "x.png", stored, exif=exif))

@@ -97,15 +97,16 @@ def told(processes):
     def fail():
         raise ValueError("no such folder")
 
+    def nest():
+        return processes.on_rank_zero(lambda: [processes.rank, "inner"])
+
     try:
         processes.on_rank_zero(fail)
     except (ValueError, FirstProcessError) as error:
         failure = f"{type(error).__name__}: {error}"
-    nested = processes.on_rank_zero(
-        lambda: processes.on_rank_zero(lambda: [processes.rank, "inner"])
-    )
     mine = processes.on_rank_zero(lambda: {1, 2, 3}, for_others=len)
-    return failure, nested, mine, processes.all_max(7 * processes.rank), processes.broadcast("x")
+    told = processes.all_max(7 * processes.rank), processes.broadcast("x")
+    return failure, processes.on_rank_zero(nest), mine, *told
 
 
 def copied(processes):
@@ -129,12 +130,9 @@ def embedded(processes):
     """Evaluations of seven images in batches of three, and of one image."""
     torch.manual_seed(2)
     images = torch.randn(7, WIDTH)
-    tester = IncrementalTester(
-        dataloader_num_workers=0,
-        batch_size=3,
-        data_device=torch.device("cpu"),
-        processes=processes,
-    )
+    cpu = torch.device("cpu")
+    options = {"dataloader_num_workers": 0, "batch_size": 3, "data_device": cpu}
+    tester = IncrementalTester(processes=processes, **options)
     splits = {
         "seven": TensorDataset(images, torch.arange(7) % 2),
         "one": TensorDataset(images[:1], torch.zeros(1, dtype=torch.int64)),

@@ -11,6 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from pml_incremental.config import ExperimentConfig
+from pml_incremental.experiment.running import outputs, task_loop
 
 
 @pytest.fixture(scope="session")
@@ -73,8 +74,13 @@ def make_config(make_values):
     return make
 
 
-def _left_by(folder):
+@pytest.fixture(scope="session")
+def left_by():
     """All weights, memories and numbers that a run left, with what else is there."""
+    return _left_by
+
+
+def _left_by(folder):
     folder = Path(folder)
     return {
         str(path.relative_to(folder)): (
@@ -90,11 +96,6 @@ def _left_by(folder):
         )
         or ".part" in path.name
     }
-
-
-@pytest.fixture(scope="session")
-def left_by():
-    return _left_by
 
 
 class RunServer:
@@ -119,6 +120,14 @@ class RunServer:
     def run(self, values, **options):
         self.start(values, **options)
         return self.wait()
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """They take long and are no state."""
+    monkeypatch.setattr(outputs, "draw_matrices", lambda *args: {})
+    monkeypatch.setattr(outputs, "_draw_over_time", lambda *args: None)
+    monkeypatch.setattr(task_loop, "draw_retrievals", lambda *args: None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,8 +4,6 @@ A line of JSON on standard input starts one: {"config": ..., "die_at": n, ...}. 
 process id, and when it has ended {"code", "events", "text"}.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import resource
@@ -26,12 +24,12 @@ from pml_incremental.trainers import ResumableMixin
 class Events:
     """Counts what happens in a run, and ends the process at one of these moments."""
 
-    def __init__(self, die_at: int | None, die_when_there: list[str]) -> None:
+    def __init__(self, die_at, die_when_there):
         self.count = 0
         self.die_at = die_at
         self.die_when_there = [Path(name) for name in die_when_there]
 
-    def happen(self, path: Path | None = None) -> None:
+    def happen(self, path=None):
         self.count += 1
         if self.die_when_there and all(path.exists() for path in self.die_when_there):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -40,7 +38,7 @@ class Events:
                 os.truncate(path, path.stat().st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def watch(self) -> None:
+    def watch(self):
         """Let iterations, writing, syncing and moving files be events."""
         self._watch(os, "fsync")
         self._watch(os, "replace")
@@ -53,7 +51,7 @@ class Events:
 
         tensor_file.save_file = save_file
 
-    def _watch(self, owner: object, name: str) -> None:
+    def _watch(self, owner, name):
         call = getattr(owner, name)
 
         def watched(*args, **kwargs):
@@ -63,7 +61,7 @@ class Events:
         setattr(owner, name, watched)
 
 
-def serve(request: dict) -> tuple[int, int]:
+def serve(request):
     """Run a config in this process; gives the exit code and the number of events."""
     events = Events(request.get("die_at"), request.get("die_when_there", []))
     events.watch()
@@ -83,7 +81,7 @@ def serve(request: dict) -> tuple[int, int]:
     return 0, events.count
 
 
-def main() -> None:
+def main():
     for line in sys.stdin:
         with tempfile.TemporaryFile("w+") as text, tempfile.TemporaryFile("w+") as counted:
             child = os.fork()

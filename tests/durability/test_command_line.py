@@ -10,7 +10,6 @@ import pytest
 
 from pml_incremental.cli import main
 from pml_incremental.config import dump_yaml
-from pml_incremental.experiment.running import outputs, task_loop
 from pml_incremental.storage import newest_readable
 
 pytestmark = pytest.mark.slow  # whole runs
@@ -28,10 +27,8 @@ def config(make_values, tmp_path):
     return write
 
 
-def test_finished_run_says_so(config, capsys, monkeypatch):
-    monkeypatch.setattr(outputs, "draw_matrices", lambda *args: {})
-    monkeypatch.setattr(outputs, "_draw_over_time", lambda *args: None)
-    monkeypatch.setattr(task_loop, "draw_retrievals", lambda *args: None)
+@pytest.mark.usefixtures("without_pictures")
+def test_finished_run_says_so(config, capsys):
     path = str(config())
     assert main(["run", "-q", path]) == 0
     assert "finished already" not in capsys.readouterr().out

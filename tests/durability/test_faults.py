@@ -192,12 +192,8 @@ def test_vanished_image(server, folder_values, left_by, tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
 def test_killed_loading_process(server, folder_values, left_by, tmp_path):
     loading = {"batch_size": 8, "iterations_per_epoch": 3, "dataloader_num_workers": 2}
-    long = {
-        "num_epochs": 40,
-        "strategies": ["finetune"],
-        "trainer": {"IncrementalMetricLoss": loading},
-        "checkpoint": {"minutes": 99},
-    }
+    long = {"num_epochs": 40, "strategies": ["finetune"], "checkpoint": {"minutes": 99}}
+    long["trainer"] = {"IncrementalMetricLoss": loading}
     assert server.run(folder_values("whole", **long))["code"] == 0
     values = folder_values("run", **long)
     child = server.start(values)
@@ -233,10 +229,8 @@ def test_two_runs_in_one_folder(server, new_server, make_values, tmp_path):
     os.kill(child, signal.SIGKILL)
     server.wait()
     assert refused["code"] == 1
-    assert (
-        f"InUseError: correlation+si in {tmp_path / 'tiny'} is in use by process {child} on"
-        in (refused["text"])
-    )
+    said = f"correlation+si in {tmp_path / 'tiny'} is in use by process {child} on"
+    assert f"InUseError: {said}" in refused["text"]
     assert owner["pid"] == child
     # The killed process's lock is free.
     assert server.run({**values, "num_epochs": 100_000}, die_at=40)["code"] == -signal.SIGKILL

@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.slow  # whole runs
 
-FEW, MANY = 4, 16
+MOMENTS = 4
 
 
 @pytest.fixture(scope="module")
@@ -29,33 +29,23 @@ def check_resumes(server, values, whole, left_by):
     assert left_by(values["output"] + "/tiny") == whole[0]
 
 
-def killed_at_events(server, make_values, whole, left_by, tmp_path, moments):
-    for moment in moments:
-        values = make_values(tmp_path / str(moment))
-        killed = server.run(values, die_at=moment)
-        assert killed["code"] == -signal.SIGKILL
-        check_resumes(server, values, whole, left_by)
-
-
 def test_run_leaves_no_checkpoint_and_no_unfinished_file(whole):
     names = set(whole[0])
     assert "correlation+si/task_2/memory.safetensors" in names
     assert not [name for name in names if "checkpoint" in name or name.endswith(".part")]
 
 
-def test_killed_at_an_iteration_or_while_writing(server, make_values, whole, left_by, tmp_path):
-    moments = random.Random(0).sample(range(1, whole[1] + 1), FEW)
-    killed_at_events(server, make_values, whole, left_by, tmp_path, moments)
-
-
-def test_killed_at_many_iterations_and_writes(server, make_values, whole, left_by, tmp_path):
-    moments = random.Random(1).sample(range(1, whole[1] + 1), MANY)
-    killed_at_events(server, make_values, whole, left_by, tmp_path, moments)
+def test_killed_at_iterations_and_while_writing(server, make_values, whole, left_by, tmp_path):
+    for moment in random.Random(0).sample(range(1, whole[1] + 1), 5 * MOMENTS):
+        values = make_values(tmp_path / str(moment))
+        killed = server.run(values, die_at=moment)
+        assert killed["code"] == -signal.SIGKILL
+        check_resumes(server, values, whole, left_by)
 
 
 def test_killed_at_moments_of_the_clock(server, make_values, whole, left_by, tmp_path):
     draw = random.Random(2)
-    for number in range(FEW):
+    for number in range(MOMENTS):
         values = make_values(tmp_path / str(number))
         child = server.start(values)
         time.sleep(draw.uniform(0.05, 0.95) * whole[2])

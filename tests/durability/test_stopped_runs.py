@@ -8,7 +8,6 @@ import time
 import pytest
 
 from pml_incremental.experiment import run
-from pml_incremental.experiment.running import outputs, task_loop
 from pml_incremental.experiment.running.task_checkpoint import (
     RunInterrupted,
     StopRequest,
@@ -16,30 +15,7 @@ from pml_incremental.experiment.running.task_checkpoint import (
     stop_signals,
 )
 
-pytestmark = pytest.mark.slow  # whole runs
-
-THREE_TASKS = {"scenario": {"ClassIncrementalScenario": {"classes_per_task": [4, 2, 2]}}}
-SMALL_BATCHES = {"trainer": {"IncrementalMetricLoss": {"batch_size": 4, "iterations_per_epoch": 3}}}
-LOADED_BY_OTHERS = {
-    "trainer": {
-        "IncrementalMetricLoss": {
-            "batch_size": 8,
-            "iterations_per_epoch": 3,
-            "dataloader_num_workers": 2,
-        }
-    }
-}
-MEMORY = {
-    "loss_funcs": {
-        "metric_loss": {
-            "CrossBatchMemory": {
-                "loss": "ContrastiveLoss",
-                "embedding_size": 8,
-                "memory_size": 24,
-            }
-        }
-    }
-}
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pictures")]  # whole runs
 
 
 def trained_with(**options):
@@ -47,40 +23,42 @@ def trained_with(**options):
     return {"trainer": {"IncrementalMetricLoss": {**sizes, **options}}}
 
 
+def three_tasks(strategy):
+    tasks = {"scenario": {"ClassIncrementalScenario": {"classes_per_task": [4, 2, 2]}}}
+    return {**tasks, **trained_with(batch_size=4), "strategies": [strategy]}
+
+
+MEMORY = {"loss": "ContrastiveLoss", "embedding_size": 8, "memory_size": 24}
+MOVING = {"correlation+ema-teacher": {"ema-teacher": {"momentum": 0.5}}}
+
+
 CASES = {
-    "fecd": {**THREE_TASKS, **SMALL_BATCHES, "strategies": ["fecd"]},
-    "accuracy change": {
-        **THREE_TASKS,
-        **SMALL_BATCHES,
-        "strategies": [{"fecd": {"estimator": "AccuracyChangeEstimator"}}],
-    },
-    "oracle": {**THREE_TASKS, **SMALL_BATCHES, "strategies": ["fecd-oracle"]},
-    "moving teacher": {
-        "strategies": [{"correlation+ema-teacher": {"ema-teacher": {"momentum": 0.5}}}]
-    },
+    "fecd": three_tasks("fecd"),
+    "accuracy change": three_tasks({"fecd": {"estimator": "AccuracyChangeEstimator"}}),
+    "oracle": three_tasks("fecd-oracle"),
+    "moving teacher": {"strategies": [MOVING]},
     "replay": {"strategies": ["replay+merge"]},
     "function matching": {"strategies": ["function-matching"]},
     "probes": {"strategies": [{"correlation": {"probes": ["warp", "strokes"]}}]},
     "pool of probes": {"strategies": [{"cosine": {"probes": {"images": "warp", "pool": 30}}}]},
     "all images in random order": {"sampler": None, "strategies": ["finetune"]},
-    "loaded by other processes": {**LOADED_BY_OTHERS, "strategies": ["finetune"]},
+    "loaded by other processes": {
+        **trained_with(dataloader_num_workers=2),
+        "strategies": ["finetune"],
+    },
     "half precision": trained_with(precision="fp16"),
     "accumulated gradients": trained_with(accumulation_steps=2),
     "cached teacher": {**trained_with(cache_teacher=True), "transforms": {"train": []}},
-    "memory of batches": {**MEMORY, "strategies": ["finetune"]},
+    "memory of batches": {
+        "loss_funcs": {"metric_loss": {"CrossBatchMemory": MEMORY}},
+        "strategies": ["finetune"],
+    },
     "miner and clipping": {
         "mining_funcs": {"tuple_miner": "MultiSimilarityMiner"},
         "grad_clip_norm": 0.1,
         "strategies": ["joint"],
     },
 }
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch):
-    monkeypatch.setattr(outputs, "draw_matrices", lambda *args: {})
-    monkeypatch.setattr(outputs, "_draw_over_time", lambda *args: None)
-    monkeypatch.setattr(task_loop, "draw_retrievals", lambda *args: None)
 
 
 def quiet_run(config):
@@ -124,14 +102,8 @@ def test_stopped_run_goes_on_to_the_bit(make_config, left_by, stop_at, tmp_path,
 
 def test_any_number_of_loading_processes_gives_the_same(make_config, left_by, tmp_path):
     for workers in (1, 2):
-        trainer = {
-            "IncrementalMetricLoss": {
-                "batch_size": 8,
-                "iterations_per_epoch": 3,
-                "dataloader_num_workers": workers,
-            }
-        }
-        quiet_run(make_config(tmp_path / str(workers), trainer=trainer, strategies=["finetune"]))
+        options = {**trained_with(dataloader_num_workers=workers), "strategies": ["finetune"]}
+        quiet_run(make_config(tmp_path / str(workers), **options))
     assert left_by(tmp_path / "1/tiny") == left_by(tmp_path / "2/tiny")
 
 
@@ -156,10 +128,7 @@ def test_first_signal_waits_and_second_does_not():
             signal.raise_signal(signal.SIGTERM)
         assert end.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
-def test_signal_while_nothing_waits_stops_at_once():
-    with stop_signals(), pytest.raises(RunInterrupted) as stop:
+    with stop_signals(), pytest.raises(RunInterrupted) as stop:  # nothing waits
         signal.raise_signal(signal.SIGINT)
     assert stop.value.exit_code == 130
 

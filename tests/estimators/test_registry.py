@@ -32,22 +32,23 @@ def test_every_estimator_of_the_package_is_registered_by_its_name():
 
 
 @pytest.mark.parametrize(
-    "spec",
+    ("spec", "cls", "hyperparameters"),
     [
-        {"LinearEstimator": {"rank": 4, "ridge": 0.5}},
-        {"pml_incremental.estimators.linear:LinearEstimator": {"rank": 4, "ridge": 0.5}},
-        LinearEstimator(ridge=0.5, rank=4),
+        ({"LinearEstimator": {"rank": 4}}, LinearEstimator, {"ridge": 0.1, "rank": 4}),
+        (
+            {"pml_incremental.estimators.linear:LinearEstimator": {"ridge": 0.5}},
+            LinearEstimator,
+            {"ridge": 0.5, "rank": None},
+        ),
+        (LinearEstimator(ridge=0.5), LinearEstimator, {"ridge": 0.5, "rank": None}),
+        ("DriftEstimator", DriftEstimator, {"scale": 1.0}),
+        ({"DriftEstimator": None}, DriftEstimator, {"scale": 1.0}),
     ],
 )
-def test_forms_of_a_description(spec):
+def test_forms_of_a_description(spec, cls, hyperparameters):
     built = build_estimator(spec)
-    assert isinstance(built, LinearEstimator)
-    assert built.hyperparameters == {"ridge": 0.5, "rank": 4}
-
-
-@pytest.mark.parametrize("spec", ["DriftEstimator", {"DriftEstimator": None}])
-def test_arguments_may_be_left_out(spec):
-    assert build_estimator(spec).hyperparameters == {"scale": 1.0}
+    assert type(built) is cls
+    assert built.hyperparameters == hyperparameters
 
 
 def test_registered_classes_serve_in_a_bank(tmp_path):

@@ -3,7 +3,11 @@ import torch
 from torch.nn import functional as F
 
 from pml_incremental.functional import correlation_distillation
-from pml_incremental.functional.chunked_divergence import chunked_divergence
+from pml_incremental.functional.chunked_divergence import (
+    DEFAULT_MAX_BYTES,
+    chunked_divergence,
+    rows_at_a_time,
+)
 
 N, MODELS = 9, 3
 ROWS = pytest.mark.parametrize("rows", [1, 2, 4, N, 20])
@@ -181,3 +185,41 @@ def test_cuda(dtype):
         torch.testing.assert_close(
             mine.detach().cpu().double(), reference.detach(), rtol=1e-3, atol=1e-4
         )
+
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+def test_none_where_all_fits():
+    assert rows_at_a_time(10, 1, torch.float32, CPU, None) is None
+    assert rows_at_a_time(10, 1, torch.float32, CPU, 8 * 10 * 10 * 4) is None
+    assert rows_at_a_time(10, 1, torch.float32, CPU, 8 * 10 * 10 * 4 - 1) == 9
+    default = (torch.float32, CPU, DEFAULT_MAX_BYTES)
+    assert rows_at_a_time(2896, 1, *default) is None
+    assert rows_at_a_time(2897, 1, *default) == 128
+    assert rows_at_a_time(915, 10, *default) is None
+    assert rows_at_a_time(916, 10, *default) == 128
+    assert rows_at_a_time(10**6, 20, torch.float64, CPU, 1) == 1  # at least one row
+
+
+@pytest.mark.parametrize("models", [1, 10])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_stay_within_the_limit(models, dtype):
+    for count in (3000, 20_000, 300_000):
+        rows = rows_at_a_time(count, models, dtype, GPU, DEFAULT_MAX_BYTES)
+        size = 8 * models * count * dtype.itemsize
+        assert rows * size <= DEFAULT_MAX_BYTES < (rows + 1) * size
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "error", "message"),
+    [
+        (0, ValueError, "max_bytes must be at least 1, got 0"),
+        (-5, ValueError, "max_bytes must be at least 1, got -5"),
+        (1e9, TypeError, "max_bytes must be an integer or None, got 1000000000.0"),
+        (True, TypeError, "max_bytes must be an integer or None, got True"),
+    ],
+)
+def test_bad_limit(max_bytes, error, message):
+    with pytest.raises(error, match=message):
+        correlation_distillation(torch.eye(2), torch.eye(2), max_bytes=max_bytes)

@@ -16,37 +16,8 @@ def embeddings(n=9, d=5, seed=0, dtype=torch.float64):
     return torch.randn(n, d, generator=generator, dtype=torch.float64).to(dtype)
 
 
-def naive(student, teacher, temperature):
-    losses = []
-    for i in range(len(student)):
-        p, q = (
-            torch.stack([torch.exp(e[i].dot(row) / temperature) for row in e])
-            for e in (student, teacher)
-        )
-        p, q = p / p.sum(), q / q.sum()
-        kl = sum(b * (b.log() - a.log()) for a, b in zip(p, q, strict=True))
-        losses.append(temperature**2 * kl)
-    return torch.stack(losses)
-
-
 def relative_error(actual, expected):
     return ((actual.double() - expected).norm() / expected.norm()).item()
-
-
-@pytest.mark.parametrize("temperature", [0.7, 4.0])
-@pytest.mark.parametrize("teacher_width", [5, 3])
-def test_equals_the_formula_in_loops(temperature, teacher_width):
-    student, teacher = embeddings(), embeddings(d=teacher_width, seed=1)
-    actual = correlation_distillation(student, teacher, temperature)
-    assert actual.shape == (9,)
-    torch.testing.assert_close(actual, naive(student, teacher, temperature), rtol=1e-9, atol=1e-12)
-
-
-def test_default_temperature_is_that_of_the_paper():
-    student, teacher = embeddings(), embeddings(seed=1)
-    torch.testing.assert_close(
-        correlation_distillation(student, teacher), naive(student, teacher, 4.0)
-    )
 
 
 @pytest.mark.parametrize("case", ["case0", "case1", "case2"])
@@ -69,23 +40,6 @@ def test_equals_the_published_code(case, dtype, tolerance, target):
     assert largest < tolerance
 
 
-@pytest.mark.parametrize("temperature", [0.3, 4.0])
-def test_gradients_of_both_arguments(temperature):
-    student = embeddings(n=4, d=3).requires_grad_()
-    teacher = embeddings(n=4, d=2, seed=1).requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda z, t: correlation_distillation(z, t, temperature), (student, teacher)
-    )
-
-
-def test_zero_with_zero_gradient_at_equality():
-    student = embeddings(dtype=torch.float32).requires_grad_()
-    losses = correlation_distillation(student, student.detach().clone())
-    losses.sum().backward()
-    assert losses.eq(0).all()
-    assert student.grad.eq(0).all()
-
-
 def test_never_negative_and_precise_for_a_student_close_to_its_teacher():
     teacher = F.normalize(embeddings(n=32, d=16))
     student = F.normalize(teacher + 1e-4 * embeddings(n=32, d=16, seed=1))
@@ -100,22 +54,14 @@ def test_never_negative_and_precise_for_a_student_close_to_its_teacher():
     assert relative_error(student.grad, wide.grad) < 0.01
 
 
-def test_permuting_the_images_permutes_the_losses():
+def test_permuting_the_images_permutes_the_losses_and_a_rotation_changes_nothing():
     student, teacher = embeddings(), embeddings(seed=1)
+    losses = correlation_distillation(student, teacher)
     order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(
-        correlation_distillation(student[order], teacher[order]),
-        correlation_distillation(student, teacher)[order],
-    )
-
-
-def test_rotating_either_space_changes_nothing():
-    student, teacher = embeddings(), embeddings(seed=1)
+    permuted = correlation_distillation(student[order], teacher[order])
+    torch.testing.assert_close(permuted, losses[order])
     rotation, _ = torch.linalg.qr(embeddings(n=5, seed=2))
-    torch.testing.assert_close(
-        correlation_distillation(student @ rotation, teacher),
-        correlation_distillation(student, teacher),
-    )
+    torch.testing.assert_close(correlation_distillation(student @ rotation, teacher), losses)
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)
@@ -171,7 +117,6 @@ def test_similarity_divergence_of_different_shapes():
 @pytest.mark.parametrize(
     ("student", "teacher", "error", "message"),
     [
-        (torch.zeros(3, 2), torch.zeros(4, 2), ValueError, "student has 3 rows but teacher has 4"),
         (torch.zeros(0, 2), torch.zeros(0, 2), ValueError, r"student is empty \(N = 0\)"),
         (torch.zeros(3), torch.zeros(3, 2), ValueError, r"student must have shape \(N, d\)"),
         (torch.zeros(3, 2), torch.zeros(3, 2, 1), ValueError, r"teacher .* got \(3, 2, 1\)"),
@@ -184,13 +129,10 @@ def test_bad_embeddings(student, teacher, error, message):
         correlation_distillation(student, teacher)
 
 
-@pytest.mark.parametrize("temperature", [0, -1.0, float("nan"), float("inf")])
-def test_bad_temperature(temperature):
-    with pytest.raises(ValueError, match="temperature must be positive and finite"):
-        correlation_distillation(torch.eye(2), torch.eye(2), temperature)
-
-
-@pytest.mark.parametrize("temperature", ["4", True, None])
-def test_temperature_of_another_type(temperature):
-    with pytest.raises(TypeError, match="temperature must be a number"):
-        correlation_distillation(torch.eye(2), torch.eye(2), temperature)
+def test_bad_temperature():
+    for bad in (0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="temperature must be positive and finite"):
+            correlation_distillation(torch.eye(2), torch.eye(2), bad)
+    for bad in ("4", True, None):
+        with pytest.raises(TypeError, match="temperature must be a number"):
+            correlation_distillation(torch.eye(2), torch.eye(2), bad)

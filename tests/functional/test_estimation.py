@@ -28,9 +28,8 @@ def test_equals_a_loop_over_models_images_and_dimensions():
 
 def test_a_pair_of_numbers_gives_one_estimate():
     estimate = estimate_features(features(), -0.1, 0.2, generator=seeded())
-    models = estimate_features(
-        features(), torch.tensor([-0.1]), torch.tensor([0.2]), generator=seeded()
-    )
+    one = torch.tensor([-0.1]), torch.tensor([0.2])
+    models = estimate_features(features(), *one, generator=seeded())
     assert estimate.shape == (6, 4)
     torch.testing.assert_close(models[0], estimate, rtol=1e-6, atol=0)
 
@@ -57,26 +56,20 @@ def test_changes_are_uniform_within_the_range():
 
 
 def test_elements_and_models_are_drawn_independently():
-    change = estimate_features(
-        torch.ones(100, 200), torch.zeros(2), torch.ones(2), generator=seeded()
-    )
-    pairs = [
-        (change[0], change[1]),
-        (change[:, 0], change[:, 1]),
-        (change[..., 0], change[..., 1]),
-    ]
+    ranges = torch.zeros(2), torch.ones(2)
+    change = estimate_features(torch.ones(100, 200), *ranges, generator=seeded())
+    pairs = [*change], [change[:, 0], change[:, 1]], [change[..., 0], change[..., 1]]
     for first, second in pairs:
         together = torch.stack([first.flatten(), second.flatten()])
         assert torch.corrcoef(together)[0, 1].abs() < 6 / first.numel() ** 0.5
 
 
-@pytest.mark.parametrize(("low", "high", "scale"), [(0.0, 0.0, 1.0), (-0.5, 0.5, 0.0)])
-def test_no_change(low, high, scale):
-    assert torch.equal(estimate_features(features(), low, high, scale), features())
-
-
-def test_low_equal_to_high_is_no_random_change():
-    torch.testing.assert_close(estimate_features(features(), 0.25, 0.25), 1.25 * features())
+@pytest.mark.parametrize(
+    ("low", "high", "scale", "factor"),
+    [(0.0, 0.0, 1.0, 1), (-0.5, 0.5, 0.0, 1), (0.25, 0.25, 1.0, 1.25)],
+)
+def test_no_random_change(low, high, scale, factor):
+    assert torch.equal(estimate_features(features(), low, high, scale), factor * features())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

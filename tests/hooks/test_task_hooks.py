@@ -39,9 +39,13 @@ def models():
     return {"trunk": nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.1)), "embedder": nn.Linear(8, 4)}
 
 
+def new_tester(**options):
+    return IncrementalTester(dataloader_num_workers=0, data_device=CPU, **options)
+
+
 def build(hooks, trainer_class=IncrementalMetricLoss, tester=None, student=None, **epoch):
     student = models() if student is None else student
-    tester = tester or IncrementalTester(dataloader_num_workers=0, data_device=CPU)
+    tester = tester or new_tester()
     data = images(0)
     losses = {"metric_loss": TripletMarginLoss(margin=0.1)}
     ours = {}
@@ -91,9 +95,8 @@ def weights(trainer):
 
 def test_records_hold_every_split_and_the_mean_over_tasks(tmp_path):
     train(build(TaskHooks(tmp_path, log_freq=1)))
-    one, two, mean, joint = (
-        rows(tmp_path, TABLE.format(split)) for split in ("TASK_1", "TASK_2", "MEAN", "MEAN_JOINT")
-    )
+    splits = ("TASK_1", "TASK_2", "MEAN", "MEAN_JOINT")
+    one, two, mean, joint = (rows(tmp_path, TABLE.format(split)) for split in splits)
     assert [row["epoch"] for row in mean] == [1, 2, 3]
     for metric in ("recall_at_1_level0", "mean_average_precision_level0"):
         for a, b, m, j in zip(one, two, mean, joint, strict=True):
@@ -156,11 +159,9 @@ def test_recording_changes_no_weights(tmp_path):
 
 
 def test_pml_trainer_and_tester_under_the_same_hooks(tmp_path):
-    tester = GlobalEmbeddingSpaceTester(
-        dataloader_num_workers=0,
-        data_device=CPU,
-        accuracy_calculator=AccuracyCalculator(include=("precision_at_1",), device=CPU),
-    )
+    calculator = AccuracyCalculator(include=("precision_at_1",), device=CPU)
+    options = {"dataloader_num_workers": 0, "data_device": CPU, "accuracy_calculator": calculator}
+    tester = GlobalEmbeddingSpaceTester(**options)
     hooks = TaskHooks(tmp_path, "precision_at_1")
     train(build(hooks, MetricLossOnly, tester), epochs=2)
     prefix = "accuracies_normalized_GlobalEmbeddingSpaceTester_level_0_"
@@ -178,40 +179,29 @@ def test_a_second_training_in_one_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
-    [("task-1", "letters, digits"), ("x" * 40, "shorter"), ("mean", "reserved for the mean")],
+    ("splits", "message"),
+    [
+        ({"task-1": images(1)}, "letters, digits"),
+        ({"x" * 40: images(1)}, "shorter"),
+        ({"mean": images(1)}, "kept for the mean"),
+        # one image of each class, alone
+        ({"task_1": images(1, (0, 1), each=1), "task_2": images(2)}, "undefined for task_1"),
+    ],
 )
-def test_splits_that_cannot_be_recorded_are_named(tmp_path, name, message):
-    hooks = TaskHooks(tmp_path)
-    tester = IncrementalTester(
-        dataloader_num_workers=0, data_device=CPU, end_of_testing_hook=hooks.end_of_testing_hook
-    )
+def test_splits_that_cannot_be_recorded_are_named(tmp_path, splits, message):
+    tester = new_tester(end_of_testing_hook=TaskHooks(tmp_path).end_of_testing_hook)
     with pytest.raises(ValueError, match=message):
-        tester.test({name: images(1)}, 1, nn.Identity())
+        tester.test(splits, 1, nn.Identity())
 
 
-def test_undefined_metric_is_named(tmp_path):
-    tester = IncrementalTester(
-        dataloader_num_workers=0,
-        data_device=CPU,
-        end_of_testing_hook=TaskHooks(tmp_path).end_of_testing_hook,
-    )
-    lonely = images(1, labels=(0, 1), each=1)
-    with pytest.raises(ValueError, match="undefined for task_1"):
-        tester.test({"task_1": lonely, "task_2": images(2)}, 1, nn.Identity())
-
-
-def test_container_without_hooks_is_refused():
-    with pytest.raises(ModuleNotFoundError, match="pip install record-keeper tensorboard"):
-        MeanOverTasks(EmptyContainer())
-
-
-def test_nothing_to_load(tmp_path):
+def test_nothing_to_load_and_a_container_without_hooks(tmp_path):
     hooks = TaskHooks(tmp_path)
     trainer = build(hooks)
     assert hooks.resume(trainer) == 1
     with pytest.raises(FileNotFoundError, match="no best models"):
         hooks.load_best(trainer)
+    with pytest.raises(ModuleNotFoundError, match="pip install record-keeper tensorboard"):
+        MeanOverTasks(EmptyContainer())
 
 
 def test_hooks_in_order_are_all_called_and_one_can_stop(tmp_path):

@@ -26,10 +26,9 @@ TEMPERATURES = pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 4.0])
 
 
 def golden(case, target, dtype):
+    names = ("student", "teacher", "labels")
     with np.load(GOLDEN) as file:
-        student, teacher, labels = (
-            torch.tensor(file[f"{case}/{name}"]) for name in ("student", "teacher", "labels")
-        )
+        student, teacher, labels = (torch.tensor(file[f"{case}/{name}"]) for name in names)
         value = float(file[f"{case}/{KEYS[target]}"])
         gradient = torch.tensor(file[f"{case}/{KEYS[target]}_grad"])
     return student.to(dtype).requires_grad_(), labels, teacher.to(dtype), value, gradient
@@ -80,51 +79,17 @@ def test_default_normalises_both_embeddings(target):
     expected = correlation_distillation(*(arguments if target == "teacher" else arguments[::-1]))
     value = CorrelationDistillationLoss(target=target)(student, ref_emb=teacher)
     torch.testing.assert_close(value, expected.mean())
+    cosine = CorrelationDistillationLoss(target=target, distance=CosineSimilarity())
+    torch.testing.assert_close(cosine(student, ref_emb=teacher), value)
 
 
 def test_a_distance_that_is_no_similarity_is_negated():
     student, teacher = pair()
-    value = CorrelationDistillationLoss(2.0, distance=LpDistance(normalize_embeddings=False))(
-        student, ref_emb=teacher
-    )
-    expected = similarity_divergence(
-        -torch.cdist(student, student), -torch.cdist(teacher, teacher), 2.0
-    )
+    plain = LpDistance(normalize_embeddings=False)
+    value = CorrelationDistillationLoss(2.0, distance=plain)(student, ref_emb=teacher)
+    similarities = -torch.cdist(student, student), -torch.cdist(teacher, teacher)
+    expected = similarity_divergence(*similarities, 2.0)
     torch.testing.assert_close(value, expected.mean())
-
-
-def test_cosine_similarity_is_the_default():
-    student, teacher = pair()
-    cosine = CorrelationDistillationLoss(distance=CosineSimilarity())(student, ref_emb=teacher)
-    torch.testing.assert_close(cosine, CorrelationDistillationLoss()(student, ref_emb=teacher))
-
-
-@TEMPERATURES
-@TARGETS
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_within_one_percent(temperature, target, dtype):
-    student, teacher = (e.detach().to(dtype) for e in pair())
-    expected = CorrelationDistillationLoss(temperature, target)(
-        student.float(), ref_emb=teacher.float()
-    )
-    value = CorrelationDistillationLoss(temperature, target)(student, ref_emb=teacher)
-    assert value.dtype == torch.float32
-    assert value.item() == pytest.approx(expected.item(), rel=0.01)
-
-
-@TEMPERATURES
-@TARGETS
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_autocast_within_one_percent(temperature, target, dtype):
-    student, teacher = pair()
-    loss = CorrelationDistillationLoss(temperature, target)
-    expected = loss(student, ref_emb=teacher)
-    (expected_gradient,) = torch.autograd.grad(expected, student)
-    with torch.autocast("cpu", dtype=dtype):
-        value = loss(student, ref_emb=teacher)
-    (gradient,) = torch.autograd.grad(value, student)
-    assert value.item() == pytest.approx(expected.item(), rel=0.01)
-    assert relative_error(gradient, expected_gradient) < 0.01
 
 
 @TEMPERATURES
@@ -157,21 +122,7 @@ def test_serves_pml_versions_that_pass_fewer_arguments():
     student, teacher = pair()
     info = CorrelationDistillationLoss().compute_loss(student, None, ref_emb=teacher)["loss"]
     assert info["losses"].shape == (16,)
-
-
-def test_temperature_is_recorded():
     assert "temperature" in CorrelationDistillationLoss(3.0)._record_these
-
-
-@pytest.mark.parametrize("temperature", [0.0, -4.0, float("nan")])
-def test_bad_temperature(temperature):
-    with pytest.raises(ValueError, match="temperature must be positive and finite"):
-        CorrelationDistillationLoss(temperature)
-
-
-def test_bad_target():
-    with pytest.raises(ValueError, match='target must be "teacher" or "student", got \'both\''):
-        CorrelationDistillationLoss(target="both")
 
 
 DISTANCES = pytest.mark.parametrize(
@@ -224,9 +175,8 @@ def test_chunks_change_no_statistics():
     recorded = []
     for max_bytes in (1, None):
         distance = CosineSimilarity(collect_stats=True)
-        CorrelationDistillationLoss(distance=distance, max_bytes=max_bytes)(
-            student, ref_emb=teacher
-        )
+        loss = CorrelationDistillationLoss(distance=distance, max_bytes=max_bytes)
+        loss(student, ref_emb=teacher)
         recorded.append([getattr(distance, name) for name in distance._record_these_stats])
     assert recorded[0] == recorded[1]
     assert all(recorded[0])
@@ -241,8 +191,3 @@ def test_chunks_of_a_distance_with_a_forward_of_its_own():
     assert CorrelationDistillationLoss(distance=Centred())(student, ref_emb=teacher) > 0
     with pytest.raises(ValueError, match=r"Centred has a forward of its own.* max_bytes=None"):
         CorrelationDistillationLoss(distance=Centred(), max_bytes=1)(student, ref_emb=teacher)
-
-
-def test_bad_max_bytes():
-    with pytest.raises(ValueError, match="max_bytes must be at least 1, got 0"):
-        CorrelationDistillationLoss(max_bytes=0)

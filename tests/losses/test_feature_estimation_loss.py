@@ -36,6 +36,7 @@ DISTANCES = [
     LpDistance(power=2),
     SNRDistance(),
 ]
+EVERY = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
 
 def randn(*shape, seed=0, dtype=torch.float64):
@@ -83,7 +84,7 @@ def naive(student, estimates, weights, temperature):
     return torch.tensor(losses, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+@EVERY
 @pytest.mark.parametrize("temperature", [0.5, 4.0])
 def test_equals_loops_over_models_and_anchors(spec, temperature):
     student, teacher = pair()
@@ -138,13 +139,9 @@ def test_chunks_change_neither_value_nor_gradient(distance, max_bytes):
 
 def test_chunks_of_random_estimates_use_one_draw():
     student, teacher = pair()
-    values = [
-        FeatureEstimationLoss(filled(SPECS["accuracy-change"]), max_bytes=limit)(
-            student, ref_emb=teacher
-        )
-        for limit in (1, None)
-    ]
-    torch.testing.assert_close(*values)
+    spec = SPECS["accuracy-change"]
+    losses = [FeatureEstimationLoss(filled(spec), max_bytes=limit) for limit in (1, None)]
+    torch.testing.assert_close(*(loss(student, ref_emb=teacher) for loss in losses))
 
 
 def test_unchanged_features_give_the_correlation_loss():
@@ -153,16 +150,7 @@ def test_unchanged_features_give_the_correlation_loss():
     torch.testing.assert_close(value, CorrelationDistillationLoss()(student, ref_emb=teacher))
 
 
-def test_zero_where_the_student_is_as_estimated():
-    _, teacher = pair()
-    student = teacher.clone().requires_grad_()
-    value = FeatureEstimationLoss(filled(UNCHANGED))(student, ref_emb=teacher)
-    value.backward()
-    assert 0 <= value < 1e-30
-    assert student.grad.abs().max() < 1e-15
-
-
-@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+@EVERY
 def test_gradient(spec):
     student, teacher = pair()
 
@@ -172,18 +160,8 @@ def test_gradient(spec):
     assert torch.autograd.gradcheck(loss, (student,))
 
 
-def test_order_of_the_images_does_not_matter():
-    student, teacher = pair()
-    order = torch.randperm(N, generator=torch.Generator().manual_seed(0))
-    bank = filled("LinearEstimator")
-    loss = FeatureEstimationLoss(bank)
-    torch.testing.assert_close(
-        elements(loss, student[order], teacher[order]), elements(loss, student, teacher)[order]
-    )
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+@EVERY
 def test_half_precision_within_one_percent(spec, dtype):
     student, teacher = pair(dtype=dtype)
     value = FeatureEstimationLoss(filled(spec))(student, ref_emb=teacher)
@@ -191,15 +169,6 @@ def test_half_precision_within_one_percent(spec, dtype):
     expected = FeatureEstimationLoss(filled(spec))(student.float(), ref_emb=teacher.float())
     assert value.dtype == torch.float32
     assert value.item() == pytest.approx(expected.item(), rel=0.01)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_autocast_changes_nothing(dtype):
-    student, teacher = pair(dtype=torch.float32)
-    expected = FeatureEstimationLoss(filled("LinearEstimator"))(student, ref_emb=teacher)
-    with torch.autocast("cpu", dtype=dtype):
-        value = FeatureEstimationLoss(filled("LinearEstimator"))(student, ref_emb=teacher)
-    torch.testing.assert_close(value, expected)
 
 
 @pytest.mark.parametrize("build", [FeatureEstimationLoss, partial(FeatureEstimationLoss, None)])
@@ -232,36 +201,19 @@ def test_inactive_loss_beside_others_in_a_loss_tracker():
     torch.testing.assert_close(student.grad, 2 * student.detach())
 
 
-def test_nothing_flows_to_the_teacher():
-    student, teacher = pair()
-    teacher.requires_grad_()
-    FeatureEstimationLoss(filled("LinearEstimator"))(student, ref_emb=teacher).backward()
-    assert student.grad.abs().max() > 0
-    assert teacher.grad is None
-
-
 def test_random_draws_are_fresh_and_seeded():
     student, teacher = pair()
-    first, second = (
-        FeatureEstimationLoss(filled(SPECS["accuracy-change"], seed=seed)) for seed in (0, 0)
-    )
+    first, second = (FeatureEstimationLoss(filled(SPECS["accuracy-change"])) for _ in range(2))
     values = [first(student, ref_emb=teacher) for _ in range(3)]
     assert len({value.item() for value in values}) == 3
     assert [second(student, ref_emb=teacher) for _ in range(3)] == values
 
 
 def test_the_bank_is_no_part_of_the_module():
-    student, teacher = pair()
     loss = FeatureEstimationLoss(filled("LinearEstimator"))
-    loss(student, ref_emb=teacher)
-    assert not loss.state_dict()
     assert not list(loss.parameters())
-    assert {type(module) for module in loss.modules()} == {
-        FeatureEstimationLoss,
-        type(loss.distance),
-        MeanReducer,
-    }
-    assert not any(isinstance(v, torch.Tensor) for m in loss.modules() for v in vars(m).values())
+    modules = {FeatureEstimationLoss, type(loss.distance), MeanReducer}
+    assert {type(module) for module in loss.modules()} == modules
     assert loss._record_these == ["temperature"]
 
 
@@ -285,36 +237,26 @@ def test_learns_to_be_as_estimated():
     assert loss(student, ref_emb=teacher).item() < 0.5 * before
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_tiny_batches_and_zero_embeddings(count):
-    student, teacher = torch.zeros(count, WIDTH, requires_grad=True), torch.zeros(count, WIDTH)
-    value = FeatureEstimationLoss(filled("LinearEstimator"))(student, ref_emb=teacher)
-    value.backward()
-    assert value.isfinite()
-    assert student.grad.isfinite().all()
-
-
 @pytest.mark.parametrize("bank", [EstimatorBank(), None, "filled"])
 def test_missing_or_bad_teacher(bank):
     student, teacher = pair()
     loss = FeatureEstimationLoss(filled("LinearEstimator") if bank == "filled" else bank)
     for arguments in ({}, {"ref_emb": student}):
-        with pytest.raises(
-            ValueError, match=r"FeatureEstimationLoss needs the teacher's .* ref_emb"
-        ):
+        message = r"FeatureEstimationLoss needs the teacher's .* ref_emb"
+        with pytest.raises(ValueError, match=message):
             loss(student, **arguments)
     with pytest.raises(ValueError, match="embeddings has 8 rows but ref_emb has 7"):
         loss(student, ref_emb=teacher[:-1])
 
 
-def test_teacher_of_another_width():
+def test_teacher_of_another_width_too_few_weights_and_unset_ranges():
     student, teacher = pair()
+    bank = filled("LinearEstimator")
     with pytest.raises(ValueError, match=r"M_1 to M_3 need features of shape \(N, 5\).* \(8, 4\)"):
-        FeatureEstimationLoss(filled("LinearEstimator"))(student, ref_emb=teacher[:, :4])
-
-
-def test_unset_ranges():
-    student, teacher = pair()
+        FeatureEstimationLoss(bank)(student, ref_emb=teacher[:, :4])
+    message = r"2 numbers but there are 3 prior models: .* M_1, which is 3"
+    with pytest.raises(ValueError, match=message):
+        FeatureEstimationLoss(bank, model_weights=[1.0, 0.5])(student, ref_emb=teacher)
     bank = filled("AccuracyChangeEstimator", models=1)
     with pytest.raises(RuntimeError, match="no accuracy range is set for prior model M_1"):
         FeatureEstimationLoss(bank)(student, ref_emb=teacher)
@@ -330,21 +272,9 @@ def test_unset_ranges():
         ([1.0, math.nan], "must be finite"),
     ],
 )
-def test_bad_weights(weights, message):
+def test_bad_weights_and_temperature(weights, message):
     with pytest.raises(ValueError, match=message):
         FeatureEstimationLoss(model_weights=weights)
-
-
-def test_too_few_weights():
-    student, teacher = pair()
-    loss = FeatureEstimationLoss(filled("LinearEstimator"), model_weights=[1.0, 0.5])
-    with pytest.raises(
-        ValueError, match=r"2 numbers but there are 3 prior models: .* M_1, which is 3"
-    ):
-        loss(student, ref_emb=teacher)
-
-
-def test_bad_temperature():
     with pytest.raises(ValueError, match="temperature must be positive and finite"):
         FeatureEstimationLoss(temperature=0.0)
 
@@ -387,7 +317,7 @@ def test_two_processes_draw_the_same_and_have_the_gradient_of_one(tmp_path):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+@EVERY
 def test_cuda(spec):
     student, teacher = pair(dtype=torch.float32)
     student = student.detach().cuda().requires_grad_()

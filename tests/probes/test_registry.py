@@ -70,25 +70,19 @@ def test_lists_are_side_by_side_and_lists_within_are_in_turn():
     built = build_probe(["warp", ["warp", "cut_and_mix"], "mixup"])
     expected = side_by_side([warp, in_turn([warp, cut_and_mix]), PROBES["mixup"]])
     assert torch.equal(made(built), made(expected))
-
-
-def test_levels_alternate():
-    built = build_probe([[["warp", "strokes"], "cut_and_mix"]])
+    built = build_probe([[["warp", "strokes"], "cut_and_mix"]])  # levels alternate
     within = in_turn([side_by_side([warp, PROBES["strokes"]]), cut_and_mix])
     assert torch.equal(made(built), made(side_by_side([within])))
 
 
-def test_ones_own(own):
-    assert torch.equal(made(build_probe("own_probes:times")), images() * 2)
-    assert torch.equal(made(build_probe({"own_probes:times": {"factor": 3}})), images() * 3)
-    assert torch.equal(made(build_probe({"own_probes:needs": {"strength": 4}})), images() * 4)
-
-
-def test_an_object_that_can_be_called_and_compiled_functions_are_probes():
+def test_ones_own_objects_that_can_be_called_and_compiled_functions(own):
     class Negative:
         def __call__(self, images, generator):
             return -images
 
+    assert torch.equal(made(build_probe("own_probes:times")), images() * 2)
+    assert torch.equal(made(build_probe({"own_probes:times": {"factor": 3}})), images() * 3)
+    assert torch.equal(made(build_probe({"own_probes:needs": {"strength": 4}})), images() * 4)
     assert torch.equal(made(build_probe(Negative())), -images())
     assert callable(build_probe("torch:relu"))  # does not tell its arguments
 
@@ -105,11 +99,7 @@ def test_what_ones_own_makes_is_checked_when_it_is_called(own):
     [
         ("wrap", ValueError, "there is no probe 'wrap'; did you mean 'warp'; .* module:callable"),
         ("nonsense", ValueError, "known: blobs, cut_and_mix, dead_leaves, mixup, strokes, warp"),
-        (
-            "no_such_module:probe",
-            ValueError,
-            "cannot find the probe 'no_such_module:probe': No mod",
-        ),
+        ("no_such_module:probe", ValueError, "cannot find the probe 'no_such_module:probe': No m"),
         ("own_probes:absent", ValueError, "cannot find the probe .* no attribute 'absent'"),
         ("own_probes:number", TypeError, "'own_probes:number' must be a function, got 3"),
         (":warp", ValueError, "cannot find the probe ':warp'"),

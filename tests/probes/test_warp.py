@@ -36,13 +36,14 @@ def test_nothing_to_change_gives_the_images(size):
 @pytest.mark.parametrize("size", [8, 9])
 def test_quarter_turns_move_pixels_exactly(quarters, size):
     batch = images(size, size)
-    torch.testing.assert_close(
-        looked_up(batch, 90 * quarters), torch.rot90(batch, quarters, (2, 3))
-    )
+    turned = torch.rot90(batch, quarters, (2, 3))
+    torch.testing.assert_close(looked_up(batch, 90 * quarters), turned)
 
 
-def test_a_half_turn_of_an_image_that_is_not_square():
-    torch.testing.assert_close(looked_up(images(7, 12), 180), images(7, 12).flip(2, 3))
+def test_half_turns_and_mirrors_of_an_image_that_is_not_square():
+    batch = images(7, 12)
+    torch.testing.assert_close(looked_up(batch, 180), batch.flip(2, 3))
+    torch.testing.assert_close(looked_up(batch, mirror=-1.0), batch.flip(-1))
 
 
 def test_a_turn_keeps_distances_in_images_that_are_not_square():
@@ -57,10 +58,6 @@ def test_a_turned_disc_stays_a_disc(degrees):
     y, x = torch.meshgrid(torch.arange(31.0) - 15, torch.arange(61.0) - 30, indexing="ij")
     disc = ((x**2 + y**2).sqrt() < 10).float().view(1, 1, 31, 61)
     assert (looked_up(disc, degrees) - disc).abs().mean() < 0.03
-
-
-def test_mirrored_left_to_right():
-    torch.testing.assert_close(looked_up(images(5, 8), mirror=-1.0), images(5, 8).flip(-1))
 
 
 def test_a_shift_is_a_share_of_width_and_height():
@@ -81,10 +78,8 @@ def test_shear_moves_rows_by_pixels_for_each_pixel_of_height():
 def test_zoom_makes_things_larger():
     batch = torch.zeros(1, 1, 33, 33)
     batch[:, :, 12:21, 12:21] = 1
-    area = [
-        warp(batch, seeded(), **{**STILL, "scale": (zoom, zoom)}).sum().item() / 81
-        for zoom in (0.5, 2.0)
-    ]
+    options = [{**STILL, "scale": (zoom, zoom)} for zoom in (0.5, 2.0)]
+    area = [warp(batch, seeded(), **given).sum().item() / 81 for given in options]
     assert area == pytest.approx([0.25, 4.0], rel=0.3)
 
 
@@ -99,20 +94,13 @@ def test_half_of_the_images_are_mirrored():
     ("option", "number"), [("degrees", 40), ("scale", (0.5, 2)), ("shear", 0.5), ("shift", 0.3)]
 )
 def test_draws_differ_between_images_and_reach_both_bounds(monkeypatch, option, number):
-    seen = {}
-    monkeypatch.setattr(
-        importlib.import_module("pml_incremental.probes.warp"),  # the function hides it
-        "_look_up",
-        lambda images, matrices, shifts: seen.update(matrices=matrices, shifts=shifts),
-    )
+    seen = []
+    module = importlib.import_module("pml_incremental.probes.warp")  # the function hides it
+    monkeypatch.setattr(module, "_look_up", lambda _, *drawn: seen.extend(drawn))
     warp(torch.zeros(2000, 1, 2, 2), seeded(), **{**STILL, option: number})
-    (a, b), (c, d) = seen["matrices"].permute(1, 2, 0)
-    drawn = {
-        "degrees": torch.atan2(c, a).rad2deg(),
-        "scale": 1 / a,
-        "shear": b,
-        "shift": seen["shifts"].flatten(),
-    }[option]
+    (a, b), (c, d) = seen[0].permute(1, 2, 0)
+    turned, shifts = torch.atan2(c, a).rad2deg(), seen[1].flatten()
+    drawn = {"degrees": turned, "scale": 1 / a, "shear": b, "shift": shifts}[option]
     low, high = number if option == "scale" else (-number, number)
     room = 0.02 * (high - low)
     assert low - 1e-4 <= drawn.min() < low + room

@@ -7,6 +7,7 @@ import struct
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.records import SeveralWriters, check_table_name, record_task_summary
@@ -19,6 +20,13 @@ from pml_incremental.records.writers import (
 
 CONFIG = {"seed": 3, "trainer": {"IncrementalMetricLoss": {"batch_size": 16}}, "strategies": ["a"]}
 SCOPE = "l2+ewc-ewc.weight_5/task_2"
+
+
+@pytest.fixture
+def picture(tmp_path):
+    file = tmp_path / "picture.png"
+    Image.new("RGB", (6, 4), (255, 0, 0)).save(file)
+    return file
 
 
 def write_all(writer, picture):
@@ -34,12 +42,8 @@ def test_record_keeper(tmp_path, picture):
     writer = RecordKeeperWriter(tmp_path / "records", SCOPE)
     write_all(writer, picture)
     folder = tmp_path / "records" / SCOPE
-    assert {path.name for path in folder.iterdir()} == {
-        "config.json",
-        "logs.db",
-        "losses.csv",
-        "other.csv",
-    }
+    names = {"config.json", "logs.db", "losses.csv", "other.csv"}
+    assert {path.name for path in folder.iterdir()} == names
     rows = [dict(row) for row in writer.keeper.query("SELECT total, penalty FROM losses")]
     assert rows == [{"total": 0.5, "penalty": None}, {"total": 0.25, "penalty": 1.0}]
     with (folder / "losses.csv").open() as file:

@@ -30,13 +30,9 @@ def make_model(outputs=3):
 
 def make_batches(seed=1, count=6):
     generator = torch.Generator().manual_seed(seed)
-    return [
-        (
-            torch.randn(8, 4, generator=generator, dtype=torch.float64),
-            torch.randn(8, 3, generator=generator, dtype=torch.float64),
-        )
-        for _ in range(count)
-    ]
+    shapes = ((8, 4), (8, 3)) * count
+    drawn = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    return list(zip(drawn[::2], drawn[1::2], strict=True))
 
 
 def loss_on(model, batch):
@@ -86,13 +82,14 @@ def move(model, distance, seed=3):
             parameter += distance * direction.to(parameter)
 
 
-def test_zero_before_the_first_task_ends(build):
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
+
+
+def test_zero_before_and_with_zero_gradient_right_after_the_first_task(build):
     penalty = build().penalty(make_model())
     assert penalty.shape == ()
     assert penalty == 0
-
-
-def test_zero_with_zero_gradient_right_after_the_first_task(build):
     regularizer, model = learned(build)
     model.zero_grad()
     penalty = regularizer.penalty(model)
@@ -101,40 +98,26 @@ def test_zero_with_zero_gradient_right_after_the_first_task(build):
     assert all(parameter.grad.eq(0).all() for parameter in model.parameters())
 
 
-def test_is_the_weighted_sum_of_squares(build):
-    regularizer, model = learned(build)
-    move(model, 0.1)
-    state, expected = regularizer.state_dict(), 0.0
-    for name, parameter in model.named_parameters():
-        importance, anchor = state[f"importance/{name}"], state[f"anchor/{name}"]
-        assert importance.min() >= 0
-        for weight, now, then in zip(
-            importance.flatten(), parameter.flatten(), anchor.flatten(), strict=True
-        ):
-            expected += regularizer.factor * weight * (now - then) ** 2
-    torch.testing.assert_close(regularizer.penalty(model), expected)
-    assert expected > 0
-
-
-def test_grows_with_the_square_of_the_distance(build):
+def test_value_and_gradient_are_those_of_the_weighted_sum_of_squares(build):
     regularizer, model = learned(build)
     near, far = copy.deepcopy(model), copy.deepcopy(model)
     move(near, 0.1)
     move(far, 0.3)
-    torch.testing.assert_close(regularizer.penalty(far), 9 * regularizer.penalty(near))
-
-
-def test_gradients_are_those_of_the_formula(build):
-    regularizer, model = learned(build)
-    move(model, 0.1)
-    model.zero_grad()
-    penalty = regularizer.penalty(model)
-    penalty *= 3
-    penalty.backward()
-    state = regularizer.state_dict()
-    for name, parameter in model.named_parameters():
-        pull = state[f"importance/{name}"] * (parameter.detach() - state[f"anchor/{name}"])
+    near.zero_grad()
+    state, expected = regularizer.state_dict(), 0.0
+    penalty = regularizer.penalty(near)
+    (3 * penalty).backward()
+    for name, parameter in near.named_parameters():
+        importance, anchor = state[f"importance/{name}"], state[f"anchor/{name}"]
+        assert importance.min() >= 0
+        rows = (importance.flatten(), parameter.flatten(), anchor.flatten())
+        for weight, now, then in zip(*rows, strict=True):
+            expected += regularizer.factor * weight * (now - then) ** 2
+        pull = importance * (parameter.detach() - anchor)
         torch.testing.assert_close(parameter.grad, 3 * 2 * regularizer.factor * pull)
+    torch.testing.assert_close(penalty, expected)
+    assert expected > 0
+    torch.testing.assert_close(regularizer.penalty(far), 9 * penalty)
 
 
 def test_holds_important_weights_nearer_while_the_next_task_is_learned(build):
@@ -156,10 +139,12 @@ def test_holds_important_weights_nearer_while_the_next_task_is_learned(build):
     assert distances["held"] < 0.5 * distances["free"]
 
 
-def test_same_data_give_the_same_state(build):
-    first, second = (learned(build)[0].state_dict() for _ in range(2))
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
+def test_same_data_give_the_same_state_and_state_is_a_copy(build):
+    regularizer, model = learned(build)
+    assert same(regularizer.state_dict(), learned(build)[0].state_dict())
+    for tensor in regularizer.state_dict().values():
+        tensor.fill_(5)
+    assert regularizer.penalty(model) == 0
 
 
 def test_several_models_are_named_by_their_keys(build):
@@ -173,6 +158,7 @@ def test_several_models_are_named_by_their_keys(build):
     regularizer.load_state_dict(state)
     move(model, 0.1)
     assert regularizer.penalty(parts) == whole.penalty(model)
+    assert whole.penalty(nn.DataParallel(model)) == whole.penalty(model)  # a wrapped one
     train(model, make_batches(seed=2), regularizer, 0.1, models=parts)
     end_task(regularizer, model, make_batches(seed=2), models=parts)
     assert regularizer.state_dict().keys() == state.keys()
@@ -209,12 +195,6 @@ def test_a_grown_classifier_is_held_by_its_old_rows(build):
     assert model[2].weight.grad.shape == (7, 5)
 
 
-def test_a_wrapped_model_keeps_its_names(build):
-    regularizer, model = learned(build)
-    move(model, 0.1)
-    assert regularizer.penalty(nn.DataParallel(model)) == regularizer.penalty(model)
-
-
 def test_half_precision_parameters_are_compared_in_single(build):
     model = make_model().to(torch.bfloat16)
     batches = [tuple(t.to(torch.bfloat16) for t in batch) for batch in make_batches()]
@@ -235,59 +215,35 @@ def test_state_goes_through_safetensors(build, tmp_path):
         memory_model = copy.deepcopy(model)
         train(memory_model, make_batches(seed=4), memory, 0.1)
         end_task(memory, memory_model, make_batches(seed=4))
-    first, second = regularizer.state_dict(), loaded.state_dict()
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert same(regularizer.state_dict(), loaded.state_dict())
 
 
-def test_state_is_a_copy(build):
-    regularizer, model = learned(build)
-    for tensor in regularizer.state_dict().values():
-        tensor.fill_(5)
-    assert regularizer.penalty(model) == 0
-
-
-def test_loading_names_of_another_kind(build):
-    with pytest.raises(ValueError, match=r"cannot load 'fisher/w': its names begin with imp"):
-        build().load_state_dict({"fisher/w": torch.ones(1)})
-
-
-def test_loading_half_a_parameter_changes_nothing(build):
+def test_states_that_do_not_fit_change_nothing(build):
     regularizer, model = learned(build)
     move(model, 0.1)
     before = regularizer.penalty(model)
     state = regularizer.state_dict()
-    del state["anchor/0.bias"]
-    with pytest.raises(ValueError, match=r"anchor/0.bias is missing"):
-        regularizer.load_state_dict(state)
+    half = {name: tensor for name, tensor in state.items() if name != "anchor/0.bias"}
+    for other, message in (
+        ({"fisher/w": torch.ones(1)}, r"cannot load 'fisher/w': its names begin with imp"),
+        (half, r"anchor/0.bias is missing"),
+        ({**half, "anchor/0.bias": torch.zeros(9)}, r"'0.bias' differ in shape: \(5,\) and \(9,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            regularizer.load_state_dict(other)
     assert regularizer.penalty(model) == before
 
 
-def test_loading_shapes_that_differ(build):
-    regularizer, _ = learned(build)
-    state = regularizer.state_dict()
-    state["anchor/0.bias"] = torch.zeros(9)
-    with pytest.raises(ValueError, match=r"'0.bias' differ in shape: \(5,\) and \(9,\)"):
-        build().load_state_dict(state)
-
-
-def test_model_without_a_parameter(build):
+def test_models_that_do_not_fit(build):
     regularizer, model = learned(build)
     with pytest.raises(ValueError, match=r"'2.weight' is remembered but the model has none"):
         regularizer.penalty(model[:2])
-
-
-def test_model_that_shrank(build):
-    regularizer, _ = learned(build)
     message = r"'2.weight' was remembered with shape \(3, 5\) and has \(2, 5\) now"
     with pytest.raises(ValueError, match=message):
         regularizer.penalty(make_model(outputs=2))
-
-
-@pytest.mark.parametrize("models", [[nn.Linear(2, 2)], {"trunk": 3}])
-def test_models_of_another_type(build, models):
-    with pytest.raises(TypeError, match=r"must be a torch\.nn\.Module"):
-        build().penalty(models)
+    for models in ([nn.Linear(2, 2)], {"trunk": 3}):
+        with pytest.raises(TypeError, match=r"must be a torch\.nn\.Module"):
+            build().penalty(models)
 
 
 @pytest.mark.cuda

@@ -36,16 +36,12 @@ ITEMS = [("a", 7), ("b", 8), ("c", 8)]
 )
 def test_items_of_both_forms(items):
     subset = subset_of(Pairs(items))
-    assert [subset[0], subset[1]] == [("c", 0), ("a", 1)]
+    assert [subset[0], subset[1]] == list(subset) == [("c", 0), ("a", 1)]
     assert len(subset) == 2
     assert all(type(subset[i][1]) is int for i in range(2))
 
 
-def test_ends_when_iterated():
-    assert list(subset_of(Pairs(ITEMS))) == [("c", 0), ("a", 1)]
-
-
-def test_another_transform():
+def test_another_transform_and_names_of_images():
     subset = subset_of(Pairs(ITEMS), transform=str.upper)
     other = subset.with_transform(lambda image: image * 2)
     assert subset[0] == ("C", 0)
@@ -53,10 +49,7 @@ def test_another_transform():
     assert other.with_transform(None)[0] == ("c", 0)
     assert np.array_equal(other.indices, subset.indices)
     assert np.array_equal(other.labels, subset.labels)
-
-
-def test_names_of_images():
-    assert subset_of(Pairs(ITEMS)).image_name(0) == "image 2 of Pairs"
+    assert subset.image_name(0) == "image 2 of Pairs"
     assert subset_of(Files(ITEMS)).image_name(0) == "/images/2.png"
 
 
@@ -65,23 +58,15 @@ def test_item_with_another_label_than_listed():
     message = r"/images/2\.png has label 8, but the dataset's list of labels says 7: the list is "
     with pytest.raises(ValueError, match=message):
         subset[0]
-
-
-def test_string_label_other_than_listed():
     subset = subset_of(Pairs([("a", "cat")]), indices=[0], labels=[0], listed=["dog"])
     with pytest.raises(ValueError, match=r"has label 'cat', but .* says 'dog'"):
         subset[0]
 
 
-@pytest.mark.parametrize(
-    ("item", "kind"), [("a", "str"), ((1,), "tuple"), ({"image": 1}, "dict"), (None, "NoneType")]
-)
-def test_items_of_neither_form(item, kind):
-    subset = subset_of(Pairs([item] * 3))
-    with pytest.raises(TypeError, match=rf"\(image, label\) or a dictionary .* got {kind}"):
-        subset[0]
-
-
-def test_arrays_of_different_lengths():
+def test_items_of_neither_form_and_arrays_of_different_lengths():
+    for item, kind in (("a", "str"), ((1,), "tuple"), ({"image": 1}, "dict"), (None, "NoneType")):
+        message = rf"\(image, label\) or a dictionary .* got {kind}"
+        with pytest.raises(TypeError, match=message):
+            subset_of(Pairs([item] * 3))[0]
     with pytest.raises(ValueError, match="one entry per image, got 2, 3 and 2"):
         subset_of(Pairs(ITEMS), labels=(0, 1, 2))

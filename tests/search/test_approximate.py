@@ -40,14 +40,8 @@ def test_an_index_that_looks_everywhere_finds_what_exact_search_finds(data, fact
 def test_recall_of_a_coarse_index_is_measured(data, factory):
     index, exact = IndexSearch(*data, factory), ExactSearch(*data)
     measured = index.measured_recall(range(600), 5)
-    shares = [
-        len(set(a) & set(b)) / 5
-        for a, b in zip(
-            index.nearest(range(600), range(600), 5).tolist(),
-            exact.nearest(range(600), range(600), 5).tolist(),
-            strict=True,
-        )
-    ]
+    found, expected = (s.nearest(range(600), range(600), 5).tolist() for s in (index, exact))
+    shares = [len(set(a) & set(b)) / 5 for a, b in zip(found, expected, strict=True)]
     assert measured == pytest.approx(sum(shares) / 600)
     assert 0 < measured < 1
     (own,) = index.rank_matches([Lookup(range(100), range(100), 200)])

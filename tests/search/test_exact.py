@@ -105,7 +105,6 @@ def test_orders_and_places_are_those_of_float64(seed, size, d, levels, shift):
     search = ExactSearch(points, labels, memory=2000)
     every = range(size)
     orders = [naive_order(points, query, every) for query in every]
-
     for k in (1, 3, size):
         assert search.nearest(every, every, k).tolist() == [order[:k] for order in orders]
     (whole,) = look_up(search, every, [every], depths=[None])
@@ -124,10 +123,13 @@ def test_near_duplicates_that_float32_cannot_tell_apart():
     assert search.nearest(range(50), range(200), 5).tolist() == expected
 
 
-def test_half_precision_is_compared_exactly_too():
+def test_half_precision_and_one_vector_for_all_are_compared_exactly_too():
     points = torch.arange(2040, 2049, dtype=torch.float16)[:, None]
     search = ExactSearch(points, torch.zeros(9, dtype=torch.int64))
     assert search.nearest(range(8, 9), range(9), 3).tolist() == [[7, 6, 5]]
+    search = ExactSearch(torch.ones(300, 4), torch.arange(300) % 3, memory=60_000)
+    found = search.nearest(range(300), range(300), 2)[[0, 1, 299]]
+    assert found.tolist() == [[1, 2], [0, 2], [0, 1]]
 
 
 def test_many_items_are_searched_by_groups():
@@ -162,10 +164,8 @@ def test_tiles_of_any_size_give_the_rankings_of_plain_loops(many, memory, depth)
         Lookup(range(300, 420), range(250), depth),
         Lookup(range(5, 6), range(420), None),
     ]
-    distances = torch.cdist(
-        points.double(), points.double(), compute_mode="donot_use_mm_for_euclid_dist"
-    )
-    distances.fill_diagonal_(torch.inf)
+    wide, mode = points.double(), "donot_use_mm_for_euclid_dist"
+    distances = torch.cdist(wide, wide, compute_mode=mode).fill_diagonal_(torch.inf)
     # In parts, and mapped from nowhere: the same.
     for parts in (points, [points[:150], points[150:151], points[151:]]):
         search = ExactSearch(parts, labels, memory=memory)
@@ -180,15 +180,6 @@ def test_tiles_of_any_size_give_the_rankings_of_plain_loops(many, memory, depth)
             if lookup.depth is not None:
                 nearest = search.nearest(lookup.queries, gallery, depth)
                 assert torch.equal(nearest, order)
-
-
-def test_a_model_that_gives_one_vector_for_all_is_searched_too():
-    search = ExactSearch(torch.ones(300, 4), torch.arange(300) % 3, memory=60_000)
-    assert search.nearest(range(300), range(300), 2)[[0, 1, 299]].tolist() == [
-        [1, 2],
-        [0, 2],
-        [0, 1],
-    ]
 
 
 def test_queries_outside_the_gallery_find_all_of_it():

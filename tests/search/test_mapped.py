@@ -38,9 +38,6 @@ def test_a_mapped_tensor_keeps_what_is_written_and_leaves_no_file(tmp_path):
     if os.path.exists("/proc/self/maps"):
         with open("/proc/self/maps") as maps:
             assert str(tmp_path / "new") in maps.read()
-
-
-def test_where_no_file_can_be_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"cannot keep 60 bytes .*choose another folder"):
         mapped_tensor(tmp_path / "file", 5, 3, torch.float32)
@@ -59,13 +56,10 @@ def test_mapped_embeddings_are_searched_like_others(tmp_path):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_DATA is Linux's")
 def test_memory_is_bounded_by_its_number(tmp_path):
     def search(memory):
-        return subprocess.run(
-            [sys.executable, "-c", BOUNDED, str(tmp_path), str(memory)],
-            capture_output=True,
-            text=True,
-            # Large blocks go back to the system at once, so that what is counted is in use.
-            env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "500000"},
-        )
+        # Large blocks go back to the system at once, so that what is counted is in use.
+        env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "500000"}
+        command = [sys.executable, "-c", BOUNDED, str(tmp_path), str(memory)]
+        return subprocess.run(command, capture_output=True, text=True, env=env)
 
     little = search(2**24)
     assert little.returncode == 0, little.stderr

@@ -117,22 +117,15 @@ def test_a_bank_with_a_width_sees_the_trunk():
     assert bank.state_dict()["tensors"]["weight"].shape[-2:] != (3, 3)
 
 
-def test_a_trainer_without_a_teacher_is_refused():
+def test_what_cannot_be_learned_from_is_refused():
     with pytest.raises(ValueError, match="needs a trainer with a teacher"):
         start_of_task(SimpleNamespace(teacher=None), EstimatorBank(), model(1))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"passes": 0}, "passes"), ({"estimator_input": "x"}, "estimator_input")],
-)
-def test_bad_options(options, message):
-    with pytest.raises(ValueError, match=f"{message} must be"):
-        update_bank(EstimatorBank(), NoisyImages(), model(1), model(2), **options)
-
-
-def test_no_images_are_refused_and_the_bank_is_as_before():
     bank = EstimatorBank()
-    with pytest.raises(ValueError, match="no image to learn M_1 from"):
-        update_bank(bank, NoisyImages(0), model(1), model(2))
+    for images, options, message in (
+        (NoisyImages(), {"passes": 0}, "passes must be"),
+        (NoisyImages(), {"estimator_input": "x"}, "estimator_input must be"),
+        (NoisyImages(0), {}, "no image to learn M_1 from"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            update_bank(bank, images, model(1), model(2), **options)
     assert len(bank) == 0

@@ -5,6 +5,7 @@ from pml_incremental.losses import CorrelationDistillationLoss
 from pml_incremental.regularizers import MAS
 from pml_incremental.strategies import (
     STRATEGIES,
+    Component,
     Distillation,
     ParameterPenalty,
     Strategy,
@@ -49,6 +50,8 @@ def test_sum_has_the_components_and_images_of_both():
     assert total.images_of(2) == "seen"
     assert not total.shares_first_task
     assert total.has_teacher
+    assert STRATEGIES["finetune"]().has_teacher
+    assert not STRATEGIES["joint"]().has_teacher
 
 
 @pytest.mark.parametrize("name", ["frozen", "pretrained"])
@@ -59,6 +62,10 @@ def test_what_never_trains_stands_alone(name):
         Strategy(STRATEGIES["l2"]().components, later_images="none")
 
 
-def test_joint_training_has_no_teacher():
-    assert not STRATEGIES["joint"]().has_teacher
-    assert STRATEGIES["finetune"]().has_teacher
+@pytest.mark.parametrize(
+    ("former", "now"),
+    [("begin_task", "before_task"), ("measure", "after_task"), ("end_task", "after_task")],
+)
+def test_methods_that_would_never_be_called_are_refused(former, now):
+    with pytest.raises(TypeError, match=rf"Own\.{former} would never be called.* {now}\("):
+        type("Own", (Component,), {former: lambda self: None})

@@ -66,13 +66,11 @@ def naive_recall_at_1(embeddings, labels, query, gallery):
     return np.mean(hits), excluded
 
 
+@torch.no_grad()
 def naive_embeddings(datasets, trunk, embedder):
     trunk.eval(), embedder.eval()
-    with torch.no_grad():
-        found = {
-            split: nn.functional.normalize(embedder(trunk(data.points)).double())
-            for split, data in datasets.items()
-        }
+    raw = {split: embedder(trunk(data.points)).double() for split, data in datasets.items()}
+    found = {split: nn.functional.normalize(embeddings) for split, embeddings in raw.items()}
     return found, {split: data.labels for split, data in datasets.items()}
 
 
@@ -90,18 +88,11 @@ def test_evaluate_equals_naive_loops_in_both_galleries():
         assert found.excluded_queries["own"][split] == excluded == int(split == "task_3")
         torch.testing.assert_close(found.embeddings[split].double(), embeddings[split])
         assert found.labels[split].tolist() == labels[split].tolist()
-    assert (
-        set(found.own)
-        == set(found.joint)
-        == {
-            *(f"recall_at_{k}" for k in (1, 2, 4, 8)),
-            "mean_average_precision",
-            "mean_average_precision_at_r",
-        }
-    )
-    values = [
-        v for g in (found.own, found.joint) for by_split in g.values() for v in by_split.values()
-    ]
+    names = {f"recall_at_{k}" for k in (1, 2, 4, 8)}
+    names |= {"mean_average_precision", "mean_average_precision_at_r"}
+    assert set(found.own) == set(found.joint) == names
+    galleries = (found.own, found.joint)
+    values = [v for g in galleries for by_split in g.values() for v in by_split.values()]
     assert all(type(value) is float and 0 <= value <= 1 for value in values)
 
 
@@ -117,6 +108,10 @@ def test_only_seen_splits_are_in_the_joint_gallery():
         assert {name: by_split[name] for name in both} == expected.joint[metric]
     assert found.own["recall_at_1"]["task_3"] >= 0
     assert list(found.excluded_queries["joint"]) == ["task_1", "task_2"]
+    found = new_tester().evaluate(datasets, trunk, embedder, seen=())  # before any task
+    assert all(math.isnan(v) for v in found.joint["recall_at_1"].values())
+    assert not any(math.isnan(v) for v in found.own["recall_at_1"].values())
+    assert set(found.joint) == set(found.own)
 
 
 def test_text_is_no_label():
@@ -125,29 +120,13 @@ def test_text_is_no_label():
         new_tester().get_all_embeddings(images, nn.Identity(), nn.Identity())
 
 
-def test_before_any_task_all_of_the_joint_gallery_is_nan():
-    found = new_tester().evaluate(tasks(), *model(), seen=())
-    assert all(math.isnan(v) for v in found.joint["recall_at_1"].values())
-    assert not any(math.isnan(v) for v in found.own["recall_at_1"].values())
-    assert set(found.joint) == set(found.own)
-
-
-@pytest.mark.parametrize("way", ["evaluate", "test"])
-def test_each_image_is_embedded_once(way):
-    datasets = tasks()
-    if way == "evaluate":
-        new_tester().evaluate(datasets, *model())
-    else:
-        new_tester().test(datasets, 1, *model())
-    assert all(data.reads == Counter(range(len(data))) for data in datasets.values())
-
-
-def test_test_gives_the_same_numbers_under_pmls_names():
+def test_test_gives_the_same_numbers_under_pmls_names_and_each_image_is_embedded_once():
     datasets, (trunk, embedder) = tasks(), model()
     evaluation = new_tester().evaluate(datasets, trunk, embedder)
-
+    assert all(data.reads == Counter(range(len(data))) for data in datasets.values())
     found = new_tester().test(datasets, 7, trunk, embedder)
-
+    twice = {split: Counter(2 * list(range(len(data)))) for split, data in datasets.items()}
+    assert {split: data.reads for split, data in datasets.items()} == twice
     for split, accuracies in found.items():
         assert accuracies["epoch"] == 7
         for metric in evaluation.own:
@@ -171,11 +150,8 @@ def test_own_numbers_are_pmls():
 def test_reference_splits_asked_for_are_searched_and_the_lists_left_alone():
     datasets, (trunk, embedder) = tasks(), model()
     shared = ["task_1", "task_2"]
-
-    found = new_tester().test(
-        datasets, 1, trunk, embedder, splits_to_eval=[("task_1", shared), ("task_2", shared)]
-    )
-
+    asked = [("task_1", shared), ("task_2", shared)]
+    found = new_tester().test(datasets, 1, trunk, embedder, splits_to_eval=asked)
     assert shared == ["task_1", "task_2"]
     expected = new_tester().evaluate(datasets, trunk, embedder, seen=shared)
     for split in shared:
@@ -212,35 +188,21 @@ def test_models_come_back_in_their_modes(way):
     assert embedder.training
     assert not trunk[1].training
     assert torch.equal(trunk[1].running_mean, statistics)
-
-
-def test_models_come_back_in_their_modes_after_an_error():
-    trunk, embedder = model()
-    trunk.train()
     with pytest.raises(RuntimeError):
         new_tester().evaluate({"a": Rows(torch.randn(4, 3), [0, 0, 1, 1])}, trunk, embedder)
-    assert trunk.training
+    assert trunk.training  # after an error too
 
 
-def test_the_embedder_may_be_left_out():
-    datasets = tasks()
-    found = new_tester().evaluate(datasets, nn.Identity())
-    assert found.own == new_tester().evaluate(datasets, nn.Identity(), nn.Identity()).own
-
-
-def test_progress_is_shown_only_when_asked_for(capsys):
-    new_tester().evaluate(tasks(), *model())
+def test_defaults_no_embedder_and_progress(capsys):
+    default = IncrementalTester()
+    assert isinstance(default.accuracy_calculator, RecallCalculator)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    assert torch.device(default.data_device).type == device
+    found = new_tester().evaluate(tasks(), nn.Identity())
+    assert found.own == new_tester().evaluate(tasks(), nn.Identity(), nn.Identity()).own
     assert capsys.readouterr().err == ""
     new_tester(progress=True).evaluate(tasks(), *model())
     assert "embedding" in capsys.readouterr().err
-
-
-def test_defaults():
-    default = IncrementalTester()
-    assert isinstance(default.accuracy_calculator, RecallCalculator)
-    assert torch.device(default.data_device).type == (
-        "cuda" if torch.cuda.is_available() else "cpu"
-    )
 
 
 def test_it_works_in_pmls_hooks(tmp_path):
@@ -284,10 +246,7 @@ def test_splits_that_cannot_be_evaluated_are_named():
     datasets["task_2"] = Rows(torch.zeros(0, 6), [])
     with pytest.raises(ValueError, match="split 'task_2' is empty"):
         new_tester().evaluate(datasets, trunk, embedder, seen=["task_1"])
-
-
-def test_embeddings_that_are_not_finite_are_named_by_split():
-    datasets, (trunk, embedder) = tasks(), model()
+    datasets["task_2"] = tasks()["task_2"]
     datasets["task_2"].points[4] = math.nan
     with pytest.raises(ValueError, match=r"1 of 14 embeddings of split 'task_2' .*\(rows 4\)"):
         new_tester().evaluate(datasets, trunk, embedder)

@@ -11,7 +11,12 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from pml_incremental.losses import CorrelationDistillationLoss
-from pml_incremental.trainers import IncrementalMetricLoss, Teacher
+from pml_incremental.trainers import (
+    IncrementalMetricLoss,
+    IncrementalTrainWithClassifier,
+    Teacher,
+)
+from pml_incremental.trainers.incremental_mixin import IncrementalMixin
 
 
 def _models():
@@ -38,36 +43,43 @@ def images():
 
 @pytest.fixture
 def build():
-    """A trainer with a teacher that is not its student."""
+    """A trainer with a teacher that is not its student; `losses` come beside or instead of ours."""
 
-    def make(models=None, data=None, trainer_class=IncrementalMetricLoss, lr=0.05, **options):
+    def make(models=None, data=None, trainer_class=None, lr=0.05, losses=(), **options):
         torch.manual_seed(2)
-        models = models or _models()
-        data = data or _images()
-        if "teacher" not in options:
+        models, data = models or _models(), data or _images()
+        loss_funcs = {"metric_loss": TripletMarginLoss()}
+        loss_funcs["correlation_loss"] = CorrelationDistillationLoss()
+        chosen = IncrementalMetricLoss
+        if "classifier" in models:
+            chosen = IncrementalTrainWithClassifier
+            loss_funcs["classifier_loss"] = nn.CrossEntropyLoss()
+        chosen = trainer_class or chosen
+        if "teacher" not in options and issubclass(chosen, IncrementalMixin):
             teacher = Teacher.snapshot(models)
             with torch.no_grad():
                 teacher.embedder.weight.normal_()
             options["teacher"] = teacher
-        losses = {"metric_loss": TripletMarginLoss()}
-        losses["correlation_loss"] = CorrelationDistillationLoss()
+        if issubclass(chosen, IncrementalMixin):
+            options.setdefault("progress", False)
+        sampler = MPerClassSampler(
+            [int(label) for _, label in data], 2, 8, length_before_new_iter=40
+        )
         arguments = {
             "models": models,
             "optimizers": {
                 f"{name}_optimizer": torch.optim.SGD(model.parameters(), lr, momentum=0.9)
                 for name, model in models.items()
+                if list(model.parameters())
             },
-            "loss_funcs": losses,
+            "loss_funcs": loss_funcs | dict(losses),
             "batch_size": 8,
             "dataset": data,
-            "sampler": MPerClassSampler(
-                [int(label) for _, label in data], 2, 8, length_before_new_iter=40
-            ),
+            "sampler": sampler,
             "dataloader_num_workers": 0,
             "data_device": torch.device("cpu"),
-            "progress": False,
         }
-        return trainer_class(**{**arguments, **options})
+        return chosen(**{**arguments, **options})
 
     return make
 
@@ -109,14 +121,11 @@ def train():
 
 @pytest.fixture
 def weights_of():
-    """All weights and buffers of a trainer's models."""
+    """All weights and buffers of a trainer's models, in one vector."""
 
     def collect(trainer):
-        return {
-            f"{name}.{key}": value.clone()
-            for name, model in trainer.models.items()
-            for key, value in model.state_dict().items()
-        }
+        states = [model.state_dict().values() for model in trainer.models.values()]
+        return torch.cat([value.flatten().double() for state in states for value in state])
 
     return collect
 
@@ -126,15 +135,12 @@ def assert_resumes(build, train, saves, weights_of):
     """Training that goes on from any iteration ends as if it had not been interrupted."""
 
     def check(epochs=2, **options):
-        whole = build(checkpointer=saves, **options)
-        train(whole, num_epochs=epochs)
-        expected = weights_of(whole)
+        whole = train(build(checkpointer=saves, **options), num_epochs=epochs)
         for state in saves.states:
             resumed = build(**options)
             resumed.train(num_epochs=epochs, state=copy.deepcopy(state))
-            found = weights_of(resumed)
-            for key, value in expected.items():
-                assert torch.equal(found[key], value), (state["epoch"], state["iterations"], key)
+            place = state["epoch"], state["iterations"]
+            assert torch.equal(weights_of(resumed), weights_of(whole)), place
         return whole
 
     return check

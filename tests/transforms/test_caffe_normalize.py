@@ -26,20 +26,12 @@ def test_batches_and_the_input_is_left_alone():
     torch.testing.assert_close(images, before)
 
 
-@pytest.mark.parametrize(
-    "image", [Image.new("RGB", (4, 4)), torch.zeros(3, 4, 4, dtype=torch.uint8)]
-)
-def test_what_did_not_go_through_to_tensor_is_refused(image):
-    with pytest.raises(TypeError, match="put ToTensor before it"):
-        CaffeNormalize()(image)
-
-
-@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 4), (4, 4, 3)])
-def test_wrong_channels_are_refused(shape):
-    with pytest.raises(ValueError, match="takes 3 channels"):
-        CaffeNormalize()(torch.zeros(shape))
-
-
-def test_wrong_mean_is_refused():
+def test_what_did_not_go_through_to_tensor_or_has_other_channels_is_refused():
+    for image in (Image.new("RGB", (4, 4)), torch.zeros(3, 4, 4, dtype=torch.uint8)):
+        with pytest.raises(TypeError, match="put ToTensor before it"):
+            CaffeNormalize()(image)
+    for shape in ((1, 4, 4), (3, 4), (4, 4, 3)):
+        with pytest.raises(ValueError, match="takes 3 channels"):
+            CaffeNormalize()(torch.zeros(shape))
     with pytest.raises(ValueError, match="must be three numbers"):
         CaffeNormalize(mean=[104])
