@@ -221,3 +221,45 @@ def draw_classes():
         return root
 
     return write
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Let a run draw none: they take long and are no state."""
+    running = "pml_incremental.experiment.running"
+    monkeypatch.setattr(f"{running}.outputs.draw_matrices", lambda *args: {})
+    monkeypatch.setattr(f"{running}.outputs._draw_over_time", lambda *args: None)
+    monkeypatch.setattr(f"{running}.task_loop.draw_retrievals", lambda *args: None)
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """A config of a run over three tiny tasks, in a folder, with changes."""
+    from pml_incremental.config import ExperimentConfig
+
+    def make(folder, tasks=3, **changes):
+        scripts = ["armenian", "georgian", "arrows", "greek"][:tasks]
+        values = {
+            "name": "tiny",
+            "output": str(folder),
+            "threads": 1,
+            "dataset": {
+                "Glyphs": {"scripts": scripts, "max_classes_per_script": 8, "image_size": 16}
+            },
+            "scenario": {"ClassIncrementalScenario": {"class_groups": "natural"}},
+            "models": {
+                "trunk": {"SmallConvNet": {"width": 4}},
+                "embedder": {"MLP": {"layer_sizes": [8]}},
+            },
+            "loss_funcs": {"metric_loss": {"TripletMarginLoss": {"margin": 0.1}}},
+            "sampler": {"MPerClassSampler": {"m": 4}},
+            "optimizers": {
+                "trunk_optimizer": {"Adam": {"lr": 1e-3}},
+                "embedder_optimizer": {"Adam": {"lr": 1e-3}},
+            },
+            "trainer": {"IncrementalMetricLoss": {"batch_size": 16, "iterations_per_epoch": 3}},
+            "num_epochs": [2, 1],
+        }
+        return ExperimentConfig.model_validate({**values, **changes})
+
+    return make

@@ -83,17 +83,14 @@ def test_wrong_options_are_named(command, tmp_path, options, message):
     assert not (tmp_path / "small").exists()
 
 
-def test_engine_option_without_value_is_named(command):
+def test_engine_option_without_value_and_a_failed_run_are_messages(command):
+    result = command("compare", "--quiet", "trainer.IncrementalMetricLoss.batch_size=800")
+    assert result.exit_code == 1
+    assert "a batch of 800 takes" in result.output
     pytest.importorskip("submitit")
     result = command("compare", "--engine", "submitit", "--engine-option", "fast")
     assert result.exit_code == 2
     assert "write key=value, got 'fast'" in result.output
-
-
-def test_failed_run_is_a_message_and_exit_code_1(command):
-    result = command("compare", "--quiet", "trainer.IncrementalMetricLoss.batch_size=800")
-    assert result.exit_code == 1
-    assert "a batch of 800 takes" in result.output
 
 
 def test_tune_says_what_is_best(command, tmp_path):
@@ -107,17 +104,14 @@ def test_tune_says_what_is_best(command, tmp_path):
     assert f"written: {file}; next: pml-incremental run {file}\n" in result.output
 
 
-def test_a_wrong_strategy_to_tune_is_named(command):
+def test_a_wrong_strategy_to_tune_is_named_and_one_is_wanted(command):
+    result = command("tune")
+    assert result.exit_code == 2
+    assert "choose one with --strategy from finetune, l2" in result.output
     pytest.importorskip("optuna")
     result = command("tune", "--strategy", "l3")
     assert result.exit_code == 2
     assert "command line: --strategy: strategies.0.l3: there is no strategy" in result.output
-
-
-def test_tune_wants_one_strategy(command):
-    result = command("tune")
-    assert result.exit_code == 2
-    assert "choose one with --strategy from finetune, l2" in result.output
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,7 @@
 """Every command says how it is used, with an example that its own parser takes."""
 
-from __future__ import annotations
-
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
@@ -17,7 +13,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 PROGRAM = "pml-incremental"
 
 
-def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def commands(group, path=()):
     yield path, group
     for name, command in getattr(group, "commands", {}).items():
         yield from commands(command, (*path, name))
@@ -27,7 +23,7 @@ ROOT = typer.main.get_command(app)
 COMMANDS = dict(commands(ROOT))
 
 
-def test_all_commands_are_looked_at() -> None:
+def test_all_commands_are_looked_at():
     assert {path[-1] for path in COMMANDS if path} == {
         *("init", "run", "validate", "list", "update", "compare", "tune", "report", "diagnose"),
         "export",
@@ -38,7 +34,7 @@ def test_all_commands_are_looked_at() -> None:
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
-def test_the_example_of_a_command_parses(path: tuple[str, ...]) -> None:
+def test_the_example_of_a_command_parses(path):
     says, program, *words = shlex.split(COMMANDS[path].epilog)
     assert (says, program) == ("Example:", PROGRAM)
     assert tuple(words[: len(path)]) == path
@@ -56,9 +52,7 @@ def test_the_example_of_a_command_parses(path: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
-def test_every_argument_and_option_says_what_it_is(
-    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_argument_and_option_says_what_it_is(path, capsys):
     for parameter in COMMANDS[path].params:
         assert parameter.help, parameter.name
         assert parameter.help.endswith("."), parameter.name

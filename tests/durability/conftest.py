@@ -11,7 +11,6 @@ import pytest
 from safetensors.torch import load_file
 
 from pml_incremental.config import ExperimentConfig
-from pml_incremental.experiment.running import outputs, task_loop
 
 
 @pytest.fixture(scope="session")
@@ -120,14 +119,6 @@ class RunServer:
     def run(self, values, **options):
         self.start(values, **options)
         return self.wait()
-
-
-@pytest.fixture
-def without_pictures(monkeypatch):
-    """They take long and are no state."""
-    monkeypatch.setattr(outputs, "draw_matrices", lambda *args: {})
-    monkeypatch.setattr(outputs, "_draw_over_time", lambda *args: None)
-    monkeypatch.setattr(task_loop, "draw_retrievals", lambda *args: None)
 
 
 @pytest.fixture(scope="session", autouse=True)

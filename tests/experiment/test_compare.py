@@ -1,4 +1,6 @@
+import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,13 +11,20 @@ from pml_incremental.datasets import image_files
 from pml_incremental.datasets.image_files import known_looks
 from pml_incremental.experiment import (
     LocalProcesses,
+    Result,
     Submitit,
     ThisProcess,
     choose_strategies,
     compare,
     run,
 )
-from pml_incremental.experiment.comparison.compare import with_seed
+from pml_incremental.experiment.comparison.compare import (
+    Comparison,
+    with_seed,
+    write_comparison,
+)
+from pml_incremental.metrics import TaskMatrix
+from pml_incremental.metrics.task_matrix import OWN
 
 pytestmark = pytest.mark.slow  # whole runs
 
@@ -40,10 +49,8 @@ def finished(tmp_path_factory, tiny_config):
 
 def test_each_seed_is_the_run_that_it_would_be_alone(finished, tmp_path):
     config, comparison = finished
-    alone = run(
-        with_seed(config.model_copy(update={"output": tmp_path}), 3),
-        progress=False,
-    )
+    other = config.model_copy(update={"output": tmp_path})
+    alone = run(with_seed(other, 3), progress=False)
     assert alone.strategies == comparison.results[3].strategies
     stage = "finetune/task_2"
     assert same(weights(alone.folder, stage), weights(comparison.folder / "seed_3", stage))
@@ -55,24 +62,13 @@ def test_each_seed_is_the_run_that_it_would_be_alone(finished, tmp_path):
 def test_report_has_tables_and_pictures(finished):
     _, comparison = finished
     names = {path.name for path in (comparison.folder / "report").iterdir()}
-    assert names == {
-        "table.md",
-        "table.tex",
-        "table.csv",
-        "pareto.png",
-        "forgetting.png",
-        "matrix_finetune.png",
-        "matrix_si.png",
-    }
+    pictures = {f"{name}.png" for name in ("pareto", "forgetting", "matrix_finetune", "matrix_si")}
+    assert names == pictures | {"table.md", "table.tex", "table.csv"}
     matrices = comparison.matrices("si", "own/recall_at_1")
     expected = np.mean([m.values[-1, 0] for m in matrices])
     row = (comparison.folder / "report/table.csv").read_text().splitlines()[2].split(",")
     assert row[0] == "si"
     assert float(row[1]) == pytest.approx(expected)
-
-
-def test_metrics_of_a_run_hold_all_strategies(finished):
-    _, comparison = finished
     metrics = json.loads((comparison.folder / "seed_0/metrics.json").read_text())
     assert list(metrics["strategies"]) == ["finetune", "si"]
 
@@ -136,9 +132,7 @@ def test_first_task_is_learned_once_per_seed(tiny_config, tmp_path):
 
     class Recorder(ThisProcess):
         def run(self, function, items):
-            calls.append(
-                [(share.config.seed, share.spec and share.spec.class_name) for share in items]
-            )
+            calls.append([(item.config.seed, item.spec and item.spec.class_name) for item in items])
             super().run(function, items)
 
     config = tiny_config(tmp_path, tasks=2, strategies=["frozen", "pretrained"])
@@ -163,12 +157,20 @@ def test_error_in_a_share_is_raised(tiny_config, tmp_path, engine):
         compare(config, [0], engine=engine, progress=False)
 
 
-@pytest.mark.parametrize("seeds", [[], [1, 1], [-1]])
-def test_bad_seeds(finished, seeds):
-    with pytest.raises(ValueError, match="seeds must be different numbers"):
-        compare(finished[0], seeds, progress=False)
-
-
-def test_no_processes_is_an_error():
+def test_bad_seeds_and_no_processes(finished):
+    for seeds in ([], [1, 1], [-1]):
+        with pytest.raises(ValueError, match="seeds must be different numbers"):
+            compare(finished[0], seeds, progress=False)
     with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
         LocalProcesses(0)
+
+
+def test_tables_are_written_in_utf8_whatever_the_locale(tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "text_encoding", lambda encoding, _=2: encoding or "ascii")
+    with pytest.raises(UnicodeEncodeError):
+        Path(tmp_path, "locale.txt").write_text("±")
+    matrices = {OWN: TaskMatrix([[0.1, 0.2], [0.5, 0.2], [0.4, 0.6]])}
+    results = {seed: Result(f"seed_{seed}", tmp_path, {"naïve": matrices}) for seed in (0, 1)}
+    write_comparison(Comparison("demo", tmp_path, results))
+    assert "naïve" in (tmp_path / "report/table.md").read_text(encoding="utf-8")
+    assert not list(tmp_path.rglob("*.part"))

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment import run
 from pml_incremental.experiment.finished_run import FinishedRun, collect_details
 from pml_incremental.experiment.running.stage import report_of_memory
@@ -14,33 +13,9 @@ from pml_incremental.strategies import Component, Strategy
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    config = {
-        "name": "tiny",
-        "output": str(tmp_path_factory.mktemp("runs")),
-        "threads": 1,
-        "dataset": {
-            "Glyphs": {
-                "scripts": ["armenian", "georgian", "arrows"],
-                "max_classes_per_script": 6,
-                "image_size": 16,
-            }
-        },
-        "scenario": {"ClassIncrementalScenario": {"class_groups": "natural"}},
-        "models": {
-            "trunk": {"SmallConvNet": {"width": 4}},
-            "embedder": {"MLP": {"layer_sizes": [8]}},
-        },
-        "loss_funcs": {"metric_loss": {"TripletMarginLoss": {"margin": 0.1}}},
-        "optimizers": {
-            "trunk_optimizer": {"Adam": {"lr": 1e-2}},
-            "embedder_optimizer": {"Adam": {"lr": 1e-2}},
-        },
-        "trainer": {"IncrementalMetricLoss": {"batch_size": 16, "iterations_per_epoch": 4}},
-        "num_epochs": 1,
-        "strategies": ["finetune", "pretrained"],
-    }
-    return run(ExperimentConfig.model_validate(config), progress=False)
+def finished(tmp_path_factory, tiny_config):
+    config = tiny_config(tmp_path_factory.mktemp("runs"), strategies=["finetune", "pretrained"])
+    return run(config, progress=False)
 
 
 def test_models_of_a_stage_give_what_was_measured(finished):
@@ -74,6 +49,8 @@ def test_a_folder_without_a_finished_run_or_weights_is_refused(finished, tmp_pat
         opened.models("lwf", 2)
     with pytest.raises(ValueError, match=r"finetune/task_9/model\.safetensors is missing"):
         opened.models("finetune", 9)
+    with pytest.raises(ValueError, match="has no strategy 'finetun'; did you mean 'finetune'"):
+        opened.weights("finetun", 1)
 
 
 def test_a_missing_first_model_is_not_replaced_by_that_of_plain_training(finished, tmp_path):

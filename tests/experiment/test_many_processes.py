@@ -56,10 +56,8 @@ def names_in(folder):
 
 def check_same_metrics(folder, expected_folder):
     """Recall matrices are equal; in whole rankings, rounding may exchange two images."""
-    found, expected = (
-        json.loads((place / "metrics.json").read_text())["strategies"]
-        for place in (folder, expected_folder)
-    )
+    texts = [(place / "metrics.json").read_text() for place in (folder, expected_folder)]
+    found, expected = (json.loads(text)["strategies"] for text in texts)
     assert found.keys() == expected.keys()
     for strategy, matrices in expected.items():
         assert found[strategy].keys() == matrices.keys()
@@ -142,9 +140,8 @@ def test_all_stop_if_one_is_asked_to_and_one_process_can_go_on(failing, one, tmp
 
 def test_a_batch_that_cannot_be_shared_is_said_once(tiny_config, tmp_path):
     trainer = {"IncrementalMetricLoss": {"batch_size": 15}}
-    code, text = torchrun(
-        tiny_config(tmp_path, device="cpu", sampler=None, trainer=trainer), tmp_path
-    )
+    config = tiny_config(tmp_path, device="cpu", sampler=None, trainer=trainer)
+    code, text = torchrun(config, tmp_path)
     assert code != 0
     assert text.count("a batch of 15 images cannot be shared evenly by 2 processes") == 1
     assert not (tmp_path / "tiny").exists()

@@ -4,43 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pml_incremental.config import ExperimentConfig
 from pml_incremental.experiment import run
 
 pytestmark = pytest.mark.slow  # whole runs
 
 TASKS = 3
-
-
-def make_config(tmp_path, **changes):
-    return ExperimentConfig.model_validate(
-        {
-            "name": "tiny",
-            "output": str(tmp_path),
-            "threads": 1,
-            "dataset": {
-                "Glyphs": {
-                    "scripts": ["armenian", "georgian", "arrows"],
-                    "max_classes_per_script": 8,
-                    "image_size": 16,
-                }
-            },
-            "scenario": {"ClassIncrementalScenario": {"class_groups": "natural"}},
-            "models": {
-                "trunk": {"SmallConvNet": {"width": 4}},
-                "embedder": {"MLP": {"layer_sizes": [8]}},
-            },
-            "loss_funcs": {"metric_loss": {"TripletMarginLoss": {"margin": 0.1}}},
-            "sampler": {"MPerClassSampler": {"m": 4}},
-            "optimizers": {
-                "trunk_optimizer": {"Adam": {"lr": 1e-3}},
-                "embedder_optimizer": {"Adam": {"lr": 1e-3}},
-            },
-            "trainer": {"IncrementalMetricLoss": {"batch_size": 16, "iterations_per_epoch": 3}},
-            "num_epochs": [2, 1],
-            **changes,
-        }
-    )
 
 
 def quiet_run(config):
@@ -56,8 +24,8 @@ def same(first, second):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    config = make_config(tmp_path_factory.mktemp("runs"))
+def finished(tmp_path_factory, tiny_config):
+    config = tiny_config(tmp_path_factory.mktemp("runs"))
     return config, quiet_run(config)
 
 
@@ -80,6 +48,8 @@ def test_strategies_share_the_start_and_then_part(finished):
     assert (finetune[:2] == correlation[:2]).all()
     folder = result.folder
     assert not same(weights(folder, "finetune/task_3"), weights(folder, "correlation/task_3"))
+    names = set(weights(folder, "finetune/task_2"))
+    assert {"trunk.0.0.weight", "trunk.0.1.running_mean", "embedder.0.bias"} <= names
 
 
 def test_files_of_a_run(finished):
@@ -102,34 +72,26 @@ def test_files_of_a_run(finished):
     assert metrics == result.to_dict()
 
 
-def test_weights_are_those_that_were_evaluated(finished):
+def test_same_seed_same_weights_other_seed_others(finished, tiny_config, tmp_path):
     _, result = finished
-    names = set(weights(result.folder, "finetune/task_2"))
-    assert {"trunk.0.0.weight", "trunk.0.1.running_mean", "embedder.0.bias"} <= names
-
-
-def test_same_seed_same_weights_other_seed_others(finished, tmp_path):
-    _, result = finished
-    again = quiet_run(make_config(tmp_path / "again"))
-    other = quiet_run(make_config(tmp_path / "other", seed=1, strategies=["finetune"]))
+    again = quiet_run(tiny_config(tmp_path / "again"))
+    other = quiet_run(tiny_config(tmp_path / "other", seed=1, strategies=["finetune"]))
     for stage in ("task_1", "finetune/task_3", "correlation/task_3"):
         assert same(weights(result.folder, stage), weights(again.folder, stage)), stage
     assert not same(weights(result.folder, "task_1"), weights(other.folder, "task_1"))
 
 
 @pytest.mark.parametrize("lost", ["before", "task_1", "correlation/task_2", "correlation/task_3"])
-def test_resumed_run_equals_an_uninterrupted_one(finished, tmp_path, lost):
+def test_resumed_run_equals_an_uninterrupted_one(finished, tiny_config, tmp_path, lost):
     _, result = finished
-    config = make_config(tmp_path)
+    config = tiny_config(tmp_path)
     quiet_run(config)
     # A killed run leaves a stage without its evaluation, which is written last.
     (tmp_path / "tiny" / lost / "evaluation.json").unlink()
     resumed = quiet_run(config)
-    for strategy, matrices in result.strategies.items():
-        assert matrices == resumed.strategies[strategy]
-    assert same(
-        weights(result.folder, "correlation/task_3"), weights(resumed.folder, "correlation/task_3")
-    )
+    assert resumed.strategies == result.strategies
+    stage = "correlation/task_3"
+    assert same(weights(result.folder, stage), weights(resumed.folder, stage))
 
 
 def test_finished_stages_are_not_learned_again(finished):
@@ -141,37 +103,24 @@ def test_finished_stages_are_not_learned_again(finished):
     assert again.strategies == result.strategies
 
 
-def test_strategy_options_have_folders_of_their_own(tmp_path):
-    config = make_config(tmp_path, strategies=["correlation", {"correlation": {"weight": 0}}])
-    result = quiet_run(config)
+def test_options_have_folders_of_their_own_and_weight_zero_is_finetuning(
+    finished, tiny_config, tmp_path
+):
+    strategies = ["correlation", {"correlation": {"weight": 0}}]
+    result = quiet_run(tiny_config(tmp_path, strategies=strategies))
     assert list(result.strategies) == ["correlation", "correlation-weight_0"]
+    zero = weights(result.folder, "correlation-weight_0/task_3")
+    assert same(zero, weights(finished[1].folder, "finetune/task_3"))
 
 
-def test_correlation_of_weight_zero_is_finetuning(finished, tmp_path):
-    _, result = finished
-    zero = quiet_run(make_config(tmp_path, strategies=[{"correlation": {"weight": 0}}]))
-    assert same(
-        weights(zero.folder, "correlation-weight_0/task_3"),
-        weights(result.folder, "finetune/task_3"),
-    )
-
-
-def test_proxies_and_classifier_grow_with_the_classes(tmp_path):
-    config = make_config(
-        tmp_path,
-        models={
-            "trunk": {"SmallConvNet": {"width": 4}},
-            "embedder": {"MLP": {"layer_sizes": [8]}},
-            "classifier": "GrowingClassifier",
-        },
-        loss_funcs={"metric_loss": "ProxyAnchorLoss", "classifier_loss": "CrossEntropyLoss"},
-        optimizers={
-            f"{name}_optimizer": {"Adam": {"lr": 1e-3}}
-            for name in ("trunk", "embedder", "classifier", "metric_loss")
-        },
-        trainer={"IncrementalTrainWithClassifier": {"batch_size": 16, "iterations_per_epoch": 3}},
-        strategies=["correlation"],
-    )
+def test_proxies_and_classifier_grow_with_the_classes(tiny_config, with_classifier, tmp_path):
+    adam = {"Adam": {"lr": 1e-3}}
+    changes = {
+        **with_classifier,
+        "loss_funcs": {"metric_loss": "ProxyAnchorLoss", "classifier_loss": "CrossEntropyLoss"},
+        "optimizers": {**with_classifier["optimizers"], "metric_loss_optimizer": adam},
+    }
+    config = tiny_config(tmp_path, strategies=["correlation"], **changes)
     result = quiet_run(config)
     first = weights(result.folder, "task_1")
     last = weights(result.folder, "correlation/task_3")
@@ -182,15 +131,10 @@ def test_proxies_and_classifier_grow_with_the_classes(tmp_path):
     assert resumed.strategies == result.strategies
 
 
-def test_batchnorm_frozen_with_teacher_keeps_its_statistics(tmp_path):
-    trainer = {
-        "IncrementalMetricLoss": {
-            "batch_size": 16,
-            "iterations_per_epoch": 3,
-            "freeze_trunk_batchnorm": "with_teacher",
-        }
-    }
-    result = quiet_run(make_config(tmp_path, trainer=trainer, strategies=["finetune"]))
+def test_batchnorm_frozen_with_teacher_keeps_its_statistics(tiny_config, tmp_path):
+    options = {"batch_size": 16, "iterations_per_epoch": 3}
+    trainer = {"IncrementalMetricLoss": {**options, "freeze_trunk_batchnorm": "with_teacher"}}
+    result = quiet_run(tiny_config(tmp_path, trainer=trainer, strategies=["finetune"]))
     key = "trunk.0.1.running_mean"
     first, last = (weights(result.folder, stage)[key] for stage in ("task_1", "finetune/task_3"))
     assert torch.equal(first, last)
@@ -205,17 +149,14 @@ def test_folder_of_another_run_is_refused(finished, tmp_path):
     assert json.loads((result.folder / "metrics.json").read_text()) == result.to_dict()
 
 
-def test_parameters_without_optimizer_are_an_error(tmp_path):
-    config = make_config(tmp_path, optimizers={"trunk_optimizer": {"Adam": {"lr": 1e-3}}})
+def test_what_cannot_be_learned_is_said_first(tiny_config, tmp_path):
+    optimizers = {"trunk_optimizer": {"Adam": {"lr": 1e-3}}}
     with pytest.raises(ValueError, match="embedder_optimizer missing"):
-        quiet_run(config)
-
-
-def test_task_that_cannot_fill_a_batch_is_named(tmp_path):
+        quiet_run(tiny_config(tmp_path / "a", optimizers=optimizers))
     trainer = {"IncrementalMetricLoss": {"batch_size": 80}}
     with pytest.raises(ValueError, match="task_1"):
-        quiet_run(make_config(tmp_path, trainer=trainer))
-    assert not (tmp_path / "tiny").exists()
+        quiet_run(tiny_config(tmp_path / "b", trainer=trainer))
+    assert not (tmp_path / "b").exists()
 
 
 def test_an_approximate_search_is_recorded_with_its_recall(tiny_config, tmp_path):

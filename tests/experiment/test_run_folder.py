@@ -6,13 +6,9 @@ from pml_incremental.experiment.running.run_folder import RunFolder
 CONFIG = {"name": "x", "seed": 0, "output": "runs", "strategies": ["finetune"]}
 
 
-def test_new_folder_holds_the_config(tmp_path):
+def test_a_folder_holds_the_config_which_may_come_back_with_more_strategies(tmp_path):
     folder = RunFolder(tmp_path / "run", CONFIG)
     assert "seed: 0" in (folder.path / "config.yaml").read_text()
-
-
-def test_same_config_may_come_back_with_more_strategies_and_another_place(tmp_path):
-    RunFolder(tmp_path / "run", CONFIG)
     later = {**CONFIG, "strategies": ["finetune", "correlation"], "output": "elsewhere"}
     RunFolder(tmp_path / "run", later)
     assert "correlation" in (tmp_path / "run" / "config.yaml").read_text()
@@ -33,11 +29,15 @@ def test_folders_of_earlier_versions_lack_keys_that_came_later(tmp_path):
 def test_another_config_is_refused_and_leaves_the_first_alone(tmp_path):
     learned(RunFolder(tmp_path / "run", CONFIG))
     before = (tmp_path / "run" / "config.yaml").read_text()
-    with pytest.raises(
-        ValueError, match=r"different config:\n  seed: 0 there, 1 now\n.*another name"
-    ):
+    message = r"different config:\n  seed: 0 there, 1 now\n.*another name"
+    with pytest.raises(ValueError, match=message):
         RunFolder(tmp_path / "run", {**CONFIG, "seed": 1})
     assert (tmp_path / "run" / "config.yaml").read_text() == before
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="is not a run's folder"):
+        RunFolder(tmp_path / "other", CONFIG)
+    assert (tmp_path / "other/thesis.tex").read_text() == "years of work"
 
 
 def test_a_run_that_failed_as_it_began_may_be_corrected(tmp_path):
@@ -46,13 +46,6 @@ def test_a_run_that_failed_as_it_began_may_be_corrected(tmp_path):
         RunFolder(tmp_path / "run", {**CONFIG, "seed": 1})
     RunFolder(tmp_path / "run", {**CONFIG, "seed": 1})
     assert "seed: 1" in (tmp_path / "run" / "config.yaml").read_text()
-
-
-def test_folder_with_other_files_is_refused(tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(ValueError, match="is not a run's folder"):
-        RunFolder(tmp_path, CONFIG)
-    assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
 def test_json_and_tensors_come_back(tmp_path):

@@ -1,13 +1,20 @@
+import sys
+import types
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from pml_incremental.config import ConfigError
 from pml_incremental.experiment import run
+from pml_incremental.strategies import STRATEGIES
 
 pytestmark = pytest.mark.slow  # whole runs
 
 LOSSES = ["l2", "cosine", "mmd", "rkd", "similarity-preserving", "rectified-correlation"]
+FILES = Path(__file__).parents[2] / "configs" / "losses"
 PENALTIES = ["ewc", "online-ewc", "mas", "si"]
 OTHERS = ["finetune", "joint", "frozen", "pretrained", "correlation+ewc"]
 ADDED = ["merge", "replay", "l2+ema-teacher"]
@@ -38,18 +45,11 @@ def test_each_strategy_changes_what_is_learned(finished, name):
     assert not same(weights(finished.folder, f"{name}/task_3"), plain)
 
 
-def test_only_strategies_that_must_have_a_first_task_of_their_own(finished):
+def test_own_first_tasks_observing_and_models_that_stay(finished):
     own = {path.parent.parent.name for path in finished.folder.glob("*/task_1/model.safetensors")}
-    assert own == {"pretrained", "si-weight_10000.0"}
-
-
-def test_observing_does_not_change_what_is_observed(finished):
-    shared, own = (weights(finished.folder, s) for s in ("task_1", "si-weight_10000.0/task_1"))
-    assert same(shared, own)
-
-
-def test_frozen_keeps_the_first_model_and_pretrained_the_start(finished):
+    assert own == {"pretrained", "si-weight_10000.0"}  # that must have one
     first = weights(finished.folder, "task_1")
+    assert same(first, weights(finished.folder, "si-weight_10000.0/task_1"))  # observing is free
     assert same(weights(finished.folder, "frozen/task_3"), first)
     start = weights(finished.folder, "pretrained/task_1")
     assert same(weights(finished.folder, "pretrained/task_3"), start)
@@ -69,17 +69,22 @@ def test_penalty_holds_the_parameters(finished):
         assert distance(name) < distance("finetune"), name
 
 
-@pytest.mark.parametrize("name", ["l2", *PENALTIES])
-def test_weight_zero_is_finetuning(finished, tmp_path, tiny_config, name):
-    zero = run(tiny_config(tmp_path, strategies=[{name: {"weight": 0}}]), progress=False)
-    last = weights(zero.folder, f"{name}-weight_0/task_3")
-    assert same(last, weights(finished.folder, "finetune/task_3"))
+@pytest.mark.parametrize(
+    ("spec", "label", "like"),
+    [
+        *(({name: {"weight": 0}}, f"{name}-weight_0", "finetune") for name in ("l2", *PENALTIES)),
+        ({"rkd+ewc": {"ewc": {"weight": 0}}}, "rkd+ewc-ewc.weight_0", "rkd"),
+    ],
+)
+def test_a_part_of_weight_zero_is_none(finished, tmp_path, tiny_config, spec, label, like):
+    zero = run(tiny_config(tmp_path, strategies=[spec]), progress=False)
+    last = weights(zero.folder, f"{label}/task_3")
+    assert same(last, weights(finished.folder, f"{like}/task_3"))
 
 
 def test_merging_averages_old_and_new_weights(finished):
-    first, plain, merged = (
-        weights(finished.folder, stage) for stage in ("task_1", "finetune/task_2", "merge/task_2")
-    )
+    stages = ("task_1", "finetune/task_2", "merge/task_2")
+    first, plain, merged = (weights(finished.folder, stage) for stage in stages)
     for key, tensor in merged.items():
         if tensor.is_floating_point():
             torch.testing.assert_close(tensor, (first[key] + plain[key]) / 2)
@@ -114,13 +119,6 @@ def test_merging_by_affinity_takes_a_share_between(finished, tmp_path, tiny_conf
     torch.testing.assert_close(merged, old.lerp(new, float(share.median())), atol=1e-5, rtol=1e-3)
 
 
-def test_sum_without_one_part_is_the_other(finished, tmp_path, tiny_config):
-    spec = {"rkd+ewc": {"ewc": {"weight": 0}}}
-    result = run(tiny_config(tmp_path, strategies=[spec]), progress=False)
-    last = weights(result.folder, "rkd+ewc-ewc.weight_0/task_3")
-    assert same(last, weights(finished.folder, "rkd/task_3"))
-
-
 @pytest.mark.parametrize("name", ["correlation+ewc", "mas", "si", "replay"])
 @pytest.mark.parametrize("lost", ["task_2/evaluation.json", "task_1/memory.safetensors"])
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path, tiny_config, name, lost):
@@ -148,19 +146,24 @@ def test_lwf_without_classifier_is_refused_before_anything_is_learned(tmp_path, 
     assert not (tmp_path / "tiny").exists()
 
 
-def test_a_term_comes_once(tmp_path, tiny_config):
-    config = tiny_config(
-        tmp_path,
-        strategies=[{"correlation+my_strategies:another": {}}],
-        tasks=2,
-        allow_imports=["my_strategies"],
-    )
-    import sys
-    import types
-
-    from pml_incremental.strategies import STRATEGIES
-
-    sys.modules["my_strategies"] = types.ModuleType("my_strategies")
-    sys.modules["my_strategies"].another = STRATEGIES["correlation"]
+def test_a_term_comes_once(tmp_path, tiny_config, monkeypatch):
+    module = types.ModuleType("my_strategies")
+    module.another = STRATEGIES["correlation"]
+    monkeypatch.setitem(sys.modules, "my_strategies", module)
+    strategies = [{"correlation+my_strategies:another": {}}]
+    config = tiny_config(tmp_path, 2, strategies=strategies, allow_imports=["my_strategies"])
     with pytest.raises(ValueError, match="bring correlation_loss: leave one out"):
         run(config, progress=False)
+
+
+@pytest.mark.parametrize("name", ["correlation", "l2"])
+def test_a_loss_file_beside_plain_training_does_what_its_strategy_does(tmp_path, tiny_config, name):
+    loss = yaml.safe_load((FILES / f"{name}.yaml").read_text())
+    metric = {"metric_loss": {"TripletMarginLoss": {"margin": 0.1}}}
+    loss["loss_funcs"] = {**metric, **loss["loss_funcs"]}
+    learned = {}
+    for kind, changes in {name: {"strategies": [name]}, "finetune": loss}.items():
+        folder = run(tiny_config(tmp_path / kind, tasks=2, **changes), progress=False).folder
+        found = weights(folder, f"{kind}/task_2")
+        learned[kind] = {k: v for k, v in found.items() if k.startswith(("trunk", "embedder"))}
+    assert same(learned[name], learned["finetune"])

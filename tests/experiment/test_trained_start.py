@@ -13,25 +13,19 @@ from pml_incremental.storage import read_tensor_file
 
 pytestmark = pytest.mark.slow  # whole runs
 
-WITH_FROZEN_BATCHNORM = {
-    "IncrementalMetricLoss": {
-        "batch_size": 16,
-        "iterations_per_epoch": 3,
-        "freeze_trunk_batchnorm": "with_teacher",
-    }
-}
+FROZEN = {"batch_size": 16, "iterations_per_epoch": 3, "freeze_trunk_batchnorm": "with_teacher"}
+GLYPHS = {"scripts": ["georgian", "arrows", "cyrillic"], "max_classes_per_script": 8}
 RANGES = {"fecd": {"estimator": "AccuracyChangeEstimator", "estimator_input": "embeddings"}}
 STRATEGIES = ["pretrained", "finetune", "correlation", "merge", "ewc", RANGES]
 
 
 def trained_models(file):
+    def weights_of(part):
+        return {"weights_file": str(file), "weights_prefix": f"{part}."}
+
     return {
-        "trunk": {
-            "SmallConvNet": {"width": 4, "weights_file": str(file), "weights_prefix": "trunk."}
-        },
-        "embedder": {
-            "MLP": {"layer_sizes": [8], "weights_file": str(file), "weights_prefix": "embedder."}
-        },
+        "trunk": {"SmallConvNet": {"width": 4, **weights_of("trunk")}},
+        "embedder": {"MLP": {"layer_sizes": [8], **weights_of("embedder")}},
     }
 
 
@@ -44,16 +38,10 @@ def old(tiny_config, tmp_path_factory):
 
 def grown_config(tiny_config, folder, old, **changes):
     values = {
-        "dataset": {
-            "Glyphs": {
-                "scripts": ["georgian", "arrows", "cyrillic"],
-                "max_classes_per_script": 8,
-                "image_size": 16,
-            }
-        },
+        "dataset": {"Glyphs": {**GLYPHS, "image_size": 16}},
         "models": trained_models(old),
         "trained_start": True,
-        "trainer": WITH_FROZEN_BATCHNORM,
+        "trainer": {"IncrementalMetricLoss": FROZEN},
         "strategies": STRATEGIES,
     }
     return tiny_config(folder, **{**values, **changes})
@@ -75,34 +63,23 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-def test_it_begins_with_the_weights_given(grown, old):
+def test_it_begins_with_the_weights_given_and_each_strategy_learns_beside_them(grown, old):
     _, result = grown
     given = weights(old.parent.parent, "task_1")
     assert same(weights(result.folder, "pretrained/task_1"), given)
-    assert not same(weights(result.folder, "finetune/task_1"), given)
-
-
-def test_the_first_task_is_learned_by_each_strategy_beside_the_model_given(grown):
-    _, result = grown
     assert not (result.folder / "task_1").exists()
     first = {name: weights(result.folder, f"{name}/task_1") for name in ("finetune", "correlation")}
+    assert not same(first["finetune"], given)
     assert not same(first["finetune"], first["correlation"])
-
-
-def test_batchnorm_is_frozen_from_the_first_task_on(grown, old):
-    _, result = grown
-    key = "trunk.0.1.running_mean"
-    given = weights(old.parent.parent, "task_1")[key]
-    assert torch.equal(weights(result.folder, "finetune/task_3")[key], given)
+    key = "trunk.0.1.running_mean"  # BatchNorm is frozen from the first task on
+    assert torch.equal(weights(result.folder, "finetune/task_3")[key], given[key])
 
 
 def test_merging_goes_half_the_way_back_to_the_model_given(grown, old):
     _, result = grown
     given = weights(old.parent.parent, "task_1")["embedder.0.weight"]
-    plain, merged = (
-        weights(result.folder, f"{name}/task_1")["embedder.0.weight"]
-        for name in ("finetune", "merge")
-    )
+    stages = ("finetune/task_1", "merge/task_1")
+    plain, merged = (weights(result.folder, stage)["embedder.0.weight"] for stage in stages)
     torch.testing.assert_close(merged, (given + plain) / 2)
 
 

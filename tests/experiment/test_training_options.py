@@ -8,21 +8,14 @@ from safetensors.torch import load_file
 
 from pml_incremental.config import ConfigError
 from pml_incremental.experiment import run
-from pml_incremental.experiment.running import learn, outputs, task_loop
+from pml_incremental.experiment.running import learn
 from pml_incremental.models import check_compiler, compiled, modes
 
-pytestmark = pytest.mark.slow  # whole runs
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pictures")]  # whole runs
 
 MODELS = {"trunk": {"SmallConvNet": {"width": 4}}, "embedder": {"MLP": {"layer_sizes": [8]}}}
 COMPILED = {"models": {**MODELS, "compile": True}}
 STRATEGIES = [{"correlation+ewc+ema-teacher": {"ema-teacher": {"momentum": 0.5}}}]
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch):
-    monkeypatch.setattr(outputs, "draw_matrices", lambda *args: {})
-    monkeypatch.setattr(outputs, "_draw_over_time", lambda *args: None)
-    monkeypatch.setattr(task_loop, "draw_retrievals", lambda *args: None)
 
 
 def trained_with(**options):
@@ -91,19 +84,11 @@ def test_half_precision_learns_nearly_the_same(tiny_config, tmp_path):
 
 def test_cached_teacher_gives_what_a_computed_one_gives(tiny_config, tmp_path):
     options = {"strategies": ["fecd"], "transforms": {"train": ["ToTensor"]}}
-    results = [
-        weights(
-            run(
-                tiny_config(
-                    tmp_path / str(cache),
-                    **options,
-                    **trained_with(iterations_per_epoch=3, cache_teacher=cache),
-                ),
-                progress=False,
-            )
-        )
-        for cache in (False, True)
-    ]
+    results = []
+    for cache in (False, True):
+        trainer = trained_with(iterations_per_epoch=3, cache_teacher=cache)
+        config = tiny_config(tmp_path / str(cache), **options, **trainer)
+        results.append(weights(run(config, progress=False)))
     assert distance(*results) < 1e-4
     assert not list(tmp_path.rglob("*.embeddings"))
 
@@ -117,8 +102,7 @@ def test_random_transform_is_found_before_anything_is_learned(tiny_config, tmp_p
 
 
 def test_teacher_that_moves_cannot_be_cached(tiny_config, tmp_path):
-    config = tiny_config(
-        tmp_path, strategies=["l2+ema-teacher"], **trained_with(cache_teacher=True)
-    )
-    with pytest.raises(ConfigError, match=r"ema-teacher changes the teacher, so its embeddings"):
+    cached = trained_with(cache_teacher=True)
+    config = tiny_config(tmp_path, strategies=["l2+ema-teacher"], **cached)
+    with pytest.raises(ConfigError, match=r"l2\+ema-teacher moves the teacher, whose embeddings"):
         run(config, progress=False)

@@ -45,12 +45,9 @@ def test_the_batch_is_one_that_the_images_left_can_fill(tiny_config, tmp_path, c
     classes = min(len(task.classes) for task in tasks)
     per_class = min(len(task.train) for task in tasks) // classes  # all that there are
     size = classes * per_class
-    config = tiny_config(
-        tmp_path,
-        tasks=2,
-        trainer={"IncrementalMetricLoss": {"batch_size": size, "iterations_per_epoch": 1}},
-        sampler={"MPerClassSampler": {"m": per_class, "length_before_new_iter": size}},
-    )
+    trainer = {"IncrementalMetricLoss": {"batch_size": size, "iterations_per_epoch": 1}}
+    sampler = {"MPerClassSampler": {"m": per_class, "length_before_new_iter": size}}
+    config = tiny_config(tmp_path, tasks=2, trainer=trainer, sampler=sampler)
     found = tune(config, L2, trials=1, validation_fraction=0.5, progress=False)
     assert found.trials == 1
     assert "tuning with batches of" in caplog.text
@@ -77,16 +74,13 @@ def test_space_is_around_what_the_config_says(spec, space):
     assert search_space(ObjectSpec.parse(spec)) == space
 
 
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
+def test_nothing_to_search_is_an_error():
+    for spec, message in (
         ("finetune", "finetune has no weight, temperature or lose_at_most"),
         ({"l2": {"weight": 0}}, "l2: weight is 0: nothing can be searched"),
-    ],
-)
-def test_nothing_to_search_is_an_error(spec, message):
-    with pytest.raises(ConfigError, match=message):
-        search_space(ObjectSpec.parse(spec))
+    ):
+        with pytest.raises(ConfigError, match=message):
+            search_space(ObjectSpec.parse(spec))
 
 
 def test_search_writes_the_best_config_and_can_be_resumed(config, tmp_path):
@@ -120,14 +114,8 @@ def test_killed_trial_is_proposed_again(config, tmp_path):
 
 def test_diverging_trial_counts_as_zero(tiny_config, tmp_path):
     pytest.importorskip("optuna")
-    config = tiny_config(
-        tmp_path,
-        optimizers={
-            "trunk_optimizer": {"SGD": {"lr": 1e-3}},
-            "embedder_optimizer": {"SGD": {"lr": 1e-3}},
-        },
-        num_epochs=1,
-    )
+    optimizers = {f"{name}_optimizer": {"SGD": {"lr": 1e-3}} for name in ("trunk", "embedder")}
+    config = tiny_config(tmp_path, optimizers=optimizers, num_epochs=1)
     spec = ObjectSpec(class_name="mas", kwargs={"weight": 1e36})
     assert tune(config, spec, trials=1, progress=False).value == 0.0
 
@@ -139,12 +127,9 @@ def test_other_split_in_the_same_folder_is_refused(config):
         tune(config, L2, trials=1, validation_fraction=0.5, progress=False)
 
 
-def test_missing_optuna_is_named(config, monkeypatch):
+def test_missing_optuna_and_no_trials_are_named(config, monkeypatch):
+    with pytest.raises(ValueError, match="trials must be at least 1, got 0"):
+        tune(config, L2, trials=0)
     monkeypatch.setitem(sys.modules, "optuna", None)  # as if it were not installed
     with pytest.raises(ModuleNotFoundError, match=r"pml-incremental\[tune\]"):
         tune(config, L2, trials=1)
-
-
-def test_no_trials_is_an_error(config):
-    with pytest.raises(ValueError, match="trials must be at least 1, got 0"):
-        tune(config, L2, trials=0)

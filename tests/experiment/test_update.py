@@ -21,10 +21,9 @@ FAST = ("num_epochs=2", "threads=1")
 @pytest.fixture(scope="module")
 def world(draw_classes, tiny_config, tmp_path_factory):
     root = tmp_path_factory.mktemp("world")
-    draw_classes(root / "old", OLD)
-    draw_classes(root / "old_test", OLD, seed=1)
-    draw_classes(root / "new", NEW, seed=2)
-    draw_classes(root / "new_test", NEW, seed=3)
+    sets = {"old": OLD, "old_test": OLD, "new": NEW, "new_test": NEW}
+    for seed, (name, classes) in enumerate(sets.items()):
+        draw_classes(root / name, classes, seed=seed)
     config = tiny_config(
         root,
         name="shop",
@@ -47,21 +46,14 @@ def weights(world):
     return world / "shop/task_1/model.safetensors"
 
 
+def step(world, weights, out, **options):
+    return update(weights, world / "new", out, **{"overrides": FAST, "progress": False, **options})
+
+
 @pytest.fixture(scope="module")
 def updated(world, weights):
     tests = [world / "old_test", world / "new_test"]
-    return update(
-        weights,
-        world / "new",
-        world / "new.safetensors",
-        tests=tests,
-        overrides=FAST,
-        progress=False,
-    )
-
-
-def step(world, weights, out, **options):
-    return update(weights, world / "new", out, **{"overrides": FAST, "progress": False, **options})
+    return step(world, weights, world / "new.safetensors", tests=tests)
 
 
 def models(file):
@@ -101,10 +93,8 @@ def test_figures_are_those_of_each_model_on_each_folder(world, weights, updated)
         assert figures.together[names[0]] <= figures.own[names[0]]
     finished = FinishedRun(updated.folder)
     rows = [finished.folder / name for name in ("before", "function-matching/task_1")]
-    held_out = [
-        json.loads((row / "evaluation.json").read_text())["values"]["own/recall_at_1"]["task_1"]
-        for row in rows
-    ]
+    read = [json.loads((row / "evaluation.json").read_text())["values"] for row in rows]
+    held_out = [values["own/recall_at_1"]["task_1"] for values in read]
     assert [f.own[module.NEW_IMAGES] for f in (updated.before, updated.after)] == held_out
     written = json.loads((finished.folder / "update.json").read_text())
     for name, change in updated.changes.items():
@@ -159,9 +149,8 @@ def test_old_weights_that_changed_meanwhile_are_noticed(world, weights, tmp_path
 def test_updates_follow_each_other(world, updated, tmp_path, draw_classes):
     draw_classes(tmp_path / "newer", "mno", seed=7)
     out = tmp_path / "newer.safetensors"
-    done = update(
-        updated.file, tmp_path / "newer", out, overrides=FAST, progress=False, strategy="l2"
-    )
+    options = {"overrides": FAST, "progress": False, "strategy": "l2"}
+    done = update(updated.file, tmp_path / "newer", out, **options)
     assert (done.folder / "l2/task_1/model.safetensors").is_file()
     assert not same(models(out), models(updated.file))
 
@@ -270,19 +259,17 @@ def test_a_config_of_weights_that_is_wrong_is_named(world, weights, tmp_path, ch
     assert f"{own}: {message}" in str(caught.value)
 
 
-def test_damaged_weights_are_named(world, weights, tmp_path):
+def test_damaged_weights_and_what_is_no_file_of_weights_are_named(world, weights, tmp_path):
+    old, new = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
-    (tmp_path / "old.safetensors").write_bytes(content)
+    old.write_bytes(content)
     with pytest.raises(ValueError, match=r"old\.safetensors is damaged: it fails its checksum"):
-        step(world, tmp_path / "old.safetensors", tmp_path / "new.safetensors")
-
-
-def test_what_is_no_file_of_weights_is_named(world, tmp_path):
-    for name in ("old.safetensors", "old.pth"):
-        (tmp_path / name).write_bytes(b"no weights at all")
-        with pytest.raises(ValueError, match=rf"{name} cannot be read as weights"):
-            step(world, tmp_path / name, tmp_path / "new.safetensors")
+        step(world, old, new)
+    for file in (old, tmp_path / "old.pth"):
+        file.write_bytes(b"no weights at all")
+        with pytest.raises(ValueError, match=rf"{file.name} cannot be read as weights"):
+            step(world, file, new)
 
 
 def test_weights_of_no_model_say_nothing_of_one(world, weights, tmp_path):

@@ -21,18 +21,17 @@ def test_a_residual_network_shows_its_stages():
             lambda _m, _i, output, name=name: stages.update({name: output})
         )
     found = seen(trunk, torch.randn(2, 3, 64, 64))
-    assert [tuple(one.shape[1:]) for one in found[1:]] == [
-        (64, 16, 16),
-        (128, 8, 8),
-        (256, 4, 4),
-        (512, 2, 2),
-    ]
+    shapes = [(64, 16, 16), (128, 8, 8), (256, 4, 4), (512, 2, 2)]
+    assert [tuple(one.shape[1:]) for one in found[1:]] == shapes
     assert all(torch.equal(a, b) for a, b in zip(found[1:], stages.values(), strict=True))
 
 
-def test_tokens_are_maps_too():
+def test_tokens_are_maps_too_no_hook_stays_behind_and_none_are_refused():
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     assert [tuple(one.shape) for one in seen(layer, torch.randn(2, 5, 8))] == [(2, 5, 8)]
+    assert not any(module._forward_hooks for module in layer.modules())
+    with pytest.raises(ValueError, match=r"Sequential makes no feature maps.*map_weight: 0"):
+        seen(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.zeros(1, 1, 2, 2))
 
 
 def test_a_compiled_trunk_shows_the_same_maps():
@@ -42,17 +41,6 @@ def test_a_compiled_trunk_shows_the_same_maps():
         for _ in range(2):
             found = seen(trunk, images)
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-
-
-def test_no_hook_stays_behind():
-    trunk = SmallConvNet(1, width=4)
-    seen(trunk, torch.zeros(1, 1, 16, 16))
-    assert not any(module._forward_hooks for module in trunk.modules())
-
-
-def test_a_trunk_without_maps_is_refused():
-    with pytest.raises(ValueError, match=r"Sequential makes no feature maps.*map_weight: 0"):
-        seen(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.zeros(1, 1, 2, 2))
 
 
 def test_pooling_is_that_of_a_naive_loop():
@@ -70,7 +58,5 @@ def test_pooling_is_that_of_a_naive_loop():
     torch.testing.assert_close(pooled_maps(maps), torch.stack(rows))
     torch.testing.assert_close(pooled_maps(maps).norm(dim=1), torch.ones(3).double())
 
-
-def test_pooling_has_the_right_gradient():
-    maps = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: pooled_maps([x]), maps)
+    x = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: pooled_maps([x]), x)

@@ -23,9 +23,8 @@ def test_further_arguments_reach_timm():
 
 def test_unknown_name_comes_with_near_ones():
     pytest.importorskip("timm")
-    with pytest.raises(
-        ValueError, match=r"timm has no network 'resnet5O'; did you mean .*resnet50"
-    ):
+    message = r"timm has no network 'resnet5O'; did you mean .*resnet50"
+    with pytest.raises(ValueError, match=message):
         timm_trunk("resnet5O")
     with pytest.raises(ValueError, match="list_models"):
         timm_trunk("???")

@@ -120,20 +120,16 @@ def test_many_names_are_counted_and_some_shown(tmp_path):
         load_weights(Network(), tmp_path / "w.pth")
 
 
-def test_missing_file(tmp_path):
+def test_a_folder_is_said_to_be_one_and_its_weights_are_named(trained, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.pth: there is no such file of weights"):
         load_weights(Network(), tmp_path / "none.pth")
-
-
-def test_a_folder_is_said_to_be_one_and_its_weights_are_named(trained, tmp_path):
     with pytest.raises(FileNotFoundError, match="is a folder; name a file of weights"):
         load_weights(Network(), tmp_path)
     for place in ("finetune/task_2", "task_1"):
         (tmp_path / place).mkdir(parents=True)
         save(trained, tmp_path / place / "model.safetensors", "safetensors")
-    first, second = (
-        tmp_path / place / "model.safetensors" for place in ("task_1", "finetune/task_2")
-    )
+    places = ("task_1", "finetune/task_2")
+    first, second = (tmp_path / place / "model.safetensors" for place in places)
     with pytest.raises(FileNotFoundError, match=f"name one of those in it: {first}, {second}$"):
         load_weights(Network(), tmp_path)
 

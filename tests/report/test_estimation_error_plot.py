@@ -59,19 +59,8 @@ def test_panels_must_agree(tmp_path, panels):
 
 def rows(strategy, estimator, observed_on, divergence, correlation, nbytes):
     return [
-        EstimationRow(
-            strategy,
-            3,
-            1,
-            images,
-            estimator,
-            observed_on,
-            divergence * part,
-            correlation,
-            0.5,
-            nbytes,
-        )
-        for images, part in (("train", 1), ("test", 2))
+        EstimationRow(strategy, 3, 1, images, estimator, observed_on, d, correlation, 0.5, nbytes)
+        for images, d in (("train", divergence), ("test", 2 * divergence))
     ]
 
 

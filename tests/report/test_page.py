@@ -141,10 +141,8 @@ def test_page_shows_the_numbers(page, tmp_path):
 
 def test_an_update_opens_with_its_verdict(tmp_path):
     folder = write_run(tmp_path / "run", tasks=1)
-    found = {
-        "own": {NASTY: 0.5, "new images": 0.25},
-        "together": {NASTY: None, "new images": 0.125},
-    }
+    found = {"own": {NASTY: 0.5, "new images": 0.25}}
+    found["together"] = {NASTY: None, "new images": 0.125}
     update = {"recall_at_1": {"before": found, "after": found}, "verdict": f"Switch. {NASTY}: +1"}
     (folder / "update.json").write_text(json.dumps(update))
     write_page(tmp_path / "p.html", [RunRecord.read(folder)])
@@ -173,10 +171,7 @@ def test_an_update_opens_with_its_verdict(tmp_path):
         ),
         ({"l2": [0.75, 0.7]}, "l2: Recall@1 75.0 % on earlier tasks, 70.0 % on the last"),
         ({"l2": [0.75], "finetune": [0.5]}, "l2 finds most: Recall@1 75.0 %; finetune: 50.0 %"),
-        (
-            {"joint": [0.75, 0.7]},
-            "joint: Recall@1 75.0 % on earlier tasks, 70.0 % on the last",
-        ),
+        ({"joint": [0.75, 0.7]}, "joint: Recall@1 75.0 % on earlier tasks, 70.0 % on the last"),
     ],
 )
 def test_a_run_opens_with_its_verdict(tmp_path, last_rows, expected):
@@ -191,16 +186,13 @@ def test_a_run_opens_with_its_verdict(tmp_path, last_rows, expected):
     assert text.index(f"<p class=verdict>{expected}</p>") < text.index("<section>")
 
 
-def test_runs_are_told_apart(tmp_path):
+def test_runs_are_told_apart_and_one_task_has_no_trade_off(tmp_path):
     runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", strategies=["lwf"])]
     write_page(tmp_path / "page.html", [RunRecord.read(run) for run in runs])
     text = (tmp_path / "page.html").read_text()
     assert "demo #1 · finetune" in text
     assert "demo #2 · lwf" in text
     assert "Forgotten queries" not in text
-
-
-def test_one_task_has_no_trade_off(tmp_path):
     write_page(tmp_path / "p.html", [RunRecord.read(write_run(tmp_path / "run", tasks=1))])
     text = (tmp_path / "p.html").read_text()
     assert "Learning and keeping" not in text
@@ -241,22 +233,10 @@ def test_nothing_sticks_out_or_is_cut_on_a_laptop_or_a_phone(page, tmp_path, wid
         f"<iframe src=page.html style='width:{width}px;height:800px;border:0'></iframe>"
         f"<script>{script}</script>"
     )
-    dom = subprocess.run(
-        [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--allow-file-access-from-files",
-            "--hide-scrollbars",
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--dump-dom",
-            probe.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    options = "--headless --no-sandbox --disable-gpu --allow-file-access-from-files"
+    command = [CHROMIUM, *options.split(), "--hide-scrollbars", "--dump-dom"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", probe.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     numbers = re.search(r"<title>([\d,]+)</title>", dom)[1].split(",")
     needed, sections, tables, cut = map(int, numbers)
     assert sections == 14

@@ -1,9 +1,13 @@
+import dataclasses
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pml_incremental.report.results import Change, verdict
+from pml_incremental.metrics import TaskMatrix
+from pml_incremental.report.results import Change, Result, verdict
 
 NOTHING = Change(0.0, -0.1, 0.1)
 MORE, LESS = Change(0.4, 0.3, 0.5), Change(-0.4, -0.5, -0.3)
@@ -46,3 +50,19 @@ def test_queries_without_anything_to_find_count_for_nothing():
     assert math.isnan(nothing.mean)
     assert not nothing.is_more
     assert not nothing.is_less
+
+
+def test_a_result_is_not_changed_and_plain_json_of_every_matrix():
+    joint = TaskMatrix([[math.nan, math.nan], [0.75, math.nan], [0.5, 0.75]])
+    own = TaskMatrix([[0.25, 0.25], [0.75, 0.5], [0.5, 0.75]])
+    matrices = {"own/recall_at_1": own, "joint/recall_at_1": joint}
+    result = Result("demo", Path("runs/demo"), {"finetune": matrices, "correlation": matrices})
+    found = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert found["name"] == "demo"
+    assert list(found["strategies"]) == ["finetune", "correlation"]
+    written = found["strategies"]["finetune"]
+    assert written["joint/recall_at_1"]["values"] == [[None, None], [0.75, None], [0.5, 0.75]]
+    assert written["joint/recall_at_1"]["summary"]["forward_transfer"] is None
+    assert written["own/recall_at_1"]["summary"] == own.summary()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.name = "other"

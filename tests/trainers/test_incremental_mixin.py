@@ -351,3 +351,10 @@ def test_a_trunk_without_maps_learns_where_their_loss_has_no_weight(build):
     build(**options, loss_weights={"metric_loss": 1, "map_loss": 0}).train()
     with pytest.raises(ValueError, match=r"makes no feature maps.*map_weight: 0"):
         build(**options, loss_weights={"metric_loss": 1, "map_loss": 1}).train()
+
+
+def test_the_former_name_of_what_a_loss_compares_works_with_a_warning(build):
+    with pytest.warns(FutureWarning, match="features is now called .*embeddings_and_trunk"):
+        trainer = build(compares={"correlation_loss": "features"})
+    assert trainer.compares == {"correlation_loss": "embeddings_and_trunk"}
+    trainer.train()

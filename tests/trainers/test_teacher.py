@@ -112,7 +112,7 @@ def test_features_and_logits_come_from_the_cache(build, train, models, weights_o
     options = {
         "teacher": counting(models),
         "losses": {"lwf_loss": LogitDistillationLoss(), "all_loss": Features()},
-        "compares": {"lwf_loss": "logits", "all_loss": "features"},
+        "compares": {"lwf_loss": "logits", "all_loss": "embeddings_and_trunk"},
     }
     computed, cached = (
         weights_of(train(build(copy.deepcopy(models), cache_teacher=cache, **options)))

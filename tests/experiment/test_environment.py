@@ -19,14 +19,11 @@ def test_same_seed_and_scope_draw_the_same():
     assert draw() == first
 
 
-@pytest.mark.parametrize("other", [(3, 1), (2, 2), (3,), (3, 2, 0)])
-def test_other_seed_or_scope_draws_something_else(other):
+def test_other_seed_or_scope_draws_something_else():
     seed_everything(3, 2)
     first = draw()
-    seed_everything(*other)
-    assert all(a != b for a, b in zip(draw(), first, strict=True))
-
-
-def test_negative_seed_is_refused():
+    for other in ((3, 1), (2, 2), (3,), (3, 2, 0)):
+        seed_everything(*other)
+        assert all(a != b for a, b in zip(draw(), first, strict=True)), other
     with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
         seed_everything(-1)

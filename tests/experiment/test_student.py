@@ -4,7 +4,7 @@ from torch import nn
 
 from pml_incremental.experiment.assembly import build_scenario
 from pml_incremental.experiment.running.learn import trained_model
-from pml_incremental.experiment.student import Student
+from pml_incremental.experiment.student import Student, recipe_of
 
 
 @pytest.fixture
@@ -44,3 +44,28 @@ def test_it_is_measured_in_the_precision_it_was_trained_in(trained):
     torch.testing.assert_close(found, half, rtol=0.02, atol=0.02)
     model.loss(batch).backward()
     assert all(p.grad is not None for p in student.models["trunk"].parameters())
+
+
+TIMM = "pml_incremental.models:timm_trunk"
+# With weights torchvision rescales its input, and drops its auxiliary heads.
+RESCALING = {"weights": None, "transform_input": True, "aux_logits": False}
+
+
+@pytest.mark.parametrize(
+    ("trunk", "expected"),
+    [
+        ({"resnet18": {"weights": "IMAGENET1K_V1"}}, {"resnet18": {"weights": None}}),
+        (
+            {TIMM: {"name": "resnet10t", "pretrained": True}},
+            {TIMM: {"name": "resnet10t", "pretrained": False}},
+        ),
+        ({"googlenet": {"weights": "IMAGENET1K_V1"}}, {"googlenet": RESCALING}),
+        ({"SmallConvNet": {"width": 4}}, {"SmallConvNet": {"width": 4}}),
+    ],
+)
+def test_a_model_built_from_weights_loads_no_others(tiny_config, tmp_path, trunk, expected):
+    config = tiny_config(tmp_path, models={"trunk": trunk})
+    assert recipe_of(config)["models"]["trunk"] == expected
+    trunk = {"collections:OrderedDict": {"pretrained": True}}  # arguments of others are theirs
+    config = tiny_config(tmp_path, allow_imports=["collections"], models={"trunk": trunk})
+    assert recipe_of(config)["models"]["trunk"] == trunk
