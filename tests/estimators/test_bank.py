@@ -9,11 +9,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import cosine_similarity, normalize
 
 from pml_incremental.estimators import (
-    AccuracyChangeEstimator,
-    DriftEstimator,
     EstimatorBank,
     LinearEstimator,
-    MLPEstimator,
 )
 from pml_incremental.estimators.bank import Draws
 from pml_incremental.storage import read_tensor_file
@@ -58,15 +55,6 @@ def states_equal(first, second):
     return first == second and same and all(torch.equal(tensors[n], others[n]) for n in tensors)
 
 
-def test_grows_by_one_model_for_each_task(spec):
-    bank = EstimatorBank(spec)
-    assert len(bank) == 0
-    for task in range(1, 4):
-        bank.update(change_of_teacher(task))
-        assert len(bank) == task
-        assert bank.estimate(randn(7, WIDTH)).shape == (task, 7, WIDTH)
-
-
 def test_empty_bank_estimates_nothing():
     bank = EstimatorBank()
     assert bank.estimate(randn(7, WIDTH).bfloat16()).shape == (0, 7, WIDTH)
@@ -88,15 +76,15 @@ def test_the_leaving_teacher_is_learned_from_its_features_and_older_ones_from_th
 
 
 def test_linear_banks_recover_true_linear_drift_over_five_tasks():
-    models = [randn(WIDTH, WIDTH, seed=t).double() for t in range(6)]  # M_t(x) = x @ models[t]
+    models = [randn(WIDTH, WIDTH, seed=t).double() for t in range(6)]  # M_t(x) = x @ models[t] + t
     bank = EstimatorBank({"LinearEstimator": {"ridge": 1e-9}})
     for t in range(1, 6):
         images = randn(300, WIDTH, seed=10 + t).double()
-        bank.update([(images @ models[t - 1], images @ models[t])])
+        bank.update([(images @ models[t - 1] + t - 1, images @ models[t] + t)])
     images = randn(20, WIDTH, seed=99).double()
-    estimates = bank.estimate(images @ models[5])
+    estimates = bank.estimate(images @ models[5] + 5)
     for k in range(5):
-        torch.testing.assert_close(estimates[k], images @ models[k], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(estimates[k], images @ models[k] + k, rtol=1e-3, atol=1e-3)
 
 
 def test_batches_are_consumed_one_at_a_time(spec):
@@ -341,11 +329,6 @@ def test_copies_are_independent(spec):
     copied.update(change_of_teacher(4))
     assert len(bank) == 3
     assert torch.equal(bank.estimate(features), expected)
-
-
-def test_is_no_module():
-    for member in (EstimatorBank, AccuracyChangeEstimator, DriftEstimator, MLPEstimator):
-        assert not issubclass(member, torch.nn.Module)
 
 
 def test_a_linear_bank_is_nearer_than_the_teacher_itself():

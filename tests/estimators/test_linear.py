@@ -57,29 +57,6 @@ def test_recovers_an_affine_map():
     torch.testing.assert_close(estimator.estimate(unseen), expected, rtol=0, atol=1e-5)
 
 
-def test_maps_over_five_tasks_compose_exactly():
-    """Estimates of estimates equal the product of the true maps at full rank."""
-    d, tasks = 6, 5
-    maps = [torch.eye(d) + 0.3 * randn(d, d, seed=t) for t in range(tasks)]
-    shifts = [randn(d, seed=10 + t) for t in range(tasks)]
-    estimator = None
-    for t in range(tasks):
-        newer = randn(300, d, seed=20 + t)
-        older = newer @ maps[t] + shifts[t]
-        targets = older.unsqueeze(0)
-        if estimator is not None:
-            targets = torch.cat([estimator.estimate(older), targets])
-        estimator = fitted(targets, newer, ridge=1e-9)
-    unseen = randn(50, d, seed=99)
-    estimates = estimator.estimate(unseen)
-    assert estimates.shape == (tasks, 50, d)
-    for k in range(tasks):
-        expected = unseen
-        for t in reversed(range(k, tasks)):
-            expected = expected @ maps[t] + shifts[t]
-        torch.testing.assert_close(estimates[k], expected, rtol=1e-4, atol=1e-4)
-
-
 def test_learning_from_estimates_is_composing_regressions():
     """Without the ridge, also where the true maps are not linear."""
     newest, older, oldest = randn(80, 4), randn(80, 4, seed=1), randn(80, 4, seed=2)

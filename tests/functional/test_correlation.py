@@ -1,13 +1,10 @@
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from pml_incremental.functional import correlation_distillation, similarity_divergence
 
-GOLDEN = Path(__file__).parents[1] / "data" / "official_losses.npz"
 TEMPERATURES = [0.1, 0.5, 1.0, 4.0]
 
 
@@ -18,26 +15,6 @@ def embeddings(n=9, d=5, seed=0, dtype=torch.float64):
 
 def relative_error(actual, expected):
     return ((actual.double() - expected).norm() / expected.norm()).item()
-
-
-@pytest.mark.parametrize("case", ["case0", "case1", "case2"])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1e-4)])
-@pytest.mark.parametrize("target", ["teacher", "student"])
-def test_equals_the_published_code(case, dtype, tolerance, target):
-    key = {"teacher": "corr_teacher_target", "student": "corr_official_call_order"}[target]
-    with np.load(GOLDEN) as golden:
-        student, teacher = (
-            torch.tensor(golden[f"{case}/{name}"], dtype=dtype) for name in ("student", "teacher")
-        )
-        value, gradient = (torch.tensor(golden[f"{case}/{key}{end}"]) for end in ("", "_grad"))
-    student.requires_grad_()
-    pair = (student, teacher) if target == "teacher" else (teacher, student)
-    loss = correlation_distillation(*pair, temperature=4.0).mean()
-    loss.backward()
-    assert relative_error(loss.detach(), value) < tolerance
-    assert relative_error(student.grad, gradient) < tolerance
-    largest = (student.grad.double() - gradient).abs().max() / gradient.abs().max()
-    assert largest < tolerance
 
 
 def test_never_negative_and_precise_for_a_student_close_to_its_teacher():
