@@ -1,9 +1,9 @@
-
 import pytest
 import torch
 from torch.nn import functional as F
 
 from pml_incremental.functional import correlation_distillation, similarity_divergence
+from pml_incremental.functional.correlation import self_similarity
 
 TEMPERATURES = [0.1, 0.5, 1.0, 4.0]
 
@@ -113,3 +113,15 @@ def test_bad_temperature():
     for bad in ("4", True, None):
         with pytest.raises(TypeError, match="temperature must be a number"):
             correlation_distillation(torch.eye(2), torch.eye(2), bad)
+
+
+def test_value_and_gradient_are_those_of_the_plain_product():
+    torch.manual_seed(0)
+    embeddings = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(6, 6, dtype=torch.float64)
+    (mine,) = torch.autograd.grad((self_similarity(embeddings) * weights).sum(), embeddings)
+    (plain,) = torch.autograd.grad(((embeddings @ embeddings.T) * weights).sum(), embeddings)
+    torch.testing.assert_close(self_similarity(embeddings), embeddings @ embeddings.T)
+    torch.testing.assert_close(mine, plain)
+
+    assert torch.autograd.gradcheck(self_similarity, embeddings)
