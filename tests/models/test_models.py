@@ -19,6 +19,7 @@ def test_small_conv_net_takes_any_size(channels, size):
 
 
 def test_mlp_has_relu_between_layers_and_none_at_the_end():
+    torch.manual_seed(0)
     mlp = MLP(6, [5, 4, 3])
     kinds = [type(layer) for layer in mlp]
     assert kinds == [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Linear]
