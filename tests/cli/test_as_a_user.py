@@ -241,7 +241,7 @@ def test_every_command_that_reads_folders_can_leave_bad_images_out(capsys):
     assert "on_bad_image: skip" in Path("runs/again/config.yaml").read_text()
 
 
-def test_another_background_goes_with_the_model(folders: Path, capsys: Capture) -> None:
+def test_another_background_goes_with_the_model(folders, capsys):
     """Gallery and update lay transparent images over the colour that the model learned with."""
     for path in folders.glob("*/*/*.png"):
         with Image.open(path) as picture:

@@ -210,7 +210,7 @@ def test_run_trains_writes_and_ends_with_a_table(capsys, config):
     assert "Traceback" not in error
     again = ["run", str(config), "seed=1"]
     for command in ([*again, "--traceback"], ["--traceback", *again]):
-        with pytest.raises(ValueError, match="holds a run with another config"):
+        with pytest.raises(ValueError, match="has a run with a different config"):
             main(command)
 
 

@@ -169,8 +169,8 @@ def test_missing_arguments(example, override, key, missing):
         ("lr_schedulers.trunk_scheduler_by_epok=LinearLR", "mean 'trunk_scheduler_by_epoch'?"),
         ("models.classifier=GrowingClassifier", "is not used by IncrementalMetricLoss"),
         ("loss_funcs.classifier_loss=CrossEntropyLoss", "is not used by IncrementalMetric"),
-        (f"{TESTER}.metrics=[r_precision]", "has no recall_at_1, and tables, pictures and"),
-        (f"{TESTER}.ks=[2, 4]", "has no 1, and tables, pictures and choices are made from"),
+        (f"{TESTER}.metrics=[r_precision]", "has no recall_at_1, but tables, pictures and"),
+        (f"{TESTER}.ks=[2, 4]", "has no 1, but tables, pictures and choices need"),
     ],
 )
 def test_wrong_values_and_misplaced_keys(example, override, message):
@@ -220,7 +220,7 @@ def test_values_that_the_class_refuses(example, key, value, message):
     [
         ("[correlaton+ewc]", "there is no strategy 'correlaton'; did you mean 'correlation'?"),
         ("[ewc+ewc]", "'ewc' is in ewc+ewc twice; remove one"),
-        ("[{l2+ewc: {ewd: {weight: 1}}}]", "'ewd' is no part of l2+ewc; did you mean 'ewc'?"),
+        ("[{l2+ewc: {ewd: {weight: 1}}}]", "'ewd' is not part of l2+ewc; did you mean 'ewc'?"),
         ("[{l2+ewc: {ewc: {wieght: 1}}}]", "ewc has no argument 'wieght'; did you mean 'weight'?"),
         ("[{l2+ewc: {ewc: 3}}]", "the options of ewc must be a mapping, got 3"),
     ],

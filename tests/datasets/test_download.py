@@ -92,7 +92,7 @@ def test_archive_is_fetched_checked_unpacked_and_removed(birds, tmp_path):
 
 
 def test_nothing_is_fetched_unasked(birds, tmp_path):
-    with pytest.raises(ValueError, match=r"A is not whole under .*: birds missing"):
+    with pytest.raises(ValueError, match=r"A is incomplete under .*: birds missing"):
         find_archives(tmp_path / "root", [birds], "A", False)
     assert not (tmp_path / "root").exists()
 
@@ -115,7 +115,7 @@ def test_half_an_archive_from_before_is_not_trusted(birds, served, tmp_path):
         (
             lambda a: a._replace(holds=("bees",)),
             ValueError,
-            r"A is not whole under .*: bees missing",
+            r"A is incomplete under .*: bees missing",
             ["birds"],
         ),
         (lambda a: a._replace(url=a.url + "x"), OSError, "404", []),

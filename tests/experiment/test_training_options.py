@@ -104,5 +104,5 @@ def test_random_transform_is_found_before_anything_is_learned(tiny_config, tmp_p
 def test_teacher_that_moves_cannot_be_cached(tiny_config, tmp_path):
     cached = trained_with(cache_teacher=True)
     config = tiny_config(tmp_path, strategies=["l2+ema-teacher"], **cached)
-    with pytest.raises(ConfigError, match=r"l2\+ema-teacher moves the teacher, whose embeddings"):
+    with pytest.raises(ConfigError, match=r"ema-teacher changes the teacher, so its embeddings"):
         run(config, progress=False)

@@ -183,7 +183,7 @@ def test_a_second_training_in_one_folder_is_refused(tmp_path):
     [
         ({"task-1": images(1)}, "letters, digits"),
         ({"x" * 40: images(1)}, "shorter"),
-        ({"mean": images(1)}, "kept for the mean"),
+        ({"mean": images(1)}, "reserved for the mean"),
         # one image of each class, alone
         ({"task_1": images(1, (0, 1), each=1), "task_2": images(2)}, "undefined for task_1"),
     ],

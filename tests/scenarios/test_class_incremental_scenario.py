@@ -385,7 +385,7 @@ def test_class_that_is_named_but_has_no_image():
     assert ClassIncrementalScenario(dataset, [2]).unused_classes == ()
     with pytest.raises(ValueError, match="holds 'eel', a class that no image of the dataset"):
         ClassIncrementalScenario(dataset, class_groups=[["eel"]])
-    with pytest.raises(ValueError, match=r"holds 1, which is no class.* did you mean '1'"):
+    with pytest.raises(ValueError, match=r"holds 1, which is not a class.* did you mean '1'"):
         ClassIncrementalScenario(Toy(["1", "2"] * 5), class_groups=[[1]])  # written as labels are
 
 

@@ -66,7 +66,7 @@ def test_state_survives(tasks):
 
 
 def test_options_are_checked(tasks):
-    with pytest.raises(ValueError, match="budget of 5 images for 8 classes"):
+    with pytest.raises(ValueError, match="budget of 5 for 8 classes"):
         replay_after(tasks, budget=5)
     for options, message in (
         ({"per_class": 0}, "must be at least 1"),

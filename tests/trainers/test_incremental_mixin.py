@@ -254,7 +254,7 @@ def test_batch_larger_than_the_data_is_named(build):
         (LWF, "lwf_loss compares logits, but models has no classifier"),
         (
             {"probes": {"metric_loss": Probes()}},
-            "probes are given for metric_loss, which is no dist",
+            "probes are given for metric_loss, which is not a dist",
         ),
         ({"turned": -0.1}, "turned must be from 0 to 1"),
         ({"turned": 1.1}, "turned must be from 0 to 1"),

@@ -313,7 +313,7 @@ def test_looking_later_finds_it_at_the_interval_or_the_epochs_end(on, every, sho
         end_of_iteration_hook=lambda trainer: seen.append(trainer.iteration),
         end_of_epoch_hook=lambda trainer: pytest.fail("spoilt weights were shown"),
     )
-    with pytest.raises(NonFiniteLossError, match=r"weights are spoilt.*check_finite_every: 1"):
+    with pytest.raises(NonFiniteLossError, match=r"weights are damaged.*check_finite_every: 1"):
         trainer.train()
     assert len(seen) == shown
 
