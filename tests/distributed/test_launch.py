@@ -81,5 +81,5 @@ def test_what_dead_processes_asked_and_answered_counts_for_nothing():
 
 
 def test_process_that_does_not_come():
-    with pytest.raises(TimeoutError, match=r"processes \[1, 2\] of 3 have not come"):
+    with pytest.raises(TimeoutError, match=r"processes \[1, 2\] of 3 did not arrive"):
         fresh_store(HashStore(), 0, 3, timedelta(seconds=0.1))
