@@ -40,7 +40,7 @@ def test_alone_without_a_launcher_or_if_it_started_one(monkeypatch):
     [
         ("mps", "several processes train on CPUs or CUDA GPUs, not on mps"),
         ("cuda:0", "device cuda:0 is one GPU, but each process needs its own: write cuda"),
-        ("cuda", "2 processes on this machine cannot each have one of its 1 GPUs: start 1"),
+        ("cuda", "2 processes on this machine cannot each have one of its 1 GPU: start 1"),
     ],
 )
 def test_devices_that_cannot_be_shared(device, message):

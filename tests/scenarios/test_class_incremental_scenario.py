@@ -313,7 +313,7 @@ def test_minimum_numbers_of_images():
 EITHER = "give either classes_per_task or class_groups"
 REPEATED = "must not share classes, but 'dog' is in task 1 and again in task 3"
 ALL_FOUR = (
-    "holds 77, which is no class of the dataset; it has 4 classes: 'cat', 'dog', 'eel', 'fox'$"
+    "holds 77, which is not a class of the dataset; it has 4 classes: 'cat', 'dog', 'eel', 'fox'$"
 )
 ORDER = "class_order must be \"random\", a list of classes or None, got 'shuffled'"
 
@@ -339,12 +339,12 @@ ORDER = "class_order must be \"random\", a list of classes or None, got 'shuffle
         (
             {"class_groups": [["cat"], ["dgo"]]},
             ValueError,
-            r"class_groups\[1\] \(task 2\) holds 'dgo', which is no class .* did you mean 'dog'",
+            r"class_groups\[1\] \(task 2\) holds 'dgo', which is not a class .* did you mean 'dog'",
         ),
         ({"class_groups": [[77]]}, ValueError, ALL_FOUR),
-        ({"class_groups": [["0"]]}, ValueError, "holds '0', which is no class.*did you mean 0[?]"),
-        ({"class_groups": [[["cat"]]]}, ValueError, r"holds \['cat'\], which is no class"),
-        ({"class_groups": [[True]]}, ValueError, "holds True, which is no class"),
+        ({"class_groups": [["0"]]}, ValueError, "holds '0', which is not a class.*did you mean 0[?]"),
+        ({"class_groups": [[["cat"]]]}, ValueError, r"holds \['cat'\], which is not a class"),
+        ({"class_groups": [[True]]}, ValueError, "holds True, which is not a class"),
         ({"class_groups": "scripts"}, ValueError, "\"natural\" or a list of lists, got 'scripts'"),
         ({"class_groups": "natural"}, ValueError, 'is "natural", but Toy has no class_groups'),
         (

@@ -235,7 +235,7 @@ def test_a_distillation_loss_without_a_teacher_is_warned_of(
 
 
 def test_batch_larger_than_the_data_is_named(build):
-    with pytest.raises(ValueError, match="batch_size is 320, and there are 40 images"):
+    with pytest.raises(ValueError, match="batch_size is 320, of 40 images"):
         build(batch_size=320, sampler=None).train()
 
 
