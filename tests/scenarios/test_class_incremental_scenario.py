@@ -342,7 +342,11 @@ ORDER = "class_order must be \"random\", a list of classes or None, got 'shuffle
             r"class_groups\[1\] \(task 2\) holds 'dgo', which is not a class .* did you mean 'dog'",
         ),
         ({"class_groups": [[77]]}, ValueError, ALL_FOUR),
-        ({"class_groups": [["0"]]}, ValueError, "holds '0', which is not a class.*did you mean 0[?]"),
+        (
+            {"class_groups": [["0"]]},
+            ValueError,
+            "holds '0', which is not a class.*did you mean 0[?]",
+        ),
         ({"class_groups": [[["cat"]]]}, ValueError, r"holds \['cat'\], which is not a class"),
         ({"class_groups": [[True]]}, ValueError, "holds True, which is not a class"),
         ({"class_groups": "scripts"}, ValueError, "\"natural\" or a list of lists, got 'scripts'"),
