@@ -170,19 +170,11 @@ class LanceStore:
 
     def cut_over(self, _: Versions) -> None:
         """See :class:`VectorStore`."""
-        fields = self._fields
-        self._rename(
-            (fields.vector, fields.before), (fields.model, fields.before_model),
-            (fields.moved, fields.vector), (fields.moved_model, fields.model),
-        )  # fmt: skip
+        self._rename(*self._fields.cut_over)
 
     def roll_back(self) -> None:
         """See :class:`VectorStore`."""
-        fields = self._fields
-        self._rename(
-            (fields.vector, fields.moved), (fields.model, fields.moved_model),
-            (fields.before, fields.vector), (fields.before_model, fields.model),
-        )  # fmt: skip
+        self._rename(*self._fields.roll_back)
 
     def _rename(self, *renames: tuple[str, str]) -> None:
         """Rename columns at once; programs need not write those that they do not know."""

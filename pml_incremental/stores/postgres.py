@@ -212,19 +212,11 @@ class PostgresStore:
 
     def cut_over(self, _: Versions) -> None:
         """See :class:`VectorStore`."""
-        fields = self._fields
-        self._swap(
-            (fields.vector, fields.before), (fields.model, fields.before_model),
-            (fields.moved, fields.vector), (fields.moved_model, fields.model),
-        )  # fmt: skip
+        self._swap(*self._fields.cut_over)
 
     def roll_back(self) -> None:
         """See :class:`VectorStore`."""
-        fields = self._fields
-        self._swap(
-            (fields.vector, fields.moved), (fields.model, fields.moved_model),
-            (fields.before, fields.vector), (fields.before_model, fields.model),
-        )  # fmt: skip
+        self._swap(*self._fields.roll_back)
 
     def _swap(self, *renames: tuple[str, str]) -> None:
         """Rename columns at once; what must not be null is what programs write, if they have."""

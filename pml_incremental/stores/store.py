@@ -51,6 +51,26 @@ class Fields:
         """Which model that is."""
         return f"{self.vector}_before_model"
 
+    @property
+    def cut_over(self) -> tuple[tuple[str, str], ...]:
+        """Old and new names of the columns that a cutover renames, in an order that is possible."""
+        return (
+            (self.vector, self.before),
+            (self.model, self.before_model),
+            (self.moved, self.vector),
+            (self.moved_model, self.model),
+        )
+
+    @property
+    def roll_back(self) -> tuple[tuple[str, str], ...]:
+        """The same for going back."""
+        return (
+            (self.vector, self.moved),
+            (self.model, self.moved_model),
+            (self.before, self.vector),
+            (self.before_model, self.model),
+        )
+
 
 @dataclass(frozen=True)
 class Versions:
