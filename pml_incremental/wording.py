@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 
 def counted(number: int, noun: str) -> str:
@@ -19,11 +19,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun if number == 1 else plural}"
 
 
-def some_of(names: Sequence[str]) -> str:
+def some_of(names: Iterable[object]) -> str:
     """The first five names, and whether there are more.
 
     Example:
         >>> some_of("abcdefg")
         'a, b, c, d, e, ...'
     """
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    listed = list(map(str, names))
+    return ", ".join(listed[:5]) + (", ..." if len(listed) > 5 else "")

@@ -35,13 +35,13 @@ def export(
     """Write a trained model as a folder: weights, config and model card, with --onnx for others."""
     with clean_errors():
         check_folders({"--images": images})
-        from pml_incremental.experiment.export import TrainedStage, export_model
+        from pml_incremental.experiment.export import export_model, read_stage
         from pml_incremental.experiment.trained_weights import TrainedWeights
 
         source, pictures, measured = trained.weights, _pictures(images), ""
         assert source is not None
         if (source / "metrics.json").is_file():
-            model, held_out, measured = TrainedStage(source, strategy, task).read()
+            model, held_out, measured = read_stage(source, strategy, task)
             pictures = pictures or held_out
         elif strategy is not None or task is not None:
             from pml_incremental.config import ConfigError

@@ -54,7 +54,9 @@ class EmbeddingModel(nn.Module):
     ) -> None:
         super().__init__()
         file = Path("config.json")
-        trained = TrainedWeights(file, recipe, file, allow_imports=tuple(allow_imports))
+        # A file from elsewhere must not decide what code is imported.
+        plain = {key: value for key, value in recipe.items() if key != "allow_imports"}
+        trained = TrainedWeights(file, plain, file, allow_imports=tuple(allow_imports))
         self._build(without_sources(trained.plain_config()), image_mode, image_shape)
 
     @classmethod
@@ -114,8 +116,15 @@ class EmbeddingModel(nn.Module):
             picture: as it was opened; what is transparent is laid over the recipe's background.
         """
         upright = ImageOps.exif_transpose(picture)
-        seen = to_rgb(upright, self.config.transforms.background).convert(self.image_mode)
-        prepared: Tensor = self.transform(seen)
+        return self.prepare_rgb(to_rgb(upright, self.config.transforms.background))
+
+    def prepare_rgb(self, picture: Image.Image) -> Tensor:
+        """An upright RGB picture without transparency as the model takes it, shape (C, H, W).
+
+        Args:
+            picture: as datasets and galleries read it.
+        """
+        prepared: Tensor = self.transform(picture.convert(self.image_mode))
         return prepared
 
     def forward(self, images: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from pml_incremental.experiment.embedding_model import EmbeddingModel
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.running.outputs import as_picture
 from pml_incremental.experiment.student import recipe_of
-from pml_incremental.experiment.trained_weights import MODEL, OF_EMBEDDING, TrainedWeights
+from pml_incremental.experiment.trained_weights import OF_EMBEDDING, TrainedWeights
 from pml_incremental.extras import require
+from pml_incremental.models.weights import MODEL
 from pml_incremental.report.style import percent
 from pml_incremental.storage import write_tensor_file
 from pml_incremental.storage.whole_file import sync, write_whole
@@ -28,37 +28,30 @@ CHECKED = 8  # pictures that an ONNX file is checked on
 _ONNX_TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True)
-class TrainedStage:
-    """A model of a finished run, and what the run has measured of it.
+def read_stage(
+    folder: Path, strategy: str | None = None, task: int | None = None
+) -> tuple[TrainedWeights, list[Image], str]:
+    """A model of a finished run, a held-out picture of each task, and a table for its card.
 
     Args:
-        run: the run's folder.
+        folder: of the run.
         strategy: one of its strategies; default: the only one.
         task: the last task learned, from 1; default: the run's last.
+
+    Raises:
+        ValueError: if there is no such run, strategy or stage.
     """
-
-    run: Path
-    strategy: str | None = None
-    task: int | None = None
-
-    def read(self) -> tuple[TrainedWeights, list[Image], str]:
-        """The weights, a held-out picture of each task, and a table for the card.
-
-        Raises:
-            ValueError: if there is no such run, strategy or stage.
-        """
-        run = FinishedRun(self.run)
-        names = run.strategies
-        if self.strategy is None and len(names) > 1:
-            raise ValueError(f"{self.run} has several strategies, {', '.join(names)}: name one")
-        strategy = names[0] if self.strategy is None else self.strategy
-        task = len(run.scenario) if self.task is None else self.task
-        weights = TrainedWeights.read(run.weights(strategy, task), self.run / "config.yaml")
-        pictures = [part.test.with_transform(as_picture)[0][0] for part in run.scenario]
-        measured = json.loads((self.run / "metrics.json").read_text(encoding="utf-8"))
-        values = measured["strategies"][strategy]["own/recall_at_1"]["values"][1 : task + 1]
-        return weights, pictures, _table(strategy, values)
+    run = FinishedRun(folder)
+    names = run.strategies
+    if strategy is None and len(names) > 1:
+        raise ValueError(f"{folder} has several strategies, {', '.join(names)}: name one")
+    strategy = names[0] if strategy is None else strategy
+    task = len(run.scenario) if task is None else task
+    trained = run.trained_weights(strategy, task)
+    pictures = [part.test.with_transform(as_picture)[0][0] for part in run.scenario]
+    measured = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    values = measured["strategies"][strategy]["own/recall_at_1"]["values"][1 : task + 1]
+    return trained, pictures, _table(strategy, values)
 
 
 def export_model(
@@ -98,9 +91,10 @@ def export_model(
         if not pictures:
             raise ValueError("an ONNX file is checked on pictures: give some with --images")
     model = EmbeddingModel.of(trained, pictures[0] if pictures else None)
-    recipe = {**(trained.recipe or {}), **recipe_of(model.config)}
+    written = recipe_of(model.config)
+    embedding = {key: written[key] for key in OF_EMBEDDING if key in written}
     settings = {
-        "recipe": {key: recipe[key] for key in OF_EMBEDDING if key in recipe},
+        "recipe": embedding,
         "image_mode": model.image_mode,
         "image_shape": list(model.image_shape),
     }
@@ -108,7 +102,8 @@ def export_model(
 
     def write(part: Path) -> None:
         part.mkdir()
-        state = {**settings, "recipe": recipe}
+        # How the model learned stays, for update.
+        state = {**settings, "recipe": dict(trained.recipe or {}) | embedding}
         write_tensor_file(part / MODEL, model.state_dict(), state)
         text = json.dumps(settings, indent=1, ensure_ascii=False)
         (part / CONFIG).write_text(f"{text}\n", encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -23,9 +23,11 @@ from pml_incremental.experiment.assembly import (
 )
 from pml_incremental.experiment.environment import seed_everything
 from pml_incremental.experiment.running.outputs import as_picture
-from pml_incremental.experiment.student import without_sources
+from pml_incremental.experiment.student import image_mode, without_sources
+from pml_incremental.experiment.trained_weights import TrainedWeights
 from pml_incremental.metrics import bootstrap_interval, reciprocal_rank
 from pml_incremental.models import tensors_under
+from pml_incremental.models.weights import MODEL
 from pml_incremental.report.page import ClassChange, FoundImage, QueryChange, RunDetails
 from pml_incremental.report.page.run_record import folder_to_give
 from pml_incremental.scenarios import ClassIncrementalScenario, Task
@@ -86,10 +88,17 @@ class FinishedRun:
         place = self.folder / strategy
         if task == 1 and self._shares_first_task(strategy):
             place = self.folder
-        file = place / f"task_{task}" / "model.safetensors"
+        file = place / f"task_{task}" / MODEL
         if not file.is_file():
             raise ValueError(f"{file} is missing: the weights of that stage were not kept")
         return file
+
+    def trained_weights(self, strategy: str, task: int) -> TrainedWeights:
+        """The same with what model they are of."""
+        found = TrainedWeights.read(self.weights(strategy, task), self.folder / "config.yaml")
+        if found.image_mode is None:  # an earlier version wrote it
+            found = replace(found, image_mode=image_mode(self.scenario))
+        return found
 
     def built_strategies(self) -> dict[str, Strategy]:
         """The strategies of its config by their labels, built anew."""

@@ -19,13 +19,11 @@ from pml_incremental.config.import_checks import find_import_problems
 from pml_incremental.config.layout import canonical
 from pml_incremental.config.trunk_transforms import FROM_TRUNK, with_written_transforms
 from pml_incremental.experiment.student import OF_ONE_RUN
-from pml_incremental.models.weights import describe_missing, read_weights
+from pml_incremental.models.weights import MODEL, describe_missing, read_weights
 from pml_incremental.storage import has_checksum, read_tensor_file
 
 #: Keys of a config that decide what embeddings a model gives.
 OF_EMBEDDING = ("models", "transforms", "tester", "allow_imports")
-#: The weights in the folder of a stage, and in one that export writes.
-MODEL = "model.safetensors"
 NO_RECIPE = "does not describe its model"
 
 
@@ -86,10 +84,15 @@ class TrainedWeights:
             recipe = _recipe_in(values, described_by)
             if not isinstance(config, Path):
                 recipe.pop("allow_imports", None)  # a gallery's manifest may be of others too
-        imports = tuple(allow_imports)
         return cls(
-            *(file, recipe, described_by, image_mode, embedder, weights_prefix, imports),
-            image_shape=image_shape,
+            file,
+            recipe,
+            described_by,
+            image_mode,
+            embedder,
+            weights_prefix,
+            tuple(allow_imports),
+            image_shape,
         )
 
     @property

@@ -101,15 +101,8 @@ class ModelVersion:
     @cached_property
     def _model(self) -> _Embedder:
         from pml_incremental.experiment.finished_run import FinishedRun
-        from pml_incremental.experiment.student import image_mode
-        from pml_incremental.experiment.trained_weights import TrainedWeights
 
-        run = FinishedRun(self.run)
-        weights = run.weights(self.strategy, self.task)
-        found = TrainedWeights.read(weights, self.run / "config.yaml")
-        if found.image_mode is None:  # an earlier version wrote it
-            found = replace(found, image_mode=image_mode(run.scenario))
-        return _Embedder(found)
+        return _Embedder(FinishedRun(self.run).trained_weights(self.strategy, self.task))
 
     def embed(self, files: ImageFiles, progress: bool = False) -> Tensor:
         """Embeddings of images as the run's tester makes them, shape (N, d), on the CPU.
@@ -205,15 +198,15 @@ class _Embedder:
         from pml_incremental.experiment.assembly import choose_device, place
         from pml_incremental.experiment.embedding_model import EmbeddingModel
 
-        config = self.trained.model_config()
-        background = config.transforms.background
         if self.model is None:
-            self.model = EmbeddingModel.of(self.trained, files.picture(0, background))
+            self.model = EmbeddingModel.of(self.trained, files.picture(0))
+        config = self.model.config
         device = choose_device(config.device)
         parts = {"trunk": self.model.trunk, "embedder": self.model.embedder}
         models = place(parts, config.models, device)
         tester = config.tester.build("tester", data_device=device, dataloader_num_workers=0)
-        return embed_files(files, self.model.prepare, tester, models, progress, background)
+        background = config.transforms.background
+        return embed_files(files, self.model.prepare_rgb, tester, models, progress, background)
 
 
 def identity(model: Mapping[str, Any]) -> str:

@@ -18,8 +18,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pml_incremental.models.trunk import HEADS, remove_classification_head
+from pml_incremental.wording import some_of
 
-_SHOWN = 5
+#: The weights in the folder of a stage, and in one that export writes.
+MODEL = "model.safetensors"
 # What unpickling raises depends on the bytes.
 _UNREADABLE = (
     *(SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, struct.error),
@@ -93,7 +95,7 @@ def load_weights(
     if chosen is None:
         where, name = f"{path}{_under(prefix)}", type(network).__name__
         if fitting:
-            several = _some(repr(prefix + inner) for inner in fitting)
+            several = some_of(repr(prefix + inner) for inner in fitting)
             raise ValueError(f"{where} has weights that fit {name} under {several}; {_NAME_PREFIX}")
         near = max(under, key=lambda inner: _count_fitting(under[inner], plain))
         found = {own + inner: tensor for inner, tensor in under[near].items()}
@@ -164,7 +166,7 @@ def _under(prefix: str) -> str:
 def _describe_prefixes(tensors: Mapping[str, Tensor], prefix: str) -> list[str]:
     """How the names in a file begin."""
     counts = Counter(name.partition(".")[0] + "." for name in tensors if "." in name)
-    listed = _some(f"{prefix}{start} ({number})" for start, number in counts.most_common())
+    listed = some_of(f"{prefix}{start} ({number})" for start, number in counts.most_common())
     return [f"the names in it begin with {listed}; {_NAME_PREFIX}"] if counts else []
 
 
@@ -213,7 +215,7 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
             "torch.save(model.state_dict(), ...)"
         ) from error
     if not state:
-        what = f"the entries {_some(content)}" if isinstance(content, Mapping) else "no mapping"
+        what = f"the entries {some_of(content)}" if isinstance(content, Mapping) else "no mapping"
         raise ValueError(
             f"{path} holds {what} instead of tensors by name: save the network's state_dict()"
         )
@@ -243,8 +245,8 @@ def describe_missing(path: Path) -> str:
     """What is wrong with a path that is no file of weights."""
     if not path.is_dir():
         return f"{path}: there is no such file of weights"
-    found = sorted(path.rglob("model.safetensors"), key=lambda file: (len(file.parts), file))
-    known = f"one of those in it: {_some(found)}" if found else "a file of weights"
+    found = sorted(path.rglob(MODEL), key=lambda file: (len(file.parts), file))
+    known = f"one of those in it: {some_of(found)}" if found else "a file of weights"
     return f"{path} is a folder; name {known}"
 
 
@@ -287,7 +289,7 @@ def _describe_problems(found: Mapping[str, Tensor], expected: Mapping[str, Tenso
         if name in expected and tensor.shape != expected[name].shape
     ]
     parts = {"missing": missing, "not of this network": unexpected, "of another shape": misfits}
-    return [f"{len(names)} {what}: {_some(names)}" for what, names in parts.items() if names]
+    return [f"{len(names)} {what}: {some_of(names)}" for what, names in parts.items() if names]
 
 
 def _suggest_layer(found: Mapping[str, Tensor]) -> list[str]:
@@ -298,11 +300,6 @@ def _suggest_layer(found: Mapping[str, Tensor]) -> list[str]:
     bias = "" if "bias" in found else ", bias: false"
     layer = f"Linear: {{in_features: {width_in}, out_features: {width_out}{bias}}}"
     return [f"they are those of a single layer: write {layer}"]
-
-
-def _some(names: Iterable[Any]) -> str:
-    listed = [str(name) for name in names]
-    return ", ".join(listed[:_SHOWN]) + (", ..." if len(listed) > _SHOWN else "")
 
 
 def tensors_under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 
 from pml_incremental.cli import main
 from pml_incremental.cli.commands import app
+from pml_incremental.config import ConfigError
 from pml_incremental.experiment import EmbeddingModel
 from pml_incremental.experiment.finished_run import FinishedRun
+from pml_incremental.experiment.trained_weights import TrainedWeights
 
 RUN = Path(__file__).parents[1] / "data/written_before/run"
 STAGE = RUN / "fecd/task_3/model.safetensors"
@@ -54,6 +56,24 @@ def test_the_folder_is_the_model_of_the_run(folder):
     with torch.no_grad():
         torch.testing.assert_close(model(images), expected[0])
     assert model.image_shape == tuple(images.shape[1:])
+
+
+def test_the_folder_keeps_how_the_model_learned(folder):
+    found = TrainedWeights.read(folder).recipe
+    written = TrainedWeights.read(STAGE).recipe
+    assert {**found, "tester": None} == {**written, "tester": None}
+    assert found["num_epochs"] == 1
+    assert found["optimizers"]["trunk_optimizer"] == {"Adam": {"lr": 0.002}}
+
+
+def test_a_config_from_elsewhere_imports_nothing():
+    recipe = {
+        "models": {"trunk": {"colorsys:rgb_to_hsv": {}}},
+        "transforms": {},
+        "allow_imports": ["colorsys"],
+    }
+    with pytest.raises(ConfigError, match="--allow-imports colorsys if you trust it"):
+        EmbeddingModel(recipe)
 
 
 def test_the_card_has_what_the_run_measured(folder):

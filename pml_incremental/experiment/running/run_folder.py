@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pml_incremental.config import dump_yaml, read_yaml
 from pml_incremental.distributed import Processes
+from pml_incremental.models.weights import MODEL
 from pml_incremental.scenarios import ClassIncrementalScenario, Task, TaskSubset
 from pml_incremental.storage import (
     FolderLock,
@@ -161,7 +162,7 @@ def _holds_files(path: Path) -> bool:
 
 
 def _remedy(target: Path) -> str:
-    what = f"the folder {target.parent}" if target.name == "model.safetensors" else "that file"
+    what = f"the folder {target.parent}" if target.name == MODEL else "that file"
     return f"delete {what} and start the run again, which makes it again"
 
 
