@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -105,24 +106,25 @@ def _named(
     """The map, and what tells its models apart."""
     from pml_incremental.config import ConfigError
     from pml_incremental.gallery import EmbeddingMap
-    from pml_incremental.gallery.model_version import identity
     from pml_incremental.stores import Versions
 
     if map_file is None:
         raise ConfigError(["command line: give the --map, which names both models"])
     found = EmbeddingMap.load(map_file)
-    names = []
-    for option, name, model in (("--old", old, found.old), ("--new", new, found.new)):
-        if (name is None) == (model is None):
-            raise ConfigError(
-                [
-                    f"command line: {option}: the map does not know its models: name this one"
-                    if name is None
-                    else f"command line: {option}: the map names the model itself: omit it"
-                ]
-            )
-        names.append(name if model is None else identity(model))
-    old_name, new_name = names
-    assert old_name is not None
-    assert new_name is not None
-    return found, Versions(old_name, new_name)
+    versions = Versions(_version("--old", old, found.old), _version("--new", new, found.new))
+    return found, versions
+
+
+def _version(option: str, name: str | None, model: Mapping[str, Any] | None) -> str:
+    """What tells a model apart: what the map says of it, or else the name that is given."""
+    from pml_incremental.config import ConfigError
+    from pml_incremental.gallery.model_version import identity
+
+    if name is None and model is not None:
+        return identity(model)
+    if name is not None and model is None:
+        return name
+    what = "the map does not know its models: name this one"
+    if name is not None:
+        what = "the map names the model itself: omit it"
+    raise ConfigError([f"command line: {option}: {what}"])

@@ -38,20 +38,16 @@ class LanceStore:
 
         self._arrow, self._fields = pyarrow, fields
         with self.errors():
-            names = lancedb.connect(place).list_tables().tables
+            database = lancedb.connect(place)
+            names = database.list_tables().tables
         if table not in names:
             raise ValueError(
                 f"{place} has no table {table!r}; there are: {', '.join(names) or 'none'}"
             )
         with self.errors():
-            self._table = lancedb.connect(place).open_table(table)
+            self._table = database.open_table(table)
         schema = self._table.schema
-        for name in (fields.id, fields.vector):
-            if name not in schema.names:
-                raise ValueError(
-                    f"the table {table} has no column {name!r}; there are: "
-                    f"{', '.join(schema.names)}"
-                )
+        fields.check_in(table, schema.names)
         kind = schema.field(fields.vector).type
         if not pyarrow.types.is_fixed_size_list(kind):
             raise ValueError(f"the column {fields.vector!r} is {kind}, not vectors of one width")
@@ -60,10 +56,7 @@ class LanceStore:
     @property
     def stage(self) -> Stage:
         """See :class:`VectorStore`."""
-        names = self._table.schema.names
-        if self._fields.before in names:
-            return "cut over"
-        return "beside" if self._fields.moved in names else "not begun"
+        return self._fields.stage_in(self._table.schema.names)
 
     @property
     def width(self) -> int:

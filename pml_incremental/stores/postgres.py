@@ -49,10 +49,7 @@ class PostgresStore:
         self._table = psycopg.sql.Identifier(*table.split("."))
         self._name = table
         columns = self._columns()
-        for name in (fields.id, fields.vector):
-            if name not in columns:
-                known = ", ".join(columns) or "it does not exist"
-                raise ValueError(f"the table {table} has no column {name!r}; there are: {known}")
+        fields.check_in(table, columns)
         kind = re.fullmatch(r"(vector|halfvec)\((\d+)\)", columns[fields.vector][0])
         if kind is None:
             raise ValueError(
@@ -85,10 +82,7 @@ class PostgresStore:
     @property
     def stage(self) -> Stage:
         """See :class:`VectorStore`."""
-        columns = self._columns()
-        if self._fields.before in columns:
-            return "cut over"
-        return "beside" if self._fields.moved in columns else "not begun"
+        return self._fields.stage_in(self._columns())
 
     @property
     def width(self) -> int:

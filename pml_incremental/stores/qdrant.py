@@ -64,6 +64,12 @@ class QdrantStore:
                 f"{alias} has no vector {fields.vector!r}; there are: {', '.join(self._kinds)}"
             )
 
+    @property
+    def _others(self) -> list[str] | bool:
+        """Names of the vectors that a point has besides the one to move, if there are any."""
+        names = [*self._kinds, *(self._config.params.sparse_vectors or {})]
+        return [name for name in names if name != self._name] or False
+
     def _aliases(self) -> dict[str, str]:
         """Which collection each alias stands for."""
         return {a.alias_name: a.collection_name for a in self._client.get_aliases().aliases}
@@ -184,7 +190,9 @@ class QdrantStore:
             left = self._unmoved(page) if is_begun else page
             for first in range(0, len(left), batch):
                 some = {point.id: point for point in left[first : first + batch]}
-                found = self._client.retrieve(self._alias, list(some), False, True)
+                found = self._client.retrieve(
+                    self._alias, list(some), False, [self._name] if self._name else True
+                )
                 ids = [point.id for point in found]
                 vectors = np.array([self._of(point.vector) for point in found], np.float32)
                 yield Rows(ids, vectors, [(some[i].payload or {}).get(key) for i in ids])
@@ -196,7 +204,7 @@ class QdrantStore:
     def write(self, rows: Rows, moved: NDArray[np.float32], versions: Versions) -> None:
         """See :class:`VectorStore`."""
         vectors = dict(zip(rows.ids, moved.tolist(), strict=True))
-        points = self._client.retrieve(self._alias, rows.ids, True, True)
+        points = self._client.retrieve(self._alias, rows.ids, True, self._others)
         self._client.upsert(self._moved, [self._copied(p, vectors[p.id], versions) for p in points])
         old = [i for i, model in zip(rows.ids, rows.models, strict=True) if model is None]
         if old:
@@ -204,8 +212,7 @@ class QdrantStore:
 
     def _copied(self, point: Any, vector: list[float] | None, versions: Versions) -> Any:
         """A point of the new collection; None: it has no vector to move."""
-        others = dict(point.vector) if isinstance(point.vector, dict) else {}
-        others.pop(self._name, None)
+        others = point.vector or {}
         vectors: Any = others if vector is None else {**others, self._name: vector}
         payload = {**(point.payload or {}), **self._marks(versions)}
         found = vector if self._name == "" and vector is not None else vectors
@@ -239,7 +246,7 @@ class QdrantStore:
                     self._client.overwrite_payload(self._moved, wanted, [point.id])
             left = [point.id for point in page if point.id not in there]
             if left:
-                points = self._client.retrieve(self._alias, left, True, True)
+                points = self._client.retrieve(self._alias, left, True, self._others)
                 copies = [self._copied(point, None, versions) for point in points]
                 self._client.upsert(self._moved, copies)
         for page in self._pages(self._moved, has_vector=False, with_payload=[self._copied_key]):

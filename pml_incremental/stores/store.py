@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -50,6 +50,19 @@ class Fields:
     def before_model(self) -> str:
         """Which model that is."""
         return f"{self.vector}_before_model"
+
+    def stage_in(self, columns: Collection[str]) -> Stage:
+        """How far a table with these columns is."""
+        if self.before in columns:
+            return "cut over"
+        return "beside" if self.moved in columns else "not begun"
+
+    def check_in(self, table: str, columns: Collection[str]) -> None:
+        """Raise a ValueError unless a table has the two columns that are named."""
+        for name in (self.id, self.vector):
+            if name not in columns:
+                known = ", ".join(columns) or "it does not exist"
+                raise ValueError(f"the table {table} has no column {name!r}; there are: {known}")
 
     @property
     def cut_over(self) -> tuple[tuple[str, str], ...]:

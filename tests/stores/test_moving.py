@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -222,6 +223,27 @@ def test_a_collection_without_an_alias_is_refused(program):
         open_store(program.url, "shop_1")
     with pytest.raises(ValueError, match="no alias 'other'; there are: shop"):
         open_store(program.url, "other")
+
+
+@pytest.mark.parametrize("program", ["qdrant"], indirect=True)
+def test_other_vectors_of_a_point_are_copied(program, opened):
+    models = program.qdrant.models
+    size = {"vector": 6, "text": 3}
+    kinds = {k: models.VectorParams(size=n, distance="Euclid") for k, n in size.items()}
+    vector, text = program.vectors[0].tolist(), [1.0, 2.0, 3.0]
+    with program.client() as client:
+        client.create_collection("both", kinds)
+        alias = models.CreateAlias(collection_name="both", alias_name="named")
+        client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+        whole = models.PointStruct(id=0, vector={"vector": vector, "text": text})
+        client.upsert("named", [whole, models.PointStruct(id=1, vector={"text": text})])
+    with closing(open_store(program.url, "named")) as store:
+        assert move_store(store, MAP, VERSIONS).moved == 1
+        cut_over(store, VERSIONS)
+    with program.client() as client:
+        first, second = client.retrieve("named", [0, 1], with_vectors=True)
+    assert first.vector["vector"] == pytest.approx(mapped([vector])[0], abs=1e-6)
+    assert (first.vector["text"], second.vector) == (text, {"text": text})
 
 
 @pytest.mark.parametrize("program", ["qdrant"], indirect=True)
