@@ -146,6 +146,19 @@ def test_old_weights_that_changed_meanwhile_are_noticed(world, weights, tmp_path
     assert not out.exists()
 
 
+def test_old_weights_may_be_moved_meanwhile(world, weights, updated, tmp_path, monkeypatch):
+    old, out = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    old.write_bytes(weights.read_bytes())
+    with monkeypatch.context() as killed:
+        killed.setattr(module, "measure", lambda *_: [][0])
+        with pytest.raises(IndexError):
+            step(world, old, out)
+    elsewhere = old.rename(tmp_path / "elsewhere.safetensors")
+    step(world, elsewhere, out)
+    assert same(models(out), models(updated.file))
+    assert str(elsewhere) in (tmp_path / "new_update/config.yaml").read_text()
+
+
 def test_updates_follow_each_other(world, updated, tmp_path, draw_classes):
     draw_classes(tmp_path / "newer", "mno", seed=7)
     out = tmp_path / "newer.safetensors"

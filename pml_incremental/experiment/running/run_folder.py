@@ -65,17 +65,21 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: Path, config: Mapping[str, Any], processes: Processes | None = None
+        self,
+        path: Path,
+        config: Mapping[str, Any],
+        processes: Processes | None = None,
+        moved: Mapping[str, str] | None = None,
     ) -> None:
         self.path = path
         self.processes = Processes() if processes is None else processes
-        self.processes.on_rank_zero(lambda: self._begin(config))
+        self.processes.on_rank_zero(lambda: self._begin(config, moved or {}))
 
-    def _begin(self, config: Mapping[str, Any]) -> None:
+    def _begin(self, config: Mapping[str, Any], moved: Mapping[str, str]) -> None:
         path, stored = self.path, self.path / "config.yaml"
         if stored.exists():
             if not self.is_untouched():
-                _check_same_run(path, read_yaml(stored), config)
+                _check_same_run(path, _with_moved(read_yaml(stored), moved), config)
         elif _holds_files(path):
             raise ValueError(
                 f"{path} exists and is not a run's folder: choose another name or output"
@@ -177,6 +181,13 @@ def _check_same_run(path: Path, stored: Mapping[str, Any], config: Mapping[str, 
             f"{path} has a run with a different config:\n{lines}\n"
             "Choose another name (of update, another --out), or delete that folder"
         )
+
+
+def _with_moved(values: Any, moved: Mapping[str, str]) -> Any:
+    """The same values, with the present paths of files that were elsewhere."""
+    if isinstance(values, dict):
+        return {key: _with_moved(value, moved) for key, value in values.items()}
+    return moved.get(values, values) if isinstance(values, str) else values
 
 
 def _changes(there: Any, now: Any, path: str) -> Iterator[str]:

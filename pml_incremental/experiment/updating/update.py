@@ -165,16 +165,24 @@ def _write_recall(
 
 
 def check_old_weights(config: ExperimentConfig, weights: Sequence[Path]) -> None:
-    """Note in the run's folder which old weights it begins with, or check that they are those."""
-    folder = RunFolder(config.output / config.name, config.to_yaml_dict())
+    """Note in the run's folder which old weights it begins with, or check that they are those.
+
+    They may lie elsewhere by now: what is in them counts.
+    """
+    path = config.output / config.name
     now = {str(file): sha256(file) for file in weights}
+    noted = RunFolder.opened(path).read_json(_FILE) or {}
+    at = {checksum: file for file, checksum in now.items()}
+    moved = {file: at[checksum] for file, checksum in noted.items() if checksum in at}
+    folder = RunFolder(path, config.to_yaml_dict(), moved=moved)
     before = folder.noted_at_start(_FILE, now)
-    changed = [file for file in now if before.get(file) != now[file]]
+    changed = [file for file in now if now[file] not in before.values()]
     if changed:
         raise ValueError(
             f"{', '.join(changed)} has changed since {folder.path} was started with it: restore "
             "it, or delete that folder and start the update again"
         )
+    folder.write_checked_json(_FILE, now)
 
 
 class MeasuredFolders:
