@@ -135,7 +135,7 @@ def clean_errors() -> Iterator[None]:
     With ``--traceback``, errors other than those of a config are let through.
     """
     from pml_incremental.config import ConfigError
-    from pml_incremental.distributed.launch import is_first_process
+    from pml_incremental.distributed.launch import is_first_process, is_said_by_another
     from pml_incremental.distributed.processes import FirstProcessError
     from pml_incremental.extras import MissingExtraError
 
@@ -154,8 +154,11 @@ def clean_errors() -> Iterator[None]:
     except (ValueError, TypeError, OSError) as error:
         if shows_traceback.get():
             raise
+        if is_said_by_another(error):
+            raise typer.Exit(1) from error
         hint = "" if _is_meant_for_users(error) else f"\n({TRACEBACK} shows where in the code)"
-        typer.echo(f"{error}{hint}", err=True)
+        who = "" if is_first_process() else f"process {os.environ['RANK']}: "
+        typer.echo(f"{who}{error}{hint}", err=True)
         raise typer.Exit(1) from error
 
 

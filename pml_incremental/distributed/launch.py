@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import time
@@ -19,6 +20,7 @@ from pml_incremental.distributed.processes import Processes
 from pml_incremental.wording import counted
 
 _PAUSE = 0.05
+_SAID_BY_ANOTHER = "said_by_another_process"
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # The first process may search a large gallery while the others wait. One that has died is noticed
 # at once, by its closed connections.
@@ -72,6 +74,10 @@ def process_group(device: torch.device) -> Iterator[Processes]:
         # A connection that one process closes is lost to another that still reads from it.
         store.set(f"ready to leave/{rank}", "")
         store.wait([f"ready to leave/{other}" for other in range(size)])
+    except (ValueError, TypeError, OSError, ArithmeticError) as error:
+        if not _is_first_to_say(store, str(error)):
+            setattr(error, _SAID_BY_ANOTHER, True)
+        raise
     finally:
         logger.setLevel(level)
         distributed.destroy_process_group()
@@ -101,6 +107,19 @@ def are_several_launched() -> bool:
 def is_first_process() -> bool:
     """Whether a launcher, if there is one, calls this process the first."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def is_said_by_another(error: BaseException) -> bool:
+    """Whether another process of the group ended with the same message, and prints it."""
+    return getattr(error, _SAID_BY_ANOTHER, False)
+
+
+def _is_first_to_say(store: Store, message: str) -> bool:
+    key = hashlib.sha256(message.encode()).hexdigest()
+    try:
+        return bool(store.add(f"said/{key}", 1) == 1)
+    except RuntimeError:  # torch's, where whoever held the store is gone
+        return True
 
 
 def _local_rank() -> int:

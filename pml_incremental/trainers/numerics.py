@@ -95,8 +95,9 @@ def _describe(trainer: Trainer) -> str:
             if not gradient.isfinite().all()
         ]
     listed = ", ".join(f"{name} = {value:g}" for name, value in values.items())
+    verb = "are" if len(culprits) > 1 else "is"
     return (
-        f"{' and '.join(culprits) or 'total_loss'} is not finite at epoch {trainer.epoch}, "
+        f"{' and '.join(culprits) or 'total_loss'} {verb} not finite at epoch {trainer.epoch}, "
         f"iteration {trainer.iteration + 1} of {trainer.iterations_per_epoch} ({listed}), with "
         f"{', '.join(trainer.batch_images())}. The weights are those of before this iteration. "
         f"{REMEDY}"

@@ -158,6 +158,30 @@ def test_a_bad_image_is_said_once(tiny_config, draw_classes, tmp_path):
     assert output.count("images that cannot be read: 1") == 1, output
 
 
+def wild(tiny_config, folder, **trainer):
+    """The config of a run whose losses become NaN in the second iteration."""
+    optimizer = {"SGD": {"lr": 1e38}}
+    return tiny_config(
+        folder,
+        device="cpu",
+        optimizers={"trunk_optimizer": optimizer, "embedder_optimizer": optimizer},
+        trainer={"IncrementalMetricLoss": {"batch_size": 16, **trainer}},
+    )
+
+
+def test_what_fails_alike_in_all_processes_is_said_once(tiny_config, tmp_path):
+    code, output = torchrun(wild(tiny_config, tmp_path, check_finite_every=2), tmp_path)
+    assert code != 0
+    assert output.count("a loss or gradient was not finite") == 1, output
+
+
+def test_each_process_names_its_own_images_of_a_loss_that_is_not_finite(tiny_config, tmp_path):
+    code, output = torchrun(wild(tiny_config, tmp_path), tmp_path)
+    assert code != 0
+    assert output.count("metric_loss is not finite at epoch") == 2, output
+    assert output.count("process 1: metric_loss is not finite at epoch") == 1
+
+
 def test_other_processes_record_nothing(tiny_config, tmp_path):
     config = tiny_config(tmp_path, records={"writers": ["RecordKeeperWriter"]})
     records = RunRecords(config, tmp_path / "records", writes=False)
