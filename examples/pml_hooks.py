@@ -1,6 +1,6 @@
 """Our trainer under PML's logging presets: records, best models, patience, a plateau scheduler.
 
-Writes to the folder given as the argument, or to runs/pml_hooks; started again, it goes on there.
+Writes to the folder given as the argument, or to runs/pml_hooks; started again, it resumes there.
 Which epoch is best is decided on images held out of the training images, never on test images.
 """
 

@@ -24,7 +24,7 @@ class IncrementalRunner(SingleExperimentRunner):
     """Runs one experiment, whose split schemes are the tasks if it has an incremental trainer.
 
     Args:
-        root_config_folder: config folders of one's own, which come before ours and
+        root_config_folder: config folders of your own, which come before ours and
             powerful-benchmarker's.
         **kwargs: ``dataset_root``, ``root_experiment_folder`` and the other arguments of
             powerful-benchmarker's runners.

@@ -1,4 +1,4 @@
-"""What is wrong with a config, said so that it can be put right."""
+"""What is wrong with a config, said so that it can be corrected."""
 
 from __future__ import annotations
 

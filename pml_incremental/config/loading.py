@@ -202,7 +202,7 @@ def _child(node: Any, key: str | int) -> Any:
 
 
 def _set(node: Any, path: KeyPath, value: Any, done: KeyPath = ()) -> Any:
-    """A copy of the node in which the value is laid over what stands at the path."""
+    """A copy of the node with the value set at the path."""
     if not path:
         return merge(node, value, done)
     key, *rest = path

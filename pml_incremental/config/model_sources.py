@@ -22,7 +22,7 @@ _CHANGED_BY_WEIGHTS = {
 def may_have_head(model: str) -> bool:
     """Whether a model may end in a classification layer, which is not wanted.
 
-    Those of torchvision, timm and the like may; one's own ``module:callable`` is taken as it is.
+    Those of torchvision, timm and the like may; your own ``module:callable`` is taken as it is.
     """
     package: str = resolve("model", model).__module__.split(".")[0]
     return package in (*TRUSTED, "timm")

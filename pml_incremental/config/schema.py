@@ -96,7 +96,7 @@ class TransformSpecs(Section):
     Args:
         train: to those that are learned.
         eval: to those that are retrieved.
-        background: colour that transparent images are laid over before, such as ``black`` or
+        background: colour to draw transparent images on first, such as ``black`` or
             ``#808080``; of folders and lists of image files, in galleries and updates too.
     """
 
@@ -132,7 +132,7 @@ class ModelSpecs(Section):
 
 
 class RecordSpecs(Section):
-    """What is recorded while a run goes on, and where. Decides nothing of the run.
+    """What is recorded during a run, and where. It does not change what is learned.
 
     Args:
         every: iterations between two records of the losses.
@@ -174,7 +174,7 @@ class ExperimentConfig(Section):
             GPU, and an error where there is none. On a CPU results do not change anyway.
         sync_batchnorm: with several processes, let BatchNorm normalise over the whole batch, as one
             process would, and not over each process's share.
-        allow_imports: packages or modules of one's own whose classes the config may name as
+        allow_imports: packages or modules of your own whose classes the config may name as
             ``module:Class``; importing them runs their code. Those of torch, torchvision, PML and
             this package need no mention.
         dataset: labelled images.

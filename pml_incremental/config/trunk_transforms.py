@@ -32,7 +32,7 @@ def trunk_transforms(trunk: ObjectSpec) -> dict[str, list[dict[str, Any]]]:
     """Transforms for training and evaluation by a trunk's own data config.
 
     That is what torchvision says of its ``weights``, or the trunk's ``pretrained_cfg`` (timm's
-    trunks, ``transformers_trunk`` of a folder, and one's own may have one): ``input_size``,
+    trunks, ``transformers_trunk`` of a folder, and your own may have one): ``input_size``,
     ``mean``, ``std``, ``crop_pct`` and ``interpolation``. The trunk is built for that, without a
     download of weights.
 

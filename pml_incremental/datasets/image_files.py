@@ -21,7 +21,7 @@ OnBadImage = Literal["raise", "skip"]
 SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 # Files of other formats are not given to Pillow's readers of those, whatever their names say.
 FORMATS = ("JPEG", "PNG", "WEBP")
-WHITE = "white"  # what transparent images are laid over by default
+WHITE = "white"  # what transparent images are drawn on by default
 _WITH_ALPHA = ("RGBA", "LA", "PA")
 TWELVE_BITS = 4096
 _LEVELS_OF_FEW_BITS = {"L;2": 85, "L;4": 17}  # what one step of a PNG of so few bits becomes
@@ -50,7 +50,7 @@ def checked_color(name: str) -> str:
 
 
 def read_rgb(path: Path, background: str = WHITE) -> Image.Image:
-    """An image as people see it: RGB, upright by its EXIF orientation, laid over a colour."""
+    """An image as people see it: RGB, upright by its EXIF orientation, drawn on a colour."""
     return _opened(path, lambda image: to_rgb(image, background))
 
 

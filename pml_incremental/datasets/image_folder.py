@@ -36,7 +36,7 @@ class ImageFolder(ListedImages):
         on_bad_image: what to do about a file that cannot be read: ``"raise"`` an error, or
             ``"skip"`` it, which is reported in the log.
         progress: whether to show a progress bar while many images are looked at.
-        background: colour that transparent images are laid over, such as ``"black"``.
+        background: colour to draw transparent images on, such as ``"black"``.
 
     Attributes:
         labels: the class of each image, int64, shape (N,).

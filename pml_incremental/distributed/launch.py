@@ -127,7 +127,7 @@ def _local_rank() -> int:
 
 
 def _check_devices(device: torch.device) -> None:
-    """Raise in all processes of a machine alike, before any waits for another."""
+    """Raise in every process of a machine, before one waits for another."""
     if device.type == "cpu":
         return
     if device.type != "cuda":

@@ -253,7 +253,7 @@ def _share_of(loader: DataLoader[Any], processes: Processes) -> range:
 
 
 class RankBatches(BatchSampler):
-    """The part of each batch that this process loads, for training loops of one's own.
+    """The part of each batch that this process loads, for training loops of your own.
 
     A whole pass is drawn at once, as the sampler decides it in the first process, so that all take
     parts of the same batches: what they gather is what one process would have loaded. Trainers of

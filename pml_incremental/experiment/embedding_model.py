@@ -17,7 +17,7 @@ from pml_incremental.experiment.assembly import build_transform, build_trunk_and
 from pml_incremental.experiment.student import without_sources
 from pml_incremental.experiment.trained_weights import TrainedWeights
 
-#: Side of the blank picture that tells what a transform gives, where no picture is at hand.
+#: Side of the blank picture that tells what a transform gives, where there is no picture.
 _SIDE = 256
 
 
@@ -32,7 +32,7 @@ class EmbeddingModel(nn.Module):
             ``tester`` of a config. The weights are random; :meth:`load` reads trained ones.
         image_mode: of the pictures that the model takes, such as ``RGB`` or ``L``.
         image_shape: of one transformed picture, (C, H, W); default: that of a blank one.
-        allow_imports: modules of one's own that the recipe may name.
+        allow_imports: modules of your own that the recipe may name.
 
     Raises:
         ConfigError: if the recipe is not valid.
@@ -71,12 +71,12 @@ class EmbeddingModel(nn.Module):
         """The model of a file of weights, ready to embed.
 
         Args:
-            weights: a file that ``update`` or a run wrote, a checkpoint of one's own, or a folder
+            weights: a file that ``update`` or a run wrote, a checkpoint of your own, or a folder
                 that ``pml-incremental export`` wrote.
             config: a YAML file that says what model it is, for weights that do not.
             embedder: a file of its own with the embedder's weights.
             weights_prefix: how the names in the file begin, where several models fit.
-            allow_imports: modules of one's own that the model may be made of.
+            allow_imports: modules of your own that the model may be made of.
 
         Raises:
             ConfigError: if nothing says what model the weights are of, or it is not valid.
@@ -113,7 +113,7 @@ class EmbeddingModel(nn.Module):
         """A picture as the model takes it, shape (C, H, W).
 
         Args:
-            picture: as it was opened; what is transparent is laid over the recipe's background.
+            picture: as it was opened; transparent parts are drawn on the recipe's background.
         """
         upright = ImageOps.exif_transpose(picture)
         return self.prepare_rgb(to_rgb(upright, self.config.transforms.background))

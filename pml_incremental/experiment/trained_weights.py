@@ -38,7 +38,7 @@ class TrainedWeights:
         image_mode: of the pictures that the model takes, if the weights file says it.
         embedder: a file of its own with the embedder's weights.
         weights_prefix: of the names in the files that are meant; see ``load_weights``.
-        allow_imports: modules of one's own that the recipe may name, see ``allow_imports`` of a
+        allow_imports: modules of your own that the recipe may name, see ``allow_imports`` of a
             config.
         image_shape: of one transformed picture, (C, H, W), if the weights file says it.
     """
@@ -104,7 +104,7 @@ class TrainedWeights:
         """The recipe, or some keys of it, with the imports that it is allowed.
 
         Raises:
-            ConfigError: if nothing says what model the weights are of, or it has code of one's own
+            ConfigError: if nothing says what model the weights are of, or it has code of your own
                 that may not be imported.
         """
         if self.recipe is None:
@@ -193,7 +193,7 @@ def _read_description(
     match read_tensor_file(file, "make or fetch it again").state:
         case {"recipe": dict(recipe), "image_mode": str(image_mode), **others}:
             shape: Any = others.get("image_shape")
-            # Whoever made the file decides nothing of the run, and no imports.
+            # The file's maker decides nothing of the run, and no imports.
             kept = {key: value for key, value in recipe.items() if key not in OF_ONE_RUN}
             return kept, image_mode, None if shape is None else tuple(shape)
     return None, None, None

@@ -60,7 +60,7 @@ class ModelVersion:
 
         Args:
             description: as :meth:`describe` gives it.
-            allow_imports: modules of one's own whose classes a weights file's model may be made of.
+            allow_imports: modules of your own whose classes a weights file's model may be made of.
             given: the same model, where its weights are now.
 
         Raises:
@@ -127,7 +127,7 @@ class WeightsModel:
             is in one; default: the weights file says it itself, as those of runs and updates do.
         embedder: a file of its own with the embedder's weights.
         weights_prefix: of the names in the files that are meant, where several models fit.
-        allow_imports: modules of one's own whose classes the model may be made of.
+        allow_imports: modules of your own whose classes the model may be made of.
     """
 
     weights: Path

@@ -119,7 +119,7 @@ class TaskHooks:
         """Load the latest models, optimizers, schedulers and random streams, if there are any.
 
         With no data-loading workers and epochs of one pass over the loader, which is PML's default,
-        a training that goes on so equals an uninterrupted one to the bit on a CPU.
+        a training that resumes so equals an uninterrupted one to the bit on a CPU.
 
         Args:
             trainer: a new one, built as the one that was interrupted.

@@ -18,7 +18,7 @@ _LONGEST_MIDDLE = 64
 class RecordWriter(Protocol):
     """Where numbers and pictures of one *scope* go: a task, or the summary over tasks.
 
-    A writer of one's own has these methods and takes any of the arguments ``folder`` (of all
+    A writer of your own has these methods and takes any of the arguments ``folder`` (of all
     records of the run), ``run`` (its name) and ``scope`` (such as ``correlation/task_2``).
     """
 

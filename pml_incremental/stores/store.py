@@ -159,7 +159,7 @@ class VectorStore(Protocol):
         """Delete the vectors that programs do not search, for good."""
 
     def errors(self) -> AbstractContextManager[None]:
-        """Say a lost connection and the like as a :class:`StorageError`."""
+        """Turn a lost connection and the like into a :class:`StorageError`."""
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the connection."""

@@ -40,7 +40,7 @@ class WeightedPenalty:
 
 @dataclass(frozen=True)
 class FinishedTask:
-    """What is at hand when a task has been learned, and partly gone soon after.
+    """What is there when a task has been learned, and partly gone soon after.
 
     Attributes:
         task: with its images.

@@ -85,7 +85,7 @@ class Strategy:
     def has_teacher(self) -> bool:
         """Whether later tasks are learned beside the previous model.
 
-        Not where all images seen are at hand and no component compares with it.
+        Not where all images seen are there and no component compares with it.
         """
         return self.later_images == "new" or bool(self.components)
 
@@ -180,7 +180,7 @@ def frozen() -> Strategy:
 def joint() -> Strategy:
     """Train on the images of all tasks seen so far: the upper bound, which keeps all old images.
 
-    Goes on from the previous model, so a later task trains as many epochs as with any other
+    Starts from the previous model, so a later task trains as many epochs as with any other
     strategy, over more images.
 
     Example:

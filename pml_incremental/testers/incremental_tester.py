@@ -60,7 +60,7 @@ class IncrementalTester(GlobalEmbeddingSpaceTester):
         progress: show a progress bar for each split.
         processes: that evaluate together: each embeds a share of the images, and the first one
             searches. Only :meth:`evaluate` knows them. Default: this one alone.
-        **kwargs: as PML's testers take them. With an ``accuracy_calculator`` of one's own, it
+        **kwargs: as PML's testers take them. With an ``accuracy_calculator`` of your own, it
             searches, once for each split and gallery, and the options above do nothing.
 
     Example:

@@ -1,4 +1,4 @@
-"""The order of training batches, which can be gone on with in the middle of a pass."""
+"""The order of training batches, which can be resumed in the middle of a pass."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from pml_incremental.trainers.training_state import (
 class BatchOrder(BatchSampler):
     """Batches as a sampler decides them, a whole pass over the data at a time.
 
-    A data loader asks for batches ahead of their use, so whoever uses them says so by
-    :meth:`take`: what was not taken is given again by an order that is gone on with.
+    A data loader asks for batches ahead of their use, so their user says so by
+    :meth:`take`: what was not taken is given again after a resume.
     """
 
     def __init__(

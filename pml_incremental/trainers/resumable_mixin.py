@@ -1,4 +1,4 @@
-"""Training that can be gone on with where it was interrupted."""
+"""Training that can be resumed where it was interrupted."""
 
 from __future__ import annotations
 
@@ -101,10 +101,10 @@ class ResumableMixin(StepMixin):
             )
 
     def initialize_dataloader(self) -> None:
-        """As PML's, with an order of batches that can be gone on with.
+        """As PML's, with an order of batches that can be resumed.
 
         Images that other processes load are seeded one by one, as those processes' own random
-        streams could not be gone on with.
+        streams could not be resumed.
         """
         workers = self.dataloader_num_workers
         batches = in_batches(self.sampler, self.dataset, self.batch_size)

@@ -44,8 +44,8 @@ def compare(
     """Run every strategy of a config with every seed, and report on them together.
 
     Each seed is a run of its own in ``<output>/<name>/seed_<seed>``, in which the strategies share
-    the first task. What these folders hold already is not learned again, so the same call goes on
-    with a comparison that was killed, and one with more seeds or strategies adds to it.
+    the first task. What is in these folders is not learned again, so the same call resumes a
+    comparison that was killed, and one with more seeds or strategies adds to it.
 
     Args:
         config: a validated config; its own seed is not used.

@@ -1,1 +1,1 @@
-"""The loop over tasks, its folder, and going on after a stop."""
+"""The loop over tasks, its folder, and resuming after a stop."""

@@ -195,7 +195,7 @@ def own_terms(config: ExperimentConfig, student: Student) -> LossTerms:
 class TrainingMonitor:
     """How a training is saved, shown and recorded."""
 
-    checkpoint: TaskCheckpoint  # saves it, and is gone on with if there is one
+    checkpoint: TaskCheckpoint  # saves it, and is resumed if there is one
     description: str  # text before the progress bar
     progress: bool  # whether to show the bar
     record: Callable[[Any], None] | None = None  # called with the trainer after each iteration

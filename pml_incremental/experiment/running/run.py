@@ -20,7 +20,7 @@ def run(config: ExperimentConfig, *, progress: bool = True) -> Result:
 
     The first task has no teacher and is the same for all strategies, so it is learned once. A
     stage (a strategy's model after a task) that the run's folder already holds is not learned
-    again, and one that it holds in part is gone on with: the same call continues a run that was
+    again, and a half-learned one is resumed: the same call continues a run that was
     killed, and ends as one that was not. SIGINT and SIGTERM end the iteration, save and stop.
 
     Processes that torchrun has started learn together; the first one reads, writes and evaluates.

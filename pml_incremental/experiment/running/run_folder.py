@@ -138,7 +138,7 @@ class RunFolder:
         return self.write_text(name, json.dumps(values, indent=2) + "\n")
 
     def write_checked_json(self, name: str, values: Any) -> None:
-        """Write plain values that the run goes on from, with a checksum."""
+        """Write plain values that the run resumes from, with a checksum."""
         self.processes.on_rank_zero(lambda: write_checked_json(self.path / name, values))
 
     def read_json(self, name: str) -> Any:

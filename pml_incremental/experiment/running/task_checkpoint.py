@@ -1,4 +1,4 @@
-"""Saving a task while it is learned, and going on with it."""
+"""Saving a task while it is learned, and resuming it."""
 
 from __future__ import annotations
 

@@ -276,7 +276,7 @@ class TaskLoop:
             record_pictures(summary, pictures, len(self.scenario))
 
     def forget_checkpoint(self, stage: Stage) -> None:
-        """Remove what training would have gone on from."""
+        """Remove what training would have resumed from."""
         file = self.folder.file(stage.checkpoint_file)
         self.processes.on_rank_zero(lambda: remove_generations(file))
 

@@ -74,7 +74,7 @@ def tune(
     mean Recall@1 over both tasks on it, after the second one, is what is sought to be high. Neither
     test images nor later tasks are looked at. A trial whose loss diverges counts as 0.
 
-    The trials are kept in ``<output>/<name>_tune/study.db``, so that the same call goes on with a
+    The trials are kept in ``<output>/<name>_tune/study.db``, so that the same call resumes a
     search that was killed, and proposes what it would have proposed; with more trials it adds to
     it. Each proposal is Optuna's (tree-structured Parzen estimator), seeded by the config's seed.
 

@@ -55,8 +55,8 @@ def update(
     """Teach a model the classes of a folder of new images, and hold on to what it knows.
 
     It is a run of one task, in ``<out without suffix>_update`` beside the new file, that starts
-    from the given weights and learns beside a frozen copy of them. The same call goes on with one
-    that was killed. A fifth of the new images is held out and not learned from.
+    from the given weights and learns beside a frozen copy of them. The same call resumes one that
+    was killed. A fifth of the new images is held out and not learned from.
 
     Args:
         weights: of the model as it is: ``model.safetensors`` of a run or what this function wrote,
@@ -69,7 +69,7 @@ def update(
         embedder: a file of its own with the embedder's weights, if there is one.
         config: a YAML file that says what model the weights are of (``models``, ``transforms``).
         weights_prefix: of the names in the files that are meant, where several models fit.
-        allow_imports: modules of one's own whose classes the model may be made of.
+        allow_imports: modules of your own whose classes the model may be made of.
         overrides: ``key.sub=value`` of the run's config.
         on_bad_image: ``"raise"`` an error about images that cannot be read, or ``"skip"`` them.
         progress: whether to show a progress bar.
@@ -233,7 +233,7 @@ def measure(
     ).build("tester", data_device=run.device, dataloader_num_workers=0)
     found = tester.evaluate(splits, models["trunk"], models["embedder"])
     recall = FolderRecall(dict(found.own[RECALL_AT_1]), dict(found.joint[RECALL_AT_1]))
-    if not found.ranks:  # a calculator of one's own says nothing of single queries
+    if not found.ranks:  # a calculator of your own says nothing of single queries
         return recall, {}
     return recall, {name: found.per_query(RECALL_AT_1, "joint", name) for name in splits}
 

@@ -1,4 +1,4 @@
-"""The config of a run that goes on from a trained model."""
+"""The config of a run that starts from a trained model."""
 
 from __future__ import annotations
 
