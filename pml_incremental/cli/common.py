@@ -61,6 +61,7 @@ def load_valid_config(
     arguments: Sequence[str], download: bool = False, or_else: str = ""
 ) -> ExperimentConfig:
     """A config that has passed every check, its dataset fetched if that is asked for."""
+    import pml_incremental.needs_pml_2  # noqa: F401
     from pml_incremental.config import ConfigError, find_config, load_config, validate
 
     names = named_configs(arguments)

@@ -1,5 +1,6 @@
 """Losses that hold on to what a teacher knows; each is a PML ``BaseMetricLossFunction``."""
 
+import pml_incremental.needs_pml_2  # noqa: F401
 from pml_incremental.losses.correlation_distillation_loss import CorrelationDistillationLoss
 from pml_incremental.losses.embedding_distillation_loss import EmbeddingDistillationLoss
 from pml_incremental.losses.feature_estimation_loss import FeatureEstimationLoss

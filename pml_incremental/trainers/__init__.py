@@ -1,5 +1,6 @@
 """PML trainers that learn beside a teacher."""
 
+import pml_incremental.needs_pml_2  # noqa: F401
 from pml_incremental.trainers._terms import Compared, Penalty, StepObserver
 from pml_incremental.trainers.incremental_mixin import IncrementalMixin
 from pml_incremental.trainers.incremental_trainers import (

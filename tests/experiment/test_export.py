@@ -174,16 +174,6 @@ def test_an_onnx_file_needs_pictures(tmp_path):
     assert (code, "give some with --images" in output) == (1, True)
 
 
-def test_galleries_and_stores_are_read_without_pml():
-    import subprocess
-    import sys
-
-    names = "functional estimators metrics search scenarios regularizers gallery stores probes"
-    code = f"import sys\nfor name in {names.split()}: __import__('pml_incremental.' + name)\n"
-    code += "assert 'pytorch_metric_learning' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 def test_the_shape_is_that_of_the_pictures(tmp_path, picture):
     shutil.copy(STAGE, tmp_path / "model.safetensors")
     (tmp_path / "images/a").mkdir(parents=True)
