@@ -33,10 +33,17 @@ def percentages(text):
     return [[float(cell) for cell in row[1:] if cell] for row in ROW.findall(text)]
 
 
-@pytest.mark.parametrize("name", ["bare_pytorch_loop", "pml_metric_loss_only", "lightning_module"])
-def test_old_classes_are_forgotten_less_than_by_fine_tuning(name, tmp_path):
-    if name == "lightning_module":
-        pytest.importorskip("lightning")
+@pytest.mark.parametrize(
+    ("name", "needs"),
+    [
+        ("bare_pytorch_loop", "torch"),
+        ("pml_metric_loss_only", "torch"),
+        ("lightning_module", "lightning"),
+        ("accelerate_loop", "accelerate"),
+    ],
+)
+def test_old_classes_are_forgotten_less_than_by_fine_tuning(name, needs, tmp_path):
+    pytest.importorskip(needs)
     learned, fine_tuned, with_teacher = percentages(output_of(name, tmp_path))
     assert learned[0] > with_teacher[0] > fine_tuned[0]
     assert min(fine_tuned[1], with_teacher[1]) > learned[1] + 20
