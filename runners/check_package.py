@@ -63,7 +63,7 @@ def check_use(wheel: Path) -> None:
         metrics = json.loads((Path(folder) / "runs/glyphs/metrics.json").read_text())
         where = "import pml_incremental; print(pml_incremental.__file__)"
         used = subprocess.check_output([sys.executable, "-c", where], cwd=folder, text=True)
-    assert set(metrics["strategies"]) == {"finetune", "correlation", "fecd"}
+    assert set(metrics["strategies"]) == {"finetune", "correlation", "fecd", "function-matching"}
     assert ROOT not in Path(used.strip()).parents or ".tox" in used, f"used {used}"
 
 
