@@ -8,11 +8,20 @@ import torch
 from torch import nn
 
 from pml_incremental.experiment.assembly import build_sampler, build_scenario
-from pml_incremental.experiment.running.measurements import has_collapsed
+from pml_incremental.experiment.running.measurements import has_collapsed, packed
 from pml_incremental.experiment.running.outputs import choose_queries
 from pml_incremental.experiment.running.stage import training_images
 from pml_incremental.strategies import STRATEGIES, FinishedTask
 from pml_incremental.trainers import Teacher
+
+
+def test_packed_rows_say_the_same():
+    found = {"own/x": {"task_1": 0.1, "task_2": 1.0}, "joint/x": {"task_1": 0.0, "task_2": None}}
+    kept = packed(found)
+    assert {metric: dict(row) for metric, row in kept.items()} == found
+    assert len(kept["own/x"]) == 2
+    with pytest.raises(KeyError):
+        kept["own/x"]["task_3"]
 
 
 def test_one_embedding_that_differs_is_no_collapse():

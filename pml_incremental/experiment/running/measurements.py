@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import TypeAlias
 
 import torch
@@ -22,7 +25,36 @@ _SAMPLE = 1000
 logger = logging.getLogger(__name__)
 
 #: {"own/recall_at_1": {"task_1": 0.9, ...}, "joint/recall_at_1": {...}, ...}; None: not measured.
-Measurements: TypeAlias = dict[str, dict[str, float | None]]
+Measurements: TypeAlias = Mapping[str, Mapping[str, float | None]]
+
+
+class Row(Mapping[str, float | None]):
+    """A value for each task, in 8 bytes: a stream of many tasks keeps many of them."""
+
+    def __init__(self, values: Mapping[str, float | None]) -> None:
+        self._places = _places(tuple(values))
+        numbers = (math.nan if value is None else value for value in values.values())
+        self._values = array("d", numbers)
+
+    def __getitem__(self, name: str) -> float | None:
+        value = self._values[self._places[name]]
+        return None if math.isnan(value) else value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+@cache
+def _places(names: tuple[str, ...]) -> dict[str, int]:
+    return {name: place for place, name in enumerate(names)}
+
+
+def packed(found: Measurements) -> Measurements:
+    """The same, as it is kept until the end of a run."""
+    return {metric: Row(values) for metric, values in found.items()}
 
 
 def measure(

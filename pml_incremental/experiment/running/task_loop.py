@@ -23,7 +23,12 @@ from pml_incremental.experiment.assembly import (
 )
 from pml_incremental.experiment.environment import describe_environment, seed_everything
 from pml_incremental.experiment.running.learn import TrainingMonitor, learn_task, trained_model
-from pml_incremental.experiment.running.measurements import Measurements, measure, task_matrices
+from pml_incremental.experiment.running.measurements import (
+    Measurements,
+    measure,
+    packed,
+    task_matrices,
+)
 from pml_incremental.experiment.running.outputs import (
     RunRecords,
     draw_matrices,
@@ -110,11 +115,11 @@ class TaskLoop:
             component.processes = self.processes
         student = self.new_student()
         prior = self.prior_to_tasks(student)
-        rows = [self.evaluate_before(student)]
+        rows = [packed(self.evaluate_before(student))]
         matrices: dict[str, TaskMatrix] = {}
         for task in self.scenario:
             stage = Stage(label, strategy, task)
-            rows.append(self.learn(stage, student, prior))
+            rows.append(packed(self.learn(stage, student, prior)))
             prior = self.remember(stage, student, prior, rows)
             matrices = self.record(stage, rows, summary)
         if self.draws:
