@@ -30,7 +30,7 @@ from pml_incremental.cli.common import load_valid_config
 from pml_incremental.config import load_config, parse_yaml, validate
 
 ROOT = Path(__file__).parents[1]
-NAMED = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+NAMED = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 PAGES = [ROOT / name for name in NAMED] + sorted((ROOT / "docs").rglob("*.md"))
 BASE = ROOT / "configs" / "cub_sequential.yaml"
 WHOLE = {"dataset", "scenario", "models", "loss_funcs", "optimizers", "trainer", "num_epochs"}
