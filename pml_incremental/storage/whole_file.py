@@ -118,6 +118,8 @@ def explain_failure(target: Path, error: Exception) -> str:
         what = "the disk is full, or a limit on the size of files is reached; make room"
     elif number in _FORBIDDEN:
         what = "it is not allowed; make the folder writable, or choose another"
+    elif number == errno.ENOTEMPTY:  # a folder can only take the place of an empty one
+        what = "another process has written it meanwhile; choose another name"
     else:
         what = "see the reason"
     reason = os.strerror(number) if number is not None else str(error)

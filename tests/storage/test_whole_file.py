@@ -33,6 +33,18 @@ def test_failure_keeps_what_was_there(tmp_path):
         write_text_whole(target / "x", "text")
 
 
+def test_a_folder_that_another_process_wrote_first_stays(tmp_path):
+    def write(part):
+        part.mkdir()
+        (part / "x").touch()
+        (tmp_path / "f").mkdir()  # the other process, meanwhile
+        (tmp_path / "f/y").touch()
+
+    with pytest.raises(StorageError, match="another process has written it meanwhile; choose"):
+        write_whole(tmp_path / "f", write)
+    assert [path.name for path in (tmp_path / "f").iterdir()] == ["y"]
+
+
 def test_only_leftovers_of_dead_processes_of_this_machine_are_removed(tmp_path):
     dead = 2**22 + 1  # above the largest process id
     dead = 2**22 + 1  # above the largest process id
