@@ -1,13 +1,16 @@
 """Speed as ratios within one run: ``python runners/benchmark.py [PART ...] [--json FILE]``.
 
 Parts: ``losses``, ``step``, ``matching``, ``evaluation``, ``large-batches``, ``fecd-steps``,
-``processes``, ``scaling``, ``moving``; without one, the first two.
+``processes``, ``scaling``, ``moving``; without one, the first two. ``gpu`` runs the tests that need
+a GPU and then the first five on it.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -15,7 +18,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from in_turn import ROUNDS, by_module, compare, forward_and_backward, processor, write_json
+from in_turn import DEVICE, ROUNDS, by_module, compare, forward_and_backward, processor, write_json
 from torch import Tensor
 from torchvision.models import resnet18
 
@@ -25,6 +28,7 @@ from pml_incremental.losses import CorrelationDistillationLoss, FeatureEstimatio
 
 TEMPERATURE = 4.0
 PRIOR_MODELS = 10
+ON_GPU = ("losses", "step", "matching", "evaluation", "large-batches")
 SECTIONS = {
     "step": "benchmark_steps:benchmark_steps",
     "matching": "benchmark_matching:benchmark_matching",
@@ -57,8 +61,8 @@ def inline_normalised(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def benchmark_loss() -> None:
-    student = F.normalize(torch.randn(80, 512)).requires_grad_()
-    teacher = F.normalize(torch.randn(80, 512))
+    student = F.normalize(torch.randn(80, 512, device=DEVICE)).requires_grad_()
+    teacher = F.normalize(torch.randn(80, 512, device=DEVICE))
     step = partial(forward_and_backward, student=student, teacher=teacher)
     function = step(lambda z, t: correlation_distillation(z, t, TEMPERATURE).mean())
     module = step(by_module(CorrelationDistillationLoss(TEMPERATURE)))
@@ -74,10 +78,10 @@ def benchmark_loss() -> None:
 
 
 def benchmark_estimation() -> None:
-    student = torch.randn(80, 512, requires_grad=True)
-    teacher = torch.randn(80, 512)
-    network = resnet18(weights=None).eval()
-    images = torch.randn(80, 3, 224, 224)
+    student = torch.randn(80, 512, device=DEVICE, requires_grad=True)
+    teacher = torch.randn(80, 512, device=DEVICE)
+    network = resnet18(weights=None).eval().to(DEVICE)
+    images = torch.randn(80, 3, 224, 224, device=DEVICE)
     correlation = by_module(CorrelationDistillationLoss(TEMPERATURE))
 
     step = partial(forward_and_backward, student=student, teacher=teacher)
@@ -89,7 +93,7 @@ def benchmark_estimation() -> None:
     for name in ("AccuracyChangeEstimator", "DriftEstimator", "LinearEstimator", "MLPEstimator"):
         bank = EstimatorBank(name)
         for _ in range(PRIOR_MODELS):
-            bank.update([(torch.randn(80, 512), torch.randn(80, 512))])
+            bank.update([(torch.randn(80, 512, device=DEVICE), torch.randn_like(teacher))])
             if bank.needs_ranges:
                 bank.set_ranges(dict.fromkeys(range(1, len(bank) + 1), (-0.05, 0.2)))
         estimation = step(by_module(FeatureEstimationLoss(bank, TEMPERATURE)))
@@ -105,13 +109,27 @@ def benchmark_losses() -> None:
     benchmark_estimation()
 
 
+def benchmark_gpu() -> None:
+    """The tests that need a GPU, and what is timed on it."""
+    if DEVICE.type != "cuda":
+        sys.exit("there is no CUDA GPU here: nothing was run")
+    root = Path(__file__).parents[1]
+    tests = [sys.executable, "-m", "pytest", "-m", "cuda", "-q", str(root / "tests")]
+    subprocess.run(tests, cwd=root, check=True)
+    for part in ON_GPU:
+        section(part)()
+
+
 def section(name: str) -> Callable[[], None]:
     """What a part of the command line runs, imported only then."""
-    if name == "losses":
-        return benchmark_losses
+    if name in HERE:
+        return HERE[name]
     module, function = SECTIONS[name].split(":")
     found: Callable[[], None] = getattr(import_module(module), function)
     return found
+
+
+HERE = {"losses": benchmark_losses, "gpu": benchmark_gpu}
 
 
 def main() -> None:
@@ -119,13 +137,15 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     options = parser.parse_args()
-    unknown = set(options.parts) - {"losses", *SECTIONS}
+    unknown = set(options.parts) - {*HERE, *SECTIONS}
     if unknown:
-        parser.error(f"no part {', '.join(unknown)}; there are losses, {', '.join(SECTIONS)}")
+        known = ", ".join([*HERE, *SECTIONS])
+        parser.error(f"no part {', '.join(unknown)}; there are {known}")
     load = os.getloadavg()
+    where = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "CPU"
     print(
         f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"load average {load[0]:.1f}"
+        f"load average {load[0]:.1f}, {where}"
     )
     for part in options.parts or ["losses", "step"]:
         torch.manual_seed(0)

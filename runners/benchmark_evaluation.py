@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from in_turn import keep
+from in_turn import DEVICE, keep
 from own_process import in_own_process, measured
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from torch import Tensor
@@ -32,7 +32,7 @@ def embeddings(images: int, width: int, per_class: int) -> tuple[Tensor, Tensor]
     labels = torch.arange(images) // per_class
     points = torch.randn(int(labels[-1]) + 1, width, generator=generator)[labels]
     points += 2 * torch.randn(images, width, generator=generator)
-    return F.normalize(points), labels
+    return F.normalize(points).to(DEVICE), labels.to(DEVICE)
 
 
 def tasks(per_class: int) -> Embedded:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from in_turn import by_module, forward_and_backward, keep
+from in_turn import DEVICE, by_module, forward_and_backward, keep
 from own_process import in_own_process, measured
 from torch import Tensor, nn
 
@@ -26,7 +26,6 @@ COUNTS = (1024, 2048, 4096, 8192, 16384)
 ROUNDS = 3
 LIMITS = {"whole": None, "chunks": DEFAULT_MAX_BYTES, "chunks-always": 2**23}
 TIMES = ("seconds", "cpu_seconds")
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def embeddings(count: int) -> tuple[Tensor, Tensor]:
@@ -64,7 +63,7 @@ def measure(name: str, limit: str, count: int) -> dict[str, Any]:
 def products(count: int) -> dict[str, Any]:
     """One product of N x N with d, some rows at a time."""
     student = F.normalize(embeddings(count)[0].detach())
-    rows = 128 if DEVICE == "cpu" else 2048
+    rows = 128 if DEVICE.type == "cpu" else 2048
     block = torch.empty(rows, count, device=DEVICE)
 
     def run() -> None:
@@ -92,7 +91,7 @@ def in_turn(name: str, count: int, limits: tuple[str, ...]) -> dict[str, Any]:
 
 def row(title: str, figures: dict[str, Any], product: float, needed: float) -> None:
     whole, chunks = figures["whole"], figures["chunks"]
-    time = "cpu_seconds" if DEVICE == "cpu" else "seconds"
+    time = "cpu_seconds" if DEVICE.type == "cpu" else "seconds"
     keep(title, {**figures, "matrix_products_s": needed * product}, "<= 1/4 memory, <= 1.2 time")
     print(
         f"| {title} | {whole['gb_over_data']:.2f} | {chunks['gb_over_data']:.2f} "
@@ -103,7 +102,7 @@ def row(title: str, figures: dict[str, Any], product: float, needed: float) -> N
 
 
 def benchmark_large_batches() -> None:
-    time = "cpu_seconds" if DEVICE == "cpu" else "seconds"
+    time = "cpu_seconds" if DEVICE.type == "cpu" else "seconds"
     print(
         "| loss, N (d = 512) | whole: GB over the inputs | chunks: GB | whole: s | chunks: s "
         "| ratio | ratio of wall times | its matrix products alone |\n"

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 from benchmark_steps import NeverDue
-from in_turn import in_turn, keep, report_ratio, spread
+from in_turn import DEVICE, in_turn, keep, report_ratio, spread
 from pytorch_metric_learning.losses import TripletMarginLoss
 from ready_trainer import BATCH, Models, ready_trainer
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ def benchmark_matching() -> None:
 
 
 def _benchmark(name: str, trunk: nn.Module, width: int, images: Tensor, rounds: int) -> None:
-    models: Models = {"trunk": trunk, "embedder": nn.Linear(width, 128)}
+    models: Models = {"trunk": trunk.to(DEVICE), "embedder": nn.Linear(width, 128).to(DEVICE)}
     times = in_turn(_steps(models, images), rounds, calls=1)
     for which, found in times.items():
         milliseconds = spread([1e3 * second for second in found])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import torch
-from in_turn import in_turn, keep, report_ratio, spread
+from in_turn import DEVICE, in_turn, keep, report_ratio, spread
 from pytorch_metric_learning.losses import TripletMarginLoss
 from pytorch_metric_learning.trainers import MetricLossOnly
 from ready_trainer import BATCH, Models, ready_trainer
@@ -35,7 +35,7 @@ def benchmark_steps() -> None:
 
 
 def benchmark_step(name: str, trunk: nn.Module, width: int, images: Tensor, rounds: int) -> None:
-    models: Models = {"trunk": trunk, "embedder": nn.Linear(width, 128)}
+    models: Models = {"trunk": trunk.to(DEVICE), "embedder": nn.Linear(width, 128).to(DEVICE)}
     with ExitStack() as compiling:
         times = in_turn(steps(models, images, compiling), rounds, calls=1)
     for which, found in times.items():
@@ -60,7 +60,7 @@ def steps(models: Models, images: Tensor, compiling: ExitStack) -> dict[str, Ste
 
     def step_and_teacher() -> None:
         with_teacher.forward_and_backward()
-        beside.embed(images)
+        beside.embed(images.to(DEVICE))
 
     found: dict[str, Step] = {
         "plain": plain.forward_and_backward,

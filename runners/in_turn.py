@@ -16,16 +16,26 @@ from torch import Tensor, nn
 from pml_incremental.experiment.environment import describe_environment
 
 ROUNDS = 60
+#: Where losses, steps and searches run; ``CUDA_VISIBLE_DEVICES=`` keeps them on the CPU.
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 #: What was reported so far, for :func:`write_json`.
 MEASUREMENTS: list[dict[str, Any]] = []
 
 
 def seconds(function: Callable[[], object], calls: int) -> float:
     """Per call, of several in a row: the first finds the caches as the other function left them."""
+    wait()
     start = time.perf_counter()
     for _ in range(calls):
         function()
+    wait()
     return (time.perf_counter() - start) / calls
+
+
+def wait() -> None:
+    """Until a GPU has done what it was asked to."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def in_turn(
@@ -98,9 +108,8 @@ def spread(values: list[float]) -> dict[str, Any]:
 
 def write_json(path: Path, load_before: tuple[float, float, float]) -> None:
     """All measurements of this process, with machine and versions."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     machine = {
-        **describe_environment(device),
+        **describe_environment(DEVICE),
         "processor": processor(),
         "cores": os.cpu_count(),
         "load_average": {"before": load_before, "after": os.getloadavg()},

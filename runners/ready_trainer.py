@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from in_turn import DEVICE
 from pytorch_metric_learning.trainers import MetricLossOnly
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
@@ -31,7 +32,7 @@ def ready_trainer(
         loss_funcs=loss_funcs,
         dataset=TensorDataset(images, torch.arange(BATCH) % 20),
         dataloader_num_workers=0,
-        data_device=torch.device("cpu"),
+        data_device=DEVICE,
         **options,
     )
     built.initialize_dataloader()

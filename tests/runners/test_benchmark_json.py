@@ -3,7 +3,10 @@
 import json
 import time
 
+import benchmark
 import in_turn
+import pytest
+import torch
 
 
 def test_measurements_are_written_with_machine_and_spread(tmp_path, monkeypatch, capsys):
@@ -38,3 +41,9 @@ def test_median_and_quartiles():
         "quartiles": [2.0, 4.0],
         "rounds": 5,
     }
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and it would take minutes")
+def test_without_a_gpu_nothing_passes_for_measured():
+    with pytest.raises(SystemExit, match="there is no CUDA GPU here: nothing was run"):
+        benchmark.benchmark_gpu()
