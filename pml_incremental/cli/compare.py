@@ -70,6 +70,7 @@ def choose_engine(
     """The engine that the options describe."""
     from pml_incremental.config import ConfigError
     from pml_incremental.experiment import LocalProcesses, Submitit, ThisProcess
+    from pml_incremental.experiment.comparison.engines import visible_gpus
 
     if name is EngineName.SUBMITIT:
         logs = Path(config.output) / config.name / "submitit"
@@ -78,7 +79,10 @@ def choose_engine(
         raise ConfigError(
             ["command line: --cluster and --engine-option are for --engine submitit; add it"]
         )
-    return ThisProcess() if jobs == 1 else LocalProcesses(jobs)
+    if jobs == 1:
+        return ThisProcess()
+    # Who names one GPU (cuda:1) wants that one.
+    return LocalProcesses(jobs, visible_gpus() if config.device in ("auto", "cuda") else ())
 
 
 def parse_options(options: list[str]) -> dict[str, Any]:

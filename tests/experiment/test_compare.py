@@ -1,5 +1,7 @@
 import io
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from pml_incremental.experiment.comparison.compare import (
     with_seed,
     write_comparison,
 )
+from pml_incremental.experiment.comparison.engines import visible_gpus
 from pml_incremental.metrics import TaskMatrix
 from pml_incremental.metrics.task_matrix import OWN
 
@@ -125,6 +128,22 @@ def test_several_processes_give_what_one_gives(finished, tiny_config, tmp_path):
         assert result.strategies == finished[1].results[seed].strategies
     learned = comparison.folder / "seed_0/task_1/model.safetensors"
     assert same(load_file(learned), weights(finished[1].folder / "seed_0", "task_1"))
+
+
+def note_gpu(file):
+    time.sleep(1)  # so that the other process takes the other item
+    file.write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+
+
+def test_each_process_sees_a_gpu_of_its_own(tmp_path, monkeypatch):
+    files = [tmp_path / "a", tmp_path / "b"]
+    LocalProcesses(2, gpus=["3", "GPU-5ac"]).run(note_gpu, files)
+    assert {file.read_text() for file in files} == {"3", "GPU-5ac"}
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert visible_gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5ac")
+    assert visible_gpus() == ["3", "GPU-5ac"]
 
 
 def test_first_task_is_learned_once_per_seed(tiny_config, tmp_path):

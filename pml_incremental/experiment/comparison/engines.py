@@ -50,12 +50,15 @@ class LocalProcesses:
 
     Args:
         jobs: how many at once, at least 1.
+        gpus: as ``CUDA_VISIBLE_DEVICES`` names them; each process sees one, in turn. Default: all
+            processes see what this one does.
 
     Raises:
         ValueError: if jobs is below 1.
     """
 
     jobs: int
+    gpus: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
@@ -69,11 +72,12 @@ class LocalProcesses:
         """
         others = set(multiprocessing.active_children())
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
+        spawning = multiprocessing.get_context("spawn")  # a fork has no working CUDA
         with ProcessPoolExecutor(
             max_workers=min(self.jobs, max(1, len(items))),
-            mp_context=multiprocessing.get_context("spawn"),  # a fork has no working CUDA
+            mp_context=spawning,
             initializer=_begin_process,
-            initargs=(threads, known_looks),
+            initargs=(threads, known_looks, self.gpus, spawning.Value("i", 0)),
         ) as pool:
             futures = [pool.submit(function, item) for item in items]
             try:
@@ -121,7 +125,22 @@ class Submitit:
             job.result()
 
 
-def _begin_process(threads: int, looks: Mapping[Path, Look]) -> None:
+def visible_gpus() -> list[str]:
+    """The GPUs of this machine, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    import torch
+
+    numbers = [str(number) for number in range(torch.cuda.device_count())]
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return named[: len(numbers)] if named != [""] else numbers
+
+
+def _begin_process(
+    threads: int, looks: Mapping[Path, Look], gpus: Sequence[str], begun: Any
+) -> None:
+    if gpus:  # before torch looks
+        with begun.get_lock():
+            place, begun.value = begun.value, begun.value + 1
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
     import torch
 
     known_looks.update(looks)
