@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import struct
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Literal, NamedTuple, TypeVar, get_args
 import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
+
+from pml_incremental.datasets.color_profiles import to_srgb
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -25,6 +28,9 @@ WHITE = "white"  # what transparent images are drawn on by default
 _WITH_ALPHA = ("RGBA", "LA", "PA")
 TWELVE_BITS = 4096
 _LEVELS_OF_FEW_BITS = {"L;2": 85, "L;4": 17}  # what one step of a PNG of so few bits becomes
+LONGEST = 1_000_000  # pixels of a side; Pillow takes memory for each row, however short
+_PIXELS_AT_ONCE = 1 << 22
+_PNG_BEGINS = b"\x89PNG\r\n\x1a\n"
 MANY_IMAGES = 500  # fewer are checked too quickly for a progress bar
 
 # What Pillow's readers of pixels and of EXIF raise on randomly damaged files.
@@ -59,8 +65,11 @@ def _opened(path: Path, use: Callable[[Image.Image], T]) -> T:
     try:
         with Image.open(path, formats=FORMATS) as image:
             _check(image, path)
+            if image.format == "PNG":
+                _check_parts(path)
             _scale_transparent_level(image)
-            return use(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            return use(image)
     except UnidentifiedImageError as error:
         what = "is empty" if path.stat().st_size == 0 else f"holds no {', '.join(FORMATS)}"
         raise ValueError(f"cannot read the image {path}: it {what}") from error
@@ -71,19 +80,40 @@ def _opened(path: Path, use: Callable[[Image.Image], T]) -> T:
 def to_rgb(image: Image.Image, background: str = WHITE) -> Image.Image:
     """What a viewer shows of an image, with 8 bits a channel.
 
-    Pillow's own conversion clips 16 bits to the 255 darkest of their 65,536 levels, and shows the
-    colours of what is transparent, which nobody has seen.
+    Pillow's own conversion clips 16 bits to the 255 darkest of their 65,536 levels, shows the
+    colours of what is transparent, which nobody has seen, and takes all colours for those of sRGB.
     """
     if image.mode.startswith("I"):
-        levels, seen_through = np.asarray(image), image.info.get("transparency")
-        image = Image.fromarray(np.rint((levels / 257).clip(0, 255)).astype(np.uint8))
-        if seen_through is not None:
-            opaque = np.where(levels == seen_through, 0, 255).astype(np.uint8)
-            image.putalpha(Image.fromarray(opaque))
+        image = _of_eight_bits(image)
+    image = to_srgb(image)
     if image.mode in _WITH_ALPHA or "transparency" in image.info:
-        page = Image.new("RGBA", image.size, ImageColor.getrgb(background)[:3])
-        return Image.alpha_composite(page, image.convert("RGBA")).convert("RGB")
+        return _drawn_on(ImageColor.getrgb(background)[:3], image)
     return image.convert("RGB")
+
+
+def _drawn_on(color: tuple[int, ...], image: Image.Image) -> Image.Image:
+    """A transparent image on a colour; part by part, as copies of a large one take gigabytes."""
+    shown = Image.new("RGB", image.size)
+    rows = max(1, _PIXELS_AT_ONCE // image.width)
+    for top in range(0, image.height, rows):
+        part = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        page = Image.new("RGBA", part.size, color)
+        shown.paste(Image.alpha_composite(page, part).convert("RGB"), (0, top))
+    return shown
+
+
+def _of_eight_bits(image: Image.Image) -> Image.Image:
+    """A grey image of 16 bits with 8, and what is transparent in it."""
+    levels, seen_through = np.asarray(image), image.info.get("transparency")
+    # A table, as 64-bit floats of a large image would take gigabytes.
+    rounded = np.rint(np.arange(1 << 16) / 257).astype(np.uint8)
+    grey = Image.fromarray(rounded[levels.clip(0, len(rounded) - 1)])
+    if seen_through is not None:
+        opaque = np.where(levels == seen_through, np.uint8(0), np.uint8(255))
+        grey.putalpha(Image.fromarray(opaque))
+    if "icc_profile" in image.info:
+        grey.info["icc_profile"] = image.info["icc_profile"]
+    return grey
 
 
 def _scale_transparent_level(image: Image.Image) -> None:
@@ -102,6 +132,8 @@ def _scale_transparent_level(image: Image.Image) -> None:
 
 def _check(image: Image.Image, path: Path) -> None:
     """Refuse, before its pixels are read, what is too large or not what its name says."""
+    if max(image.size) > LONGEST:
+        raise ValueError(f"it is {image.width} x {image.height} pixels, and {LONGEST} is the most")
     largest = Image.MAX_IMAGE_PIXELS
     if largest is not None and image.width * image.height > largest:
         raise ValueError(
@@ -111,6 +143,23 @@ def _check(image: Image.Image, path: Path) -> None:
     kind = "JPEG" if image.format == "MPO" else image.format  # as some phones write JPEG
     if kind != SUFFIXES.get(path.suffix.lower()):
         raise ValueError(f"it holds a {image.format} and not what its name says; rename it")
+
+
+def _check_parts(path: Path) -> None:
+    """Raise if the pixels of a PNG are not those of its checksums, which Pillow does not look at.
+
+    What comes after the pixels, or is cut there, changes nothing.
+    """
+    with path.open("rb") as file:
+        file.seek(len(_PNG_BEGINS))
+        while len(head := file.read(8)) == 8:
+            size, kind = struct.unpack(">I4s", head)
+            if kind != b"IDAT":
+                file.seek(size + 4, os.SEEK_CUR)
+                continue
+            part, checksum = file.read(size), file.read(4)
+            if zlib.crc32(part, zlib.crc32(kind)) != int.from_bytes(checksum, "big"):
+                raise ValueError("its pixels fail their checksum: it is damaged")
 
 
 def find_bad_images(
