@@ -12,6 +12,7 @@ _TOP: dict[str, str] = {
     "dataset": "dataset",
     "scenario": "scenario",
     "transforms.*.*": "transform",
+    "models.adapter": "adapter",
     "models.*": "model",
     "loss_funcs.*": "loss",
     "mining_funcs.*": "miner",

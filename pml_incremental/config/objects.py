@@ -51,6 +51,7 @@ SET_ELSEWHERE: dict[str, dict[str, str]] = {
         "train_transform": _BY_KEY.format("transforms.train"),
         "test_transform": _BY_KEY.format("transforms.eval"),
     },
+    "adapter": {"inference_mode": _LOOP, "task_type": "that of a trunk"},
     "sampler": {"labels": _LOOP},
     "optimizer": {"params": _LOOP},
     "lr_scheduler": {"optimizer": "set by the scheduler's own key"},
@@ -287,6 +288,7 @@ def _training_with_classifier() -> dict[str, Any]:
 _STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "loss": lambda: {"num_classes": 2, "embedding_size": 8},
     "miner": dict,
+    "adapter": dict,
     "transform": dict,
     "optimizer": _parameters,
     "strategy": dict,

@@ -13,6 +13,7 @@ from operator import add
 from typing import Any
 
 from pml_incremental.config.errors import ConfigError, suggest
+from pml_incremental.extras import require
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ CATEGORIES: dict[str, tuple[Source, ...]] = {
         "builtins:object", "pml_incremental.transforms", "torchvision.transforms"
     ),
     "model": _sources(_MODULE, "pml_incremental.models", "torchvision.models", "torch.nn"),
+    "adapter": _sources("peft:PeftConfig", "peft"),
     "loss": (
         *_sources(_MODULE, "pml_incremental.losses", f"{_PML}.losses"),
         Source("torch.nn", "torch.nn.modules.loss:_Loss"),
@@ -66,7 +68,7 @@ CATEGORIES: dict[str, tuple[Source, ...]] = {
 _LEFT_OUT = (
     # abstract
     *("Dataset", "FeatureEstimator", "GenericPairLoss", "LRScheduler", "Module", "Optimizer"),
-    "Sampler",
+    *("PeftConfig", "PromptLearningConfig", "Sampler"),
     "ReduceLROnPlateau",  # waits for validation results that the task loop does not give
 )
 PLURALS = {
@@ -110,6 +112,8 @@ def members(category: str) -> Iterator[tuple[str, str, Any]]:
     """What a category offers."""
     if category not in CATEGORIES:
         raise ValueError(f"there is no category {category!r}; {suggest(category, CATEGORIES)}")
+    if category == "adapter":
+        require("peft", "models.adapter", "peft", "models.adapter=null to train all of the trunk")
     seen: set[str] = set()
     for source in CATEGORIES[category]:
         module = importlib.import_module(source.module)

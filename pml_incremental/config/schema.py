@@ -116,6 +116,8 @@ class ModelSpecs(Section):
 
     Args:
         trunk: image to features.
+        adapter: what learns in every task instead of the trunk's weights, and is merged into them
+            after each: a config of peft's, such as ``LoraConfig``; default: all of it learns.
         embedder: features to embeddings; default: none, the features are the embeddings.
         classifier: embeddings to logits; only for trainers that use one.
         channels_last: keep the weights of convolutions in that memory layout: often much faster,
@@ -125,10 +127,17 @@ class ModelSpecs(Section):
     """
 
     trunk: Object
+    adapter: Object | None = None
     embedder: Object | None = None
     classifier: Object | None = None
     channels_last: StrictBool = False
     compile: StrictBool = False
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As runs of versions without adapters wrote it, unless there is one."""
+        plain: dict[str, Any] = dump(self)
+        return {key: value for key, value in plain.items() if (key, value) != ("adapter", None)}
 
 
 class RecordSpecs(Section):

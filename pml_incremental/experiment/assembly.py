@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from pml_incremental.config import ConfigError, ExperimentConfig, ModelSpecs, Ob
 from pml_incremental.config.model_sources import may_have_head, without_downloads
 from pml_incremental.experiment.environment import seed_everything
 from pml_incremental.models import check_compiler, output_width, remove_classification_head
+from pml_incremental.models.adapters import check_adapter
 from pml_incremental.scenarios import ClassIncrementalScenario, Task, TaskSubset
-from pml_incremental.strategies import Strategy
+from pml_incremental.strategies import Component, Strategy
 from pml_incremental.trainers import check_unchanging
 from pml_incremental.wording import counted
 
@@ -170,17 +172,18 @@ def batch_size(config: ExperimentConfig) -> int:
 
 def checked_scenario(config: ExperimentConfig, progress: bool = False) -> ClassIncrementalScenario:
     """The tasks of a run, once everything is known to fit that can be known without training."""
-    for spec in config.strategies:
-        build_strategy(config, spec)
+    strategies = [build_strategy(config, spec) for spec in config.strategies]
+    components = [component for strategy in strategies for component in strategy.components]
+    adapters = [adapter() for adapter in adapters_of(config, components)]
     seed_everything(config.seed)
     scenario = build_scenario(config, progress)
     check_training(config, scenario)
-    check_models(config, scenario[0])
+    check_models(config, scenario[0], adapters)
     return scenario
 
 
-def check_models(config: ExperimentConfig, task: Task) -> None:
-    """Refuse models that do not take the images of a task, or the files of weights named.
+def check_models(config: ExperimentConfig, task: Task, adapters: Sequence[Any] = ()) -> None:
+    """Refuse models that do not take the images of a task, and weights or adapters that do not fit.
 
     Weights that would be downloaded are left out: they fit.
     """
@@ -191,7 +194,19 @@ def check_models(config: ExperimentConfig, task: Task) -> None:
 
     with torch.random.fork_rng(devices=()):
         models = build_models(with_model_arguments(config, local), task, torch.device("cpu"))
-        output_width(models["trunk"], task.train[0][0].unsqueeze(0))
+        images = task.train[0][0].unsqueeze(0)
+        output_width(models["trunk"], images)
+        for adapter in adapters:
+            check_adapter(models["trunk"], adapter, images)
+
+
+def adapters_of(
+    config: ExperimentConfig, components: Sequence[Component]
+) -> list[Callable[[], Any]]:
+    """What makes the adapters that learn instead of the trunk: of components, and the config's."""
+    found = [component.adapter for component in components if component.adapter is not None]
+    own = config.models.adapter
+    return found if own is None else [*found, partial(own.build, "adapter")]
 
 
 def check_training(config: ExperimentConfig, scenario: ClassIncrementalScenario) -> None:
@@ -228,6 +243,14 @@ def _problem(strategy: Strategy, config: ExperimentConfig) -> str | None:
         return (
             "changes the teacher, so its embeddings cannot be cached; leave it out, or trainer's "
             "cache_teacher"
+        )
+    adapters = adapters_of(config, strategy.components)
+    if len(adapters) > 1:
+        return "brings an adapter, and so does another part of it, or models.adapter; leave one out"
+    if adapters and any(component.holds_weights for component in strategy.components):
+        return (
+            "holds each weight of the trunk, and these rest while an adapter learns; leave out one "
+            "or the other"
         )
     if strategy.moves_teacher and strategy.caches_teacher:
         return (

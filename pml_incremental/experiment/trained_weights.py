@@ -116,6 +116,8 @@ class TrainedWeights:
                 ]
             )
         values = {key: self.recipe[key] for key in self.recipe if keys is None or key in keys}
+        if keys is not None and isinstance(values.get("models"), dict):  # it is merged
+            values["models"] = {k: v for k, v in values["models"].items() if k != "adapter"}
         if self.allow_imports:
             stated = self.recipe.get("allow_imports") or ()
             values["allow_imports"] = [*stated, *self.allow_imports]

@@ -1,5 +1,6 @@
 """Trunks, embedders and classifiers."""
 
+from pml_incremental.models.adapters import adapted, adapter_layers
 from pml_incremental.models.bn_inception import BNInception, move_towards
 from pml_incremental.models.change import pooled_maps, watched_maps, weight_change
 from pml_incremental.models.heads import MLP, GrowingClassifier, copy_leading_block
@@ -19,6 +20,8 @@ __all__ = [
     "BNInception",
     "GrowingClassifier",
     "SmallConvNet",
+    "adapted",
+    "adapter_layers",
     "check_compiler",
     "compiled",
     "copy_leading_block",

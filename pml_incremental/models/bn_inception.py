@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pml_incremental.models.adapters import without_adapter
+
 
 class _Block(NamedTuple):
     """Widths of an inception block; without ``one`` and ``projection`` it halves the resolution."""
@@ -146,7 +148,7 @@ def move_towards(target: nn.Module, source: nn.Module, share: float) -> None:
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share must be from 0 to 1, got {share}")
-    found = source.state_dict()
+    found = without_adapter(source).state_dict()
     for name, tensor in target.state_dict().items():
         if name not in found:
             raise ValueError(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from pml_incremental.functional.checks import widen
+from pml_incremental.models.adapters import without_adapter
 
 
 @contextmanager
@@ -127,7 +128,7 @@ def weight_change(models: Mapping[str, nn.Module], before: Mapping[str, nn.Modul
     pairs = []
     for name in sorted(models.keys() & before.keys()):
         old = dict(before[name].named_parameters())
-        for key, weight in models[name].named_parameters():
+        for key, weight in without_adapter(models[name]).named_parameters():
             if weight.ndim > 1:
                 if weight.shape != old[key].shape:
                     raise ValueError(

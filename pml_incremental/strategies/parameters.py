@@ -111,6 +111,7 @@ class ParameterPenalty(Component):
         False
     """
 
+    holds_weights = True
     needs_memory = True
 
     def __init__(self, name: str, regularizer: ParameterRegularizer, weight: float) -> None:

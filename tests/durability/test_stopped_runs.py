@@ -32,7 +32,21 @@ MEMORY = {"loss": "ContrastiveLoss", "embedding_size": 8, "memory_size": 24}
 MOVING = {"correlation+ema-teacher": {"ema-teacher": {"momentum": 0.5}}}
 
 
+ADAPTER = {"LoraConfig": {"r": 2, "lora_dropout": 0.5}}
+ADAPTED = {
+    "trunk": {"SmallConvNet": {"width": 4}},
+    "adapter": ADAPTER,
+    "embedder": {"MLP": {"layer_sizes": [8]}},
+}
+FOLLOWED = {"lora+function-matching+ema-teacher": {"ema-teacher": {"momentum": 0.5}}}
 CASES = {
+    "adapter": {
+        **trained_with(cache_teacher=True),
+        "transforms": {"train": []},
+        "models": ADAPTED,
+        "strategies": ["correlation"],
+    },
+    "lora in a sum": {**three_tasks(FOLLOWED)},
     "fecd": three_tasks("fecd"),
     "accuracy change": three_tasks({"fecd": {"estimator": "AccuracyChangeEstimator"}}),
     "oracle": three_tasks("fecd-oracle"),
@@ -87,6 +101,8 @@ def stop_at(monkeypatch):
 
 @pytest.mark.parametrize("case", CASES)
 def test_stopped_run_goes_on_to_the_bit(make_config, left_by, stop_at, tmp_path, case):
+    if case in ("adapter", "lora in a sum"):
+        pytest.importorskip("peft", reason="needs the extra peft")
     whole = make_config(tmp_path / "whole", **CASES[case])
     quiet_run(whole)
     # Each task has two epochs of three iterations.

@@ -95,6 +95,22 @@ def test_two_processes_leave_what_one_does(one, two):
     assert json.loads((two / "environment.json").read_text())["processes"] == 2
 
 
+def test_adapters_learn_in_two_processes_as_in_one(tiny_config, tmp_path):
+    pytest.importorskip("peft", reason="needs the extra peft")
+    setting = {**SETTING, "strategies": ["lora+correlation"]}
+    expected = weights_of(run(tiny_config(tmp_path / "one", 2, **setting), progress=False).folder)
+    code, text = torchrun(tiny_config(tmp_path / "two", 2, **setting), tmp_path / "two")
+    assert code == 0, text
+    found = weights_of(tmp_path / "two/tiny")
+    assert found.keys() == expected.keys()
+    for file, tensors in expected.items():
+        torch.testing.assert_close(found[file], tensors, atol=1e-5, rtol=1e-5)
+    first, last = (
+        expected[f"{at}/model.safetensors"] for at in ("task_1", "lora+correlation/task_2")
+    )
+    assert not torch.equal(first["trunk.1.0.weight"], last["trunk.1.0.weight"])
+
+
 @pytest.fixture
 def failing(tiny_config, tmp_path, monkeypatch):
     """The config of a run whose second process gets a signal in the second task."""

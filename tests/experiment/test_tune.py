@@ -68,6 +68,7 @@ def test_validation_needs_two_tasks(tiny_config):
         ({"correlation": {"weight": 2}}, {"weight": Range(0.2, 20), "temperature": Range(1, 16)}),
         ("l2+mas", {"l2.weight": Range(0.1, 10), "mas.weight": Range(0.1, 10)}),
         ({"merge": {"lose_at_most": 2}}, {"lose_at_most": Range(0.5, 8.0)}),
+        ({"lora": {"alpha": 8}}, {"alpha": Range(2.0, 32.0)}),
     ],
 )
 def test_space_is_around_what_the_config_says(spec, space):
@@ -76,7 +77,7 @@ def test_space_is_around_what_the_config_says(spec, space):
 
 def test_nothing_to_search_is_an_error():
     for spec, message in (
-        ("finetune", "finetune has no weight, temperature or lose_at_most"),
+        ("finetune", "finetune has no weight, temperature, lose_at_most or alpha"),
         ({"l2": {"weight": 0}}, "l2: weight is 0: nothing can be searched"),
     ):
         with pytest.raises(ConfigError, match=message):

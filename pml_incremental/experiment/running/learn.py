@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,14 +14,21 @@ from torch.utils.data import DataLoader
 
 from pml_incremental.config import ExperimentConfig
 from pml_incremental.distributed.processes import copy_from_rank_zero
-from pml_incremental.experiment.assembly import batch_size, build_optimizers, build_sampler
+from pml_incremental.experiment.assembly import (
+    adapters_of,
+    batch_size,
+    build_optimizers,
+    build_sampler,
+)
+from pml_incremental.experiment.environment import seed_everything
 from pml_incremental.experiment.running.task_checkpoint import TaskCheckpoint
 from pml_incremental.experiment.student import Student
-from pml_incremental.models import compiled
+from pml_incremental.models import adapted, compiled
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.strategies import Component, TrainedModel
 from pml_incremental.strategies.component import Batch
 from pml_incremental.trainers import Compared, Penalty, Probes, Teacher
+from pml_incremental.trainers.training_state import unchanged_random_state
 
 logger = logging.getLogger(__name__)
 
@@ -38,34 +45,51 @@ def learn_task(
     """Train the student on one task, in place."""
     acting = components if teacher is not None else ()
     terms = loss_terms(config, task, student, acting)
-    trainer = build_trainer(
-        config,
-        images,
-        student,
-        terms,
-        turned=max((component.turned for component in acting), default=0.0),
-        observers=components,
-        teacher=teacher,
-        cache_folder=monitor.checkpoint.file.parent,
-        processes=student.processes,
-        checkpointer=monitor.checkpoint,
-        description=monitor.description,
-        progress=monitor.progress,
-        end_of_iteration_hook=monitor.record,
-    )
     num_epochs = epochs_of(config, task.number)
     moving = teacher if any(component.moves_teacher for component in components) else None
-    state = monitor.checkpoint.resume(components, moving, num_epochs)
     trunks = [student.models["trunk"], *([] if teacher is None else [teacher.trunk])]
-    compiling = compiled(*trunks) if config.models.compile else nullcontext()
-    with compiling, monitor.checkpoint.stop.waiting():
-        trainer.train(num_epochs=num_epochs, state=state)
-        # Equal already, except for BatchNorm's statistics where each process has its own.
-        copy_from_rank_zero(student.modules().values(), student.processes)
+    with adapting(config, task, student, acting) as defaults:
+        trainer = build_trainer(
+            config,
+            images,
+            student,
+            terms,
+            turned=max((component.turned for component in acting), default=0.0),
+            observers=components,
+            teacher=teacher,
+            cache_folder=monitor.checkpoint.file.parent,
+            processes=student.processes,
+            checkpointer=monitor.checkpoint,
+            description=monitor.description,
+            progress=monitor.progress,
+            end_of_iteration_hook=monitor.record,
+            **defaults,
+        )
+        state = monitor.checkpoint.resume(components, moving, num_epochs)
+        compiling = compiled(*trunks) if config.models.compile else nullcontext()
+        with compiling, monitor.checkpoint.stop.waiting():
+            trainer.train(num_epochs=num_epochs, state=state)
+            # Equal already, except for BatchNorm's statistics where each process has its own.
+            copy_from_rank_zero(student.modules().values(), student.processes)
     if trainer.skipped_batches:
         logger.warning(
             "%s: %d batches skipped in all", monitor.description, trainer.skipped_batches
         )
+
+
+@contextmanager
+def adapting(
+    config: ExperimentConfig, task: Task, student: Student, components: Sequence[Component]
+) -> Iterator[dict[str, Any]]:
+    """Let an adapter, if there is one, learn a task; gives the trainer's defaults for that."""
+    adapters = adapters_of(config, components)
+    with ExitStack() as stack:
+        for adapter in adapters:  # at most one
+            with unchanged_random_state():  # of the batches
+                seed_everything(config.seed, task.number, 3)
+                stack.enter_context(adapted(student.models["trunk"], adapter()))
+        # BatchNorm's statistics are weights of the trunk too.
+        yield {"freeze_trunk_batchnorm": True} if adapters else {}
 
 
 def build_trainer(

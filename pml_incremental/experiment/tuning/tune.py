@@ -222,8 +222,8 @@ class Range:
 def search_space(spec: ObjectSpec) -> dict[str, Range]:
     """The numbers of a strategy that say how hard it holds, and where to look for them.
 
-    Weights are searched from a tenth to ten times, temperatures and ``lose_at_most`` from a quarter
-    to four times of what the config says or, where it says nothing, of the default.
+    Weights are searched from a tenth to ten times, temperatures, ``lose_at_most`` and ``alpha``
+    from a quarter to four times of what the config says or, where it says nothing, of the default.
     """
     space = {}
     for prefix, name, options in _parts(spec):
@@ -238,7 +238,7 @@ def search_space(spec: ObjectSpec) -> dict[str, Range]:
                 space[prefix + key] = Range(centre / reach, centre * reach)
     if not space:
         raise ConfigError(
-            [f"{spec.class_name} has no weight, temperature or lose_at_most to search"]
+            [f"{spec.class_name} has no weight, temperature, lose_at_most or alpha to search"]
         )
     return space
 
@@ -266,7 +266,7 @@ def _parts(spec: ObjectSpec) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
 def _reach(key: str) -> float | None:
     if key == "weight" or key.endswith("_weight"):
         return _WEIGHT_REACH
-    return _OTHER_REACH if key in ("temperature", "lose_at_most") else None
+    return _OTHER_REACH if key in ("temperature", "lose_at_most", "alpha") else None
 
 
 class TrainingImages:
