@@ -128,7 +128,7 @@ def check_adapter(trunk: nn.Module, adapter: Any, images: Tensor) -> None:
             reason = (
                 f"{type(trunk).__name__} reads its weights without calling it"
                 if call is None
-                else "merged into it, it would compute something else, or what it computed before"
+                else "with the adapter merged it would compute something else"
             )
             raise ValueError(f"{name}: not on {layer}: {reason}; name others of its layers")
 
@@ -144,8 +144,9 @@ class _Call:
     @torch.no_grad()
     def is_repeated_by(self, layer: nn.Module) -> bool:
         arguments, options = self.inputs
-        error = _first(layer(*arguments, **options)) - self.output
-        return bool(error.norm() < 0.01 * (self.output - self.output_before).norm())
+        error = (_first(layer(*arguments, **options)) - self.output).norm()
+        change = (self.output - self.output_before).norm()
+        return bool(error <= 0.01 * change + 1e-5 * self.output.norm())  # rounding
 
 
 def _noted_calls(trunk: nn.Module) -> dict[str, _Call | None]:
