@@ -18,6 +18,7 @@ from pydantic import (
     model_serializer,
 )
 
+from pml_incremental.config.errors import ConfigError
 from pml_incremental.config.layout import NESTED, KeyPath, canonical_kwargs, category_at, is_object
 from pml_incremental.config.model_sources import OF_FILE, may_have_head, without_downloads
 from pml_incremental.config.registry import resolve
@@ -187,7 +188,7 @@ class ObjectSpec(BaseModel):
             of its ``weights_file``, if it has one.
 
         Raises:
-            ConfigError: if there is no such class.
+            ConfigError: if there is no such class, or it does not take the values.
         """
         target = resolve(category, self.class_name)
         parameters = signature_of(target).parameters
@@ -198,7 +199,12 @@ class ObjectSpec(BaseModel):
             if name not in common:
                 inner = _build_inner(value, (name,), offered)
                 kwargs[name] = as_argument(parameters.get(name), inner)
-        built = target(**kwargs)
+        try:
+            built = target(**kwargs)
+        except (TypeError, RuntimeError, OverflowError, MemoryError) as error:
+            raise ConfigError(
+                [f"{category} {self.class_name} cannot be made of {self.kwargs}: {error}"]
+            ) from error
         if common:
             self._fill(built, **offered)
         return built

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
@@ -97,16 +98,21 @@ def _place(folder: Path, text: str) -> Path:
 
 
 def _read_rows(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines, restval="", skipinitialspace=True)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(
-                f"{file} has no column {' and no column '.join(missing)}: its first line must name "
-                f"the columns path, label and, if you like, split; it is "
-                f"{','.join(reader.fieldnames or ())!r}"
-            )
-        rows = list(reader)
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not UTF-8 text: {error}; save it as UTF-8") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""), restval="", skipinitialspace=True)
+    try:
+        named, rows = reader.fieldnames or (), list(reader)
+    except csv.Error as error:
+        raise ValueError(f"{file}, line {reader.line_num}: {error}; correct it") from error
+    missing = [name for name in COLUMNS if name not in named]
+    if missing:
+        raise ValueError(
+            f"{file} has no column {' and no column '.join(missing)}: its first line must name "
+            f"the columns path, label and, if you like, split; it is {','.join(named)!r}"
+        )
     if not rows:
         raise ValueError(f"{file} lists no image: add a line for each below the first")
     return rows

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import struct
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 from zipfile import BadZipFile
 
@@ -16,7 +18,10 @@ from pml_incremental.datasets._base import ImagesInMemory
 from pml_incremental.wording import counted
 
 # What NumPy and zipfile raise on damaged files; MemoryError for sizes that no file has.
-UNREADABLE = (ValueError, BadZipFile, EOFError, MemoryError, NotImplementedError, zlib.error)
+UNREADABLE = (
+    *(ValueError, BadZipFile, EOFError, MemoryError, NotImplementedError, zlib.error),
+    *(TokenError, SyntaxError, struct.error, OverflowError, RuntimeError),
+)
 
 DEFAULT_CLASSES = "classes"
 
@@ -73,14 +78,15 @@ class NpzImages(ImagesInMemory):
         optional = classes if classes == DEFAULT_CLASSES else None
         needed += [] if optional else [classes]
         arrays = read_arrays(self.path, needed, optional)
-        self._images = check_images(images, arrays[images])
-        self.labels = check_labels(labels, arrays[labels], len(self._images))
-        self.classes = read_names(classes, arrays.get(classes), self.labels)
-        self.test_mask = (
-            None
-            if test_values is None
-            else select_test(test_key, arrays[test_key], test_values, len(self._images))
-        )
+        self._images = check_images(f"{self.path}: the images {images!r}", arrays[images])
+        n_images = len(self._images)
+        self.labels = check_labels(f"{self.path}: the labels {labels!r}", arrays[labels], n_images)
+        names = arrays.get(classes)
+        self.classes = read_names(f"{self.path}: the class names {classes!r}", names, self.labels)
+        self.test_mask = None
+        if test_values is not None:
+            array = f"{self.path}: the array {test_key!r}"
+            self.test_mask = select_test(array, arrays[test_key], test_values, n_images)
 
     def image_name(self, index: int) -> str:
         """The position of an image in the file."""
@@ -102,76 +108,75 @@ def read_arrays(path: Path, needed: Sequence[str], optional: str | None) -> dict
             if name not in file.files:
                 raise ValueError(f"{path} has no array {name!r}, only {', '.join(file.files)}")
         wanted = [name for name in file.files if name in needed or name == optional]
-        return {name: _read_array(file, name) for name in wanted}
+        return {name: _read_array(path, file, name) for name in wanted}
 
 
-def check_images(name: str, images: NDArray[Any]) -> NDArray[np.uint8]:
+def check_images(what: str, images: NDArray[Any]) -> NDArray[np.uint8]:
     """Raise unless these are grey or RGB images."""
     if images.dtype != np.uint8:
-        raise ValueError(f"the images {name!r} must be uint8, got {images.dtype}")
+        raise ValueError(f"{what} must be uint8, got {images.dtype}")
     is_grey, is_rgb = images.ndim == 3, images.ndim == 4 and images.shape[-1] == 3
     if not (is_grey or is_rgb) or images.size == 0:
         raise ValueError(
-            f"the images {name!r} must have shape (N, H, W) or (N, H, W, 3) and not be empty, got "
-            f"{images.shape}"
+            f"{what} must have shape (N, H, W) or (N, H, W, 3) and not be empty, got {images.shape}"
         )
     return images
 
 
-def check_labels(name: str, labels: NDArray[Any], n_images: int) -> NDArray[np.int64]:
+def check_labels(what: str, labels: NDArray[Any], n_images: int) -> NDArray[np.int64]:
     """Raise unless there is one integer for each image."""
     if labels.dtype.kind not in "iu":
-        raise ValueError(f"the labels {name!r} must be integers, got {labels.dtype}")
-    _check_one_per_image(f"the labels {name!r}", labels, n_images)
+        raise ValueError(f"{what} must be integers, got {labels.dtype}")
+    _check_one_per_image(what, labels, n_images)
     return labels.astype(np.int64)
 
 
 def read_names(
-    name: str, names: NDArray[Any] | None, labels: NDArray[np.int64]
+    what: str, names: NDArray[Any] | None, labels: NDArray[np.int64]
 ) -> list[str] | None:
     """The class names; raise unless there is one for every label."""
     if names is None:
         return None
     if names.ndim != 1 or names.dtype.kind != "U":
         raise ValueError(
-            f"the class names {name!r} must be strings of shape (C,), got {names.dtype} of shape "
-            f"{names.shape}"
+            f"{what} must be strings of shape (C,), got {names.dtype} of shape {names.shape}"
         )
     if labels.min() < 0 or labels.max() >= len(names):
         raise ValueError(
-            f"the labels go from {labels.min()} to {labels.max()}, but {name!r} names "
-            f"{counted(len(names), 'class')}, from 0 to {len(names) - 1}"
+            f"{what} are those of {counted(len(names), 'class')}, from 0 to {len(names) - 1}, but "
+            f"the labels go from {labels.min()} to {labels.max()}"
         )
     listed: list[str] = names.tolist()
     return listed
 
 
 def select_test(
-    key: str, values: NDArray[Any], test_values: Sequence[Any], n_images: int
+    what: str, values: NDArray[Any], test_values: Sequence[Any], n_images: int
 ) -> NDArray[np.bool_]:
     """True where ``values`` is one of ``test_values``, each of which must occur."""
     if isinstance(test_values, str):
         raise TypeError(f"test_values must be a list of values, got the string {test_values!r}")
-    _check_one_per_image(f"the array {key!r}", values, n_images)
+    _check_one_per_image(what, values, n_images)
     occurring = np.unique(values).tolist()
     absent = [value for value in test_values if value not in occurring]
     if absent or not len(test_values):
         raise ValueError(
-            f"test_values must name values of the array {key!r}, got "
-            f"{', '.join(map(repr, absent)) or 'none'}; it holds "
-            f"{', '.join(map(repr, occurring))}"
+            f"{what} holds {', '.join(map(repr, occurring))}: test_values must name some of them, "
+            f"got {', '.join(map(repr, absent)) or 'none'}"
         )
     mask = np.isin(values, list(test_values))
     if mask.all():
-        raise ValueError(f"test_values covers every value of {key!r}: no image is left to train on")
+        raise ValueError(f"test_values covers all of {what}: no image is left to train on")
     return mask
 
 
-def _read_array(file: Any, name: str) -> NDArray[Any]:
+def _read_array(path: Path, file: Any, name: str) -> NDArray[Any]:
     try:
         array: NDArray[Any] = file[name]
-    except UNREADABLE as error:
-        raise ValueError(f"the array {name!r} cannot be read: {error}") from error
+    except (*UNREADABLE, OSError) as error:
+        raise ValueError(f"{path}: the array {name!r} cannot be read: {error}") from error
+    if not isinstance(array, np.ndarray):  # but bytes, which NumPy gives where none begins
+        raise ValueError(f"{path}: {name!r} is no array")
     return array
 
 

@@ -11,11 +11,11 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from pml_incremental.config import ExperimentConfig
+from pml_incremental.config import ConfigError, ExperimentConfig, validate
 from pml_incremental.datasets.image_files import to_rgb
 from pml_incremental.experiment.assembly import build_transform, build_trunk_and_embedder
 from pml_incremental.experiment.student import without_sources
-from pml_incremental.experiment.trained_weights import TrainedWeights
+from pml_incremental.experiment.trained_weights import TrainedWeights, checked_shape
 
 #: Side of the blank picture that tells what a transform gives, where there is no picture.
 _SIDE = 256
@@ -55,9 +55,14 @@ class EmbeddingModel(nn.Module):
         super().__init__()
         file = Path("config.json")
         # A file from elsewhere must not decide what code is imported.
+        if not isinstance(recipe, Mapping):
+            raise ConfigError([f"{file}: recipe must have models and transforms, got {recipe!r}"])
         plain = {key: value for key, value in recipe.items() if key != "allow_imports"}
         trained = TrainedWeights(file, plain, file, allow_imports=tuple(allow_imports))
-        self._build(without_sources(trained.plain_config()), image_mode, image_shape)
+        config = trained.plain_config()
+        validate(config)
+        shape = None if image_shape is None else checked_shape(image_shape, file)
+        self._build(without_sources(config), image_mode, shape)
 
     @classmethod
     def load(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from pml_incremental.storage import has_checksum, read_tensor_file
 
 #: Keys of a config that decide what embeddings a model gives.
 OF_EMBEDDING = ("models", "transforms", "tester", "allow_imports")
+_LARGEST_IMAGE = 3 * 4096 * 4096
 NO_RECIPE = "does not describe its model"
 
 
@@ -197,8 +199,19 @@ def _read_description(
             shape: Any = others.get("image_shape")
             # The file's maker decides nothing of the run, and no imports.
             kept = {key: value for key, value in recipe.items() if key not in OF_ONE_RUN}
-            return kept, image_mode, None if shape is None else tuple(shape)
+            return kept, image_mode, None if shape is None else checked_shape(shape, file)
     return None, None, None
+
+
+def checked_shape(shape: Any, file: Path) -> tuple[int, int, int]:
+    """The shape (C, H, W) that a file says its model's images have; ValueError if it is none."""
+    is_shape = isinstance(shape, list | tuple) and [type(n) for n in shape] == [int] * 3
+    if not is_shape or min(shape) < 1 or math.prod(shape) > _LARGEST_IMAGE:
+        raise ValueError(
+            f"{file}: image_shape must be three positive integers, channels, height and width, "
+            f"whose product is at most {_LARGEST_IMAGE}, got {shape!r}"
+        )
+    return shape[0], shape[1], shape[2]
 
 
 def _recipe_in(config: Mapping[str, Any], described_by: Path) -> dict[str, Any]:

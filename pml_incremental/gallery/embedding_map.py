@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -168,7 +169,13 @@ class EmbeddingMap:
                 steps = range(0, len(rows), ROWS_AT_ONCE)
                 for first in tqdm(steps, title, disable=title is None):
                     # Mapped anew, so that what was read is not kept in memory.
-                    file.write(move(np.array(_mapped(source)[first : first + ROWS_AT_ONCE])).data)
+                    part_of = np.array(_mapped(source)[first : first + ROWS_AT_ONCE])
+                    try:
+                        file.write(move(part_of).data)
+                    except ValueError as error:
+                        raise ValueError(
+                            f"the vectors of {source} cannot be moved: {error}"
+                        ) from error
 
         write_whole(target, write)
 
@@ -205,9 +212,33 @@ class EmbeddingMap:
         tensors, state = read_tensor_file(path, "fit the map again")
         if not isinstance(state, dict) or state.get("embedding_map") != 1:
             raise ValueError(f"{path} is not a map: write one with pml-incremental gallery fit-map")
-        quality = MapQuality(**state["quality"])
-        parts = tensors["weight"], tensors["bias"]
-        return cls(*parts, state["kind"], quality, state["old"], state["new"])
+        try:
+            said = _Said.model_validate(state)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(
+                f"{path} is not as a map is written: {where}: {first['msg']}; fit the map again"
+            ) from error
+        weight, bias = (tensors.get(name, torch.empty(())) for name in ("weight", "bias"))
+        parts, shape = (weight, bias), (weight.ndim, *weight.shape[:1])
+        are_numbers = all(p.dtype == torch.float32 and p.isfinite().all() for p in parts)
+        if shape != (2, *bias.shape) or not weight.numel() or not are_numbers:
+            raise ValueError(
+                f"{path} is not as a map is written: weight and bias must be finite float32 of "
+                f"shapes (d_new, d_old) and (d_new,), got {tuple(weight.shape)} and "
+                f"{tuple(bias.shape)}; fit the map again"
+            )
+        return cls(weight, bias, said.kind, said.quality, said.old, said.new)
+
+
+class _Said(BaseModel):
+    """What a map's file says beside its numbers."""
+
+    kind: str
+    quality: MapQuality
+    old: dict[str, Any] | None
+    new: dict[str, Any] | None
 
 
 def _apply(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

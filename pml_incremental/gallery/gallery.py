@@ -124,9 +124,11 @@ class Gallery:
         files = ImageFiles(root, tuple(images.ids), tuple(images.labels))
         vectors = _read_vectors(folder / VECTORS, (manifest.images, manifest.width))
         model = manifest.model.model_dump(exclude_unset=True)
-        return cls(
-            check_vectors(vectors, files), files, model, manifest.index, tuple(manifest.history)
-        )
+        try:
+            check_vectors(vectors, files)
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}; build the gallery again") from error
+        return cls(vectors, files, model, manifest.index, tuple(manifest.history))
 
     @staticmethod
     def read_index(folder: Path) -> Any:

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from pml_incremental.datasets import npz_images
 from pml_incremental.extras import require
 from pml_incremental.gallery.gallery import Gallery, check_vectors
 from pml_incremental.gallery.image_files import ImageFiles
@@ -26,10 +26,7 @@ from pml_incremental.storage import StorageError
 from pml_incremental.storage.whole_file import write_whole
 
 COLUMN = "vector"
-UNREADABLE = (
-    *(OSError, ValueError, KeyError, EOFError, RuntimeError),
-    *(SafetensorError, BadZipFile, UnicodeDecodeError),
-)
+UNREADABLE = (*npz_images.UNREADABLE, OSError, KeyError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -95,11 +92,14 @@ def read_vectors(source: Path, column: str = COLUMN) -> VectorRows:
     check_rows(source, rows, may_be_empty=False)
     names = _texts(range(len(rows)) if ids is None else ids)
     classes = _texts([""] * len(rows) if labels is None else labels)
-    if len(classes) != len(rows):
-        raise ValueError(
-            f"{source} has {len(classes)} labels for {len(rows)} vectors: one for each"
-        )
+    for what, found in (("ids", names), ("labels", classes)):
+        if len(found) != len(rows):
+            raise ValueError(
+                f"{source} has {len(found)} {what} for {len(rows)} vectors: give one for each"
+            )
     matrix = torch.from_numpy(np.require(rows, np.float32, ["C", "W"]))
+    if not torch.isfinite(matrix).all():
+        raise ValueError(f"{source} has a vector that is not finite: leave it out")
     return VectorRows(matrix, names, classes)
 
 
@@ -141,7 +141,7 @@ def _read_npy(path: Path, _: str) -> tuple[Any, Any, Any]:
 
 def _read_npz(path: Path, _: str) -> tuple[Any, Any, Any]:
     with np.load(path, allow_pickle=False) as arrays:
-        optional = (arrays.get(name) for name in ("ids", "labels"))
+        optional = (np.ravel(arrays[n]) if n in arrays else None for n in ("ids", "labels"))
         return arrays["vectors"], *optional
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import struct
@@ -209,7 +210,9 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
         state = _flat(_unwrapped(content)) if isinstance(content, Mapping) else {}
-    except _UNREADABLE as error:
+    except (*_UNREADABLE, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a place before the start
+            raise
         raise ValueError(
             f"{path} cannot be read as weights: {_what_it_is_not(path)}; save them with "
             "torch.save(model.state_dict(), ...)"
