@@ -94,6 +94,12 @@ def _describe(trainer: Trainer) -> str:
             for name, gradient in _named_gradients(trainer)
             if not gradient.isfinite().all()
         ]
+    # The images listed are the batch's, and not those that such a loss compares the models on.
+    probes = getattr(trainer, "probes", {})
+    culprits = [
+        f"{name} (on probes made by {probes[name].images!r})" if name in probes else name
+        for name in culprits
+    ]
     listed = ", ".join(f"{name} = {value:g}" for name, value in values.items())
     verb = "are" if len(culprits) > 1 else "is"
     return (

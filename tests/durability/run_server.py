@@ -13,7 +13,8 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from pml_incremental.config import ExperimentConfig
+from pml_incremental.cli import main as main_of_command
+from pml_incremental.config import ExperimentConfig, dump_yaml
 from pml_incremental.experiment import run
 from pml_incremental.experiment.running import outputs, task_loop
 from pml_incremental.experiment.running.task_checkpoint import RunInterrupted
@@ -70,6 +71,11 @@ def serve(request):
     outputs._draw_over_time = task_loop.draw_retrievals = lambda *args: None
     if "largest_file" in request:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
+    if request.get("by_command"):
+        file = Path(request["config"]["output"]) / "config.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(dump_yaml(request["config"]))
+        return main_of_command(["run", "--quiet", str(file)]), events.count
     try:
         run(ExperimentConfig.model_validate(request["config"]), progress=False)
     except RunInterrupted as stop:

@@ -60,3 +60,22 @@ def test_killed_again_and_again(server, make_values, whole, left_by, tmp_path):
     for moment in (whole[1] // 4,) * 3:
         assert server.run(values, die_at=moment)["code"] == -signal.SIGKILL
     check_resumes(server, values, whole, left_by)
+
+
+# Probes, turned classes, feature maps, the dial and going back all have state of their own.
+HELD = {"weight": 5.0, "turned": 0.5, "probes": ["warp", "strokes"]}
+BY_COMMAND = {"strategies": [{"function-matching": HELD}], "checkpoint": {"iterations": 1}}
+
+
+def test_function_matching_killed_as_a_command(server, make_values, left_by, tmp_path):
+    values = make_values(tmp_path / "whole", **BY_COMMAND)
+    ended = server.run(values, by_command=True)
+    assert ended["code"] == 0, ended["text"]
+    expected = left_by(tmp_path / "whole/tiny")
+    assert len([name for name in expected if name.endswith("task_2/model.safetensors")]) == 1
+    for moment in random.Random(3).sample(range(1, ended["events"] + 1), 3 * MOMENTS):
+        values = make_values(tmp_path / str(moment), **BY_COMMAND)
+        assert server.run(values, by_command=True, die_at=moment)["code"] == -signal.SIGKILL
+        resumed = server.run(values, by_command=True)
+        assert resumed["code"] == 0, resumed["text"]
+        assert left_by(tmp_path / str(moment) / "tiny") == expected

@@ -1,4 +1,4 @@
-"""A transform, named in a config, that ends its process while it trains."""
+"""What configs name here: a transform that ends its process while it trains, and probes."""
 
 import os
 import signal
@@ -27,3 +27,8 @@ class FailOnce:
             self.marker.touch()
             os.kill(os.getpid(), self.number)
         return image
+
+
+def mirrored(images, generator):
+    """Probes that are not drawn."""
+    return images.flip(-1)

@@ -23,10 +23,13 @@ STRATEGIES = [
     {"merge": {"new_share": "affinity"}},
     # With fewer than all images turned, each process would choose among its own.
     {"function-matching": {"turned": 1.0}},
+    # Each process makes its own probes; where they are not drawn, they are those of one process.
+    {"correlation": {"probes": {"images": "faults:mirrored", "share": 1.0}}},
 ]
 SGD = {"SGD": {"lr": 0.01, "momentum": 0.9}}
 SETTING = {
     "device": "cpu",
+    "allow_imports": ["faults"],
     "strategies": STRATEGIES,
     "optimizers": {"trunk_optimizer": SGD, "embedder_optimizer": SGD},
 }
@@ -68,6 +71,14 @@ def check_same_metrics(folder, expected_folder):
             else:
                 for row, wanted_row in zip(values, wanted, strict=True):
                     assert row == pytest.approx(wanted_row, abs=1e-3), (strategy, metric)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def importable():
+    """Let configs name what is in the files beside this one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -112,16 +123,14 @@ def test_adapters_learn_in_two_processes_as_in_one(tiny_config, tmp_path):
 
 
 @pytest.fixture
-def failing(tiny_config, tmp_path, monkeypatch):
+def failing(tiny_config, tmp_path):
     """The config of a run whose second process gets a signal in the second task."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
     def make(signal_name):
         fault = {"signal_name": signal_name, "rank": 1, "after": 56, "marker": str(tmp_path / "x")}
         return tiny_config(
             tmp_path,
             **SETTING,
-            allow_imports=["faults"],
             transforms={"train": [{"faults:FailOnce": fault}]},
         )
 

@@ -9,7 +9,7 @@ from pytorch_metric_learning.miners import MultiSimilarityMiner
 from torch import nn
 
 from pml_incremental.losses import CorrelationDistillationLoss
-from pml_incremental.trainers import Probes, Teacher
+from pml_incremental.trainers import NonFiniteLossError, Probes, Teacher
 
 WEIGHTS = {"metric_loss": 1, "correlation_loss": 2, "probe_loss": 3}
 
@@ -123,6 +123,19 @@ def test_the_teacher_embeds_a_pool_once(with_probes):
     trainer.train(num_epochs=2)
     assert sum(size for size in sizes if size != trainer.batch_size) == 18
     assert len(trainer.probe_pools[0][1].images) == 18
+
+
+def test_what_is_not_finite_on_probes_is_named_as_probes(with_probes, weights_of):
+    def nothing(images, generator):
+        return images * torch.nan
+
+    trainer = with_probes(Probes(nothing), freeze_trunk_batchnorm=True)
+    before = weights_of(trainer)
+    said = r"^probe_loss \(on probes made by .*nothing.* is not finite .* probe_loss = nan"
+    with pytest.raises(NonFiniteLossError, match=said) as raised:
+        trainer.train()
+    assert "metric_loss = nan" not in str(raised.value)
+    assert torch.equal(weights_of(trainer), before)
 
 
 @pytest.mark.parametrize(
