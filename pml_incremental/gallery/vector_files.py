@@ -26,6 +26,7 @@ from pml_incremental.storage import StorageError
 from pml_incremental.storage.whole_file import write_whole
 
 COLUMN = "vector"
+_CHECKSUMS = {"write_page_checksum": True}  # of Parquet; files without are read all the same
 UNREADABLE = (*npz_images.UNREADABLE, OSError, KeyError, SafetensorError)
 
 
@@ -153,7 +154,7 @@ def _read_parquet(path: Path, column: str) -> tuple[Any, Any, Any]:
     require("pyarrow", "a Parquet file", extra="parquet")
     from pyarrow import parquet
 
-    table = parquet.read_table(path)
+    table = parquet.read_table(path, page_checksum_verification=True)
     rows = _list_rows(table, column)
     ids, labels = (
         table[name].to_pylist() if name in table.column_names else None for name in ("id", "label")
@@ -199,7 +200,10 @@ def move_parquet(
         raise ValueError(f"{source} does not exist: give a file of vectors")
 
     def write(part: Path) -> None:
-        with parquet.ParquetFile(source) as file, ExitStack() as stack:
+        with (
+            parquet.ParquetFile(source, page_checksum_verification=True) as file,
+            ExitStack() as stack,
+        ):
             writer, parts = None, file.iter_batches(batch)
             for some in tqdm(parts, title, -(-file.metadata.num_rows // batch), disable=not title):
                 table = pyarrow.Table.from_batches([some])
@@ -210,7 +214,9 @@ def move_parquet(
                 place = table.column_names.index(column)
                 table = table.set_column(place, column, lists)
                 if writer is None:
-                    writer = stack.enter_context(parquet.ParquetWriter(part, table.schema))
+                    writer = stack.enter_context(
+                        parquet.ParquetWriter(part, table.schema, **_CHECKSUMS)
+                    )
                 writer.write_table(table)
             if writer is None:
                 raise ValueError("it has no rows")
@@ -288,7 +294,7 @@ def _write_parquet(gallery: Gallery, part: Path) -> None:
         "label": pyarrow.array(gallery.files.labels),
         COLUMN: pyarrow.FixedSizeListArray.from_arrays(values, width),
     }
-    parquet.write_table(pyarrow.table(columns), part)
+    parquet.write_table(pyarrow.table(columns), part, **_CHECKSUMS)
 
 
 def _write_faiss(gallery: Gallery, part: Path) -> None:

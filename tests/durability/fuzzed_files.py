@@ -327,7 +327,8 @@ def parquet_files(folder: Path) -> Attempt:
 
     def attempt(draw: random.Random) -> None:
         moved.unlink(missing_ok=True)
-        if draw.random() < 0.6:
+        is_checked = draw.random() < 0.6
+        if is_checked:
             path.write_bytes(damaged(whole, draw))
         else:
             changed = changed_values(rows, draw)
@@ -339,6 +340,7 @@ def parquet_files(folder: Path) -> Attempt:
         if draw.random() < 0.5:
             found = import_gallery(path, {"name": "clip-v1"})
             assert len(found.files.ids) == len(found.files.labels) == len(found.vectors)
+            assert not is_checked or torch.equal(found.vectors, VECTORS)
         else:
             fitted.apply_to_file(path, moved)
 
