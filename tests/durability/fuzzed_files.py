@@ -262,12 +262,16 @@ def npz_files(folder: Path) -> Attempt:
         wholes.append(path.read_bytes())
 
     def attempt(draw: random.Random) -> None:
-        if draw.random() < 0.6:
+        is_checked = draw.random() < 0.6
+        if is_checked:
             path.write_bytes(damaged(draw.choice(wholes), draw))
         else:
             np.savez(path, **_changed_arrays(arrays, draw))
         found = NpzImages(path, test_values=["b"])
-        found[0], found.classes[found.labels.max()] if found.classes else None
+        assert found.classes is None or found.classes[found.labels.max()]
+        if is_checked:
+            assert np.array_equal([np.asarray(image) for image, _ in found], pixels)
+            assert np.array_equal(found.labels, arrays["y"])
 
     return attempt
 
