@@ -252,7 +252,7 @@ def test_gradient_that_is_not_finite_stops_before_the_step(on):
 def test_message_has_the_place_the_images_and_each_loss_and_the_weights_are_spared(on, weights_of):
     trainer = on(range(40), freeze_trunk_batchnorm=True)
     before = weights_of(trainer)
-    message = "metric_loss and correlation_loss is not finite at epoch 1, iteration 1 of 5"
+    message = "metric_loss and correlation_loss are not finite at epoch 1, iteration 1 of 5"
     with pytest.raises(NonFiniteLossError, match=message) as raised:
         trainer.train()
     text = str(raised.value)
