@@ -14,7 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from mutations import changed_header, changed_values, damaged, mutated
+from mutations import (
+    changed_arrays,
+    changed_header,
+    changed_tensors,
+    changed_values,
+    damaged,
+    mutated,
+)
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -213,42 +220,11 @@ def maps(folder: Path) -> Attempt:
             "bias": tensors["bias"],
         }
         if draw.random() < 0.5:
-            parts = _changed_tensors(parts, draw)
+            parts = changed_tensors(parts, draw)
         write_tensor_file(path, parts, changed_values(state, draw))
         EmbeddingMap.load(path).apply_to_file(vectors, moved)
 
     return attempt
-
-
-def _changed_tensors(parts: dict[str, torch.Tensor], draw: random.Random) -> Any:
-    name = draw.choice(list(parts))
-    tensor = parts[name]
-    other = {
-        "shape": tensor.reshape(-1)[:-1],
-        "empty": tensor[:0],
-        "type": tensor.to(draw.choice((torch.int64, torch.float16, torch.bool, torch.complex64))),
-        "number": tensor * draw.choice((float("nan"), float("inf"), 1e38, 0)),
-        "deep": tensor[None],
-    }
-    parts = {**parts, name: draw.choice(list(other.values()))}
-    if draw.random() < 0.3:
-        parts[f"{name}x"] = parts.pop(name)
-    return parts
-
-
-def _changed_arrays(arrays: dict[str, np.ndarray], draw: random.Random) -> dict[str, np.ndarray]:
-    name = draw.choice(list(arrays))
-    array = arrays[name]
-    is_number = array.dtype.kind in "iuf"
-    others = [array[:-1], array[:0], array[None], array[0], array.astype(object), array.astype("S")]
-    others += [array.astype(str), array[..., :1], np.array(1), np.array("x")]
-    if is_number:
-        others += [array.astype(t) for t in (np.float16, np.float64, np.int64, bool, complex)]
-        others += [np.full(array.shape, v) for v in (np.nan, np.inf, 1e300, -1, 2**62)]
-    arrays = {**arrays, name: draw.choice(others)}
-    if draw.random() < 0.2:
-        arrays[draw.choice(["", "x/y", name.upper(), "é"])] = arrays.pop(name)
-    return arrays
 
 
 def npz_files(folder: Path) -> Attempt:
@@ -266,7 +242,7 @@ def npz_files(folder: Path) -> Attempt:
         if is_checked:
             path.write_bytes(damaged(draw.choice(wholes), draw))
         else:
-            np.savez(path, **_changed_arrays(arrays, draw))
+            np.savez(path, **changed_arrays(arrays, draw))
         found = NpzImages(path, test_values=["b"])
         assert found.classes is None or found.classes[found.labels.max()]
         if is_checked:
@@ -307,7 +283,7 @@ def vector_files(folder: Path) -> Attempt:
         suffix = draw.choice(list(wholes))
         path = folder / f"vectors{suffix}"
         if suffix == ".npz" and draw.random() < 0.5:
-            np.savez(path, **_changed_arrays(arrays, draw))
+            np.savez(path, **changed_arrays(arrays, draw))
         elif suffix == ".safetensors" and draw.random() < 0.5:
             path.write_bytes(changed_header(wholes[suffix], draw))
         else:

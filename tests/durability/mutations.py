@@ -7,6 +7,9 @@ import json
 import random
 from typing import Any
 
+import numpy as np
+import torch
+
 TOKENS = (
     *["null", "~", "[]", "{}", "[", "}", ":", "&a", "*a", "!!python/object:os.system"],
     *("- ", "<<: *a", "!!int x", "1e999", "-.inf", ".nan", "0", "-1", "1" * 400, "'", '"', "\t"),
@@ -108,3 +111,36 @@ def changed_header(content: bytes, draw: random.Random) -> bytes:
     size = int.from_bytes(content[:8], "little")
     header = json.dumps(changed_values(json.loads(content[8 : 8 + size]), draw)).encode()
     return len(header).to_bytes(8, "little") + header + content[8 + size :]
+
+
+def changed_tensors(parts: dict[str, torch.Tensor], draw: random.Random) -> Any:
+    """Named tensors, one of another shape, type or size, or under another name."""
+    name = draw.choice(list(parts))
+    tensor = parts[name]
+    other = {
+        "shape": tensor.reshape(-1)[:-1],
+        "empty": tensor[:0],
+        "type": tensor.to(draw.choice((torch.int64, torch.float16, torch.bool, torch.complex64))),
+        "number": tensor * draw.choice((float("nan"), float("inf"), 1e38, 0)),
+        "deep": tensor[None],
+    }
+    parts = {**parts, name: draw.choice(list(other.values()))}
+    if draw.random() < 0.3:
+        parts[f"{name}x"] = parts.pop(name)
+    return parts
+
+
+def changed_arrays(arrays: dict[str, np.ndarray], draw: random.Random) -> dict[str, np.ndarray]:
+    """Named arrays, one of another shape, type or size, or under another name."""
+    name = draw.choice(list(arrays))
+    array = arrays[name]
+    is_number = array.dtype.kind in "iuf"
+    others = [array[:-1], array[:0], array[None], array[0], array.astype(object), array.astype("S")]
+    others += [array.astype(str), array[..., :1], np.array(1), np.array("x")]
+    if is_number:
+        others += [array.astype(t) for t in (np.float16, np.float64, np.int64, bool, complex)]
+        others += [np.full(array.shape, v) for v in (np.nan, np.inf, 1e300, -1, 2**62)]
+    arrays = {**arrays, name: draw.choice(others)}
+    if draw.random() < 0.2:
+        arrays[draw.choice(["", "x/y", name.upper(), "é"])] = arrays.pop(name)
+    return arrays
