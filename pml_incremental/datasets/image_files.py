@@ -6,24 +6,28 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache, partial
+from io import BytesIO
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from pml_incremental.datasets.color_profiles import to_srgb
+from pml_incremental.datasets.lazy_jpeg import LazyJpeg
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 OnBadImage = Literal["raise", "skip"]
 SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 # Files of other formats are not given to Pillow's readers of those, whatever their names say.
 FORMATS = ("JPEG", "PNG", "WEBP")
+JPEG = ("JPEG", "MPO")  # the second as some phones write it
 WHITE = "white"  # what transparent images are drawn on by default
 _WITH_ALPHA = ("RGBA", "LA", "PA")
 TWELVE_BITS = 4096
@@ -56,20 +60,50 @@ def checked_color(name: str) -> str:
 
 
 def read_rgb(path: Path, background: str = WHITE) -> Image.Image:
-    """An image as people see it: RGB, upright by its EXIF orientation, drawn on a colour."""
-    return _opened(path, lambda image: to_rgb(image, background))
+    """An image as people see it: RGB, upright by its EXIF orientation, drawn on a colour.
+
+    JPEG files are parsed but not decoded yet, see :class:`LazyJpeg`.
+
+    Raises:
+        ValueError: naming the file, if it cannot be read; of a JPEG perhaps only when it is used.
+    """
+    image = _read(path)
+    return image if isinstance(image, LazyJpeg) else to_rgb(image, background)
 
 
-def _opened(path: Path, use: Callable[[Image.Image], T]) -> T:
-    """What a function makes of an upright image; ValueError, naming the file, if it cannot."""
+def _read(path: Path) -> Image.Image:
+    """An upright image, perhaps not in RGB; of a JPEG what decodes it."""
+    with _named(path):
+        content = path.read_bytes()
+        image = Image.open(BytesIO(content), formats=FORMATS)
+        _check(image, path)
+        if image.format in JPEG:
+            return LazyJpeg(image, cache(partial(_decode_jpeg, path, content, image)))
+        if image.format == "PNG":
+            _check_parts(path)
+        _scale_transparent_level(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        return image
+
+
+def _decode_jpeg(path: Path, content: bytes, opened: Image.Image, n: int) -> Image.Image:
+    """The upright image of a JPEG in sRGB, of 1/n of its width and height, rounded up."""
+    with _named(path):
+        # What was opened can be decoded once, and then has no tile left.
+        is_fresh = bool(getattr(opened, "tile", None))
+        image = opened if is_fresh else Image.open(BytesIO(content), formats=FORMATS)
+        if n > 1:
+            image.draft(None, (max(image.width // n, 1), max(image.height // n, 1)))
+        ImageOps.exif_transpose(image, in_place=True)
+        shown = to_srgb(image)
+        return shown if shown.mode == "RGB" else shown.convert("RGB")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Raise a ValueError that names the file instead of what Pillow raises."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            _check(image, path)
-            if image.format == "PNG":
-                _check_parts(path)
-            _scale_transparent_level(image)
-            ImageOps.exif_transpose(image, in_place=True)
-            return use(image)
+        yield
     except UnidentifiedImageError as error:
         what = "is empty" if path.stat().st_size == 0 else f"holds no {', '.join(FORMATS)}"
         raise ValueError(f"cannot read the image {path}: it {what}") from error
@@ -140,7 +174,7 @@ def _check(image: Image.Image, path: Path) -> None:
             f"it would have {image.width} x {image.height} pixels, more than {largest} "
             "(PIL.Image.MAX_IMAGE_PIXELS): a decompression bomb?"
         )
-    kind = "JPEG" if image.format == "MPO" else image.format  # as some phones write JPEG
+    kind = "JPEG" if image.format in JPEG else image.format
     if kind != SUFFIXES.get(path.suffix.lower()):
         raise ValueError(f"it holds a {image.format} and not what its name says; rename it")
 
@@ -227,13 +261,16 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _look(path: Path) -> str:
     """Keep what is found in a file, and return what is wrong with it, if something is."""
     try:
-        known_looks[path] = _opened(path, lambda image: _look_at(image, _stamp(path)))
+        known_looks[path] = _look_at(_read(path), _stamp(path))
     except ValueError as error:
         return str(error)
     return ""
 
 
 def _look_at(image: Image.Image, stamp: tuple[int, int]) -> Look:
+    if isinstance(image, LazyJpeg):
+        image.verify()
+        return Look(stamp, image.size, None)
     deepest = int(np.asarray(image).max()) if image.mode.startswith("I") else None
     return Look(stamp, to_rgb(image).size, deepest)
 

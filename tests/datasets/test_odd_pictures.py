@@ -55,7 +55,7 @@ def files(made, tmp_path_factory):
 def refused(path):
     """Whether a picture is refused, by its name."""
     with pytest.raises(ValueError, match="cannot read the image") as error:
-        read_rgb(path)
+        read_rgb(path).load()
     return str(path) in str(error.value)
 
 
