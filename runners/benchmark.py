@@ -1,8 +1,8 @@
 """Speed as ratios within one run: ``python runners/benchmark.py [PART ...] [--json FILE]``.
 
 Parts: ``losses``, ``step``, ``matching``, ``evaluation``, ``large-batches``, ``fecd-steps``,
-``processes``, ``scaling``, ``moving``; without one, the first two. ``gpu`` runs the tests that need
-a GPU and then the first five on it.
+``processes``, ``scaling``, ``moving``, ``loading``; without one, the first two. ``gpu`` runs the
+tests that need a GPU and then the first five on it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ SECTIONS = {
     "processes": "benchmark_processes:benchmark_processes",
     "scaling": "benchmark_scaling:benchmark_scaling",
     "moving": "benchmark_moving:benchmark_moving",
+    "loading": "benchmark_loading:benchmark_loading",
 }
 
 
