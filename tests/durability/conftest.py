@@ -12,6 +12,9 @@ from safetensors.torch import load_file
 
 from pml_incremental.config import ExperimentConfig
 
+# For the modules here that are no tests; pytest looks for doctests in them too.
+sys.path.append(str(Path(__file__).parent))
+
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):

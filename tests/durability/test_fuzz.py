@@ -10,6 +10,7 @@ import signal
 import time
 from pathlib import Path
 
+import fuzzed_files
 import pytest
 
 from pml_incremental.cli.common import _is_meant_for_users
@@ -23,16 +24,6 @@ NAMES = (
     *("configs", "weights_of_others", "checkpoints", "evaluations", "model_folders", "galleries"),
     *("maps", "npz_files", "csv_files", "vector_files", "parquet_files"),
 )
-
-
-@pytest.fixture(scope="module")
-def files():
-    """The module that writes, damages and reads them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parent))
-        import fuzzed_files
-
-        yield fuzzed_files
 
 
 def memory(name):
@@ -69,19 +60,19 @@ def refusal(attempt, draw):
         signal.alarm(0)
 
 
-def test_all_kinds_are_tried(files):
-    assert tuple(kind.__name__ for kind in files.KINDS) == NAMES
-    assert sum(files.KINDS.values()) == 5000
+def test_all_kinds_are_tried():
+    assert tuple(kind.__name__ for kind in fuzzed_files.KINDS) == NAMES
+    assert sum(fuzzed_files.KINDS.values()) == 5000
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="needs an alarm")
 @pytest.mark.usefixtures("bounded")
 @pytest.mark.parametrize("name", NAMES)
-def test_damaged_files_are_read_right_or_refused(files, tmp_path, name):
+def test_damaged_files_are_read_right_or_refused(tmp_path, name):
     if name == "parquet_files":
         pytest.importorskip("pyarrow")
-    attempt, errors = getattr(files, name)(tmp_path), []
-    times = round(files.KINDS[getattr(files, name)] * SHARE)
+    attempt, errors = getattr(fuzzed_files, name)(tmp_path), []
+    times = round(fuzzed_files.KINDS[getattr(fuzzed_files, name)] * SHARE)
     for number in range(times):
         error = refusal(attempt, random.Random(f"{name} {number}"))
         if error is not None:
