@@ -3,6 +3,7 @@
 import copy
 import pickle
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -223,3 +224,20 @@ def test_looking_through_a_folder_finds_what_decoding_finds(tmp_path):
         assert (path in look_at_images([path], progress=False)[1]) != is_whole
         verdicts.add(is_whole)
     assert verdicts == {True, False}
+
+
+def test_a_smaller_decoding_has_the_colours_of_the_profile(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    from odd_pictures import screen
+
+    swapped = screen("BGR", 2.2)
+    patches = np.random.default_rng(0).integers(0, 256, (3, 4, 3)).astype(np.uint8)
+    image = Image.fromarray(patches).resize((1600, 1200), Image.Resampling.NEAREST)
+    image.save(tmp_path / "x.jpg", quality=100, subsampling=0, icc_profile=swapped)
+    shrunk = read_rgb(tmp_path / "x.jpg").resize((160, 120))
+    whole = read_rgb(tmp_path / "x.jpg")
+    whole.load()
+    difference = np.abs(np.asarray(shrunk, float) - np.asarray(whole.resize((160, 120)), float))
+    assert difference.mean() < 1
+    plain = np.asarray(image.resize((160, 120)), float)
+    assert np.abs(np.asarray(shrunk, float) - plain).mean() > 20
