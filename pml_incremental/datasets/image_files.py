@@ -80,7 +80,7 @@ def _read(path: Path) -> Image.Image:
         if image.format in JPEG:
             return LazyJpeg(image, cache(partial(_decode_jpeg, path, content, image)))
         if image.format == "PNG":
-            _check_parts(path)
+            _check_parts(content)
         _scale_transparent_level(image)
         ImageOps.exif_transpose(image, in_place=True)
         return image
@@ -179,21 +179,19 @@ def _check(image: Image.Image, path: Path) -> None:
         raise ValueError(f"it holds a {image.format} and not what its name says; rename it")
 
 
-def _check_parts(path: Path) -> None:
+def _check_parts(content: bytes) -> None:
     """Raise if the pixels of a PNG are not those of its checksums, which Pillow does not look at.
 
     What comes after the pixels, or is cut there, changes nothing.
     """
-    with path.open("rb") as file:
-        file.seek(len(_PNG_BEGINS))
-        while len(head := file.read(8)) == 8:
-            size, kind = struct.unpack(">I4s", head)
-            if kind != b"IDAT":
-                file.seek(size + 4, os.SEEK_CUR)
-                continue
-            part, checksum = file.read(size), file.read(4)
-            if zlib.crc32(part, zlib.crc32(kind)) != int.from_bytes(checksum, "big"):
-                raise ValueError("its pixels fail their checksum: it is damaged")
+    file, place = memoryview(content), len(_PNG_BEGINS)
+    while place + 8 <= len(file):
+        size, kind = struct.unpack_from(">I4s", file, place)
+        end = place + 8 + size
+        checksum = int.from_bytes(file[end : end + 4], "big")
+        if kind == b"IDAT" and zlib.crc32(file[place + 4 : end]) != checksum:
+            raise ValueError("its pixels fail their checksum: it is damaged")
+        place = end + 4
 
 
 def find_bad_images(

@@ -1,7 +1,12 @@
 import struct
+import sys
 import zlib
+from pathlib import Path
 
 import pytest
+
+# For the module here that is no test.
+sys.path.append(str(Path(__file__).parent))
 
 
 @pytest.fixture

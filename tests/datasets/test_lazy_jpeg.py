@@ -3,11 +3,11 @@
 import copy
 import pickle
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from odd_pictures import screen
 from PIL import Image, ImageFilter, ImageOps
 from torchvision import transforms
 from torchvision.transforms import v2
@@ -37,6 +37,11 @@ TRANSFORMS = {
     "grey": [transforms.Lambda(lambda image: image.convert("L")), transforms.Resize((56, 56))],
     "v2": [v2.RandomResizedCrop(56, scale=(0.5, 1.0)), v2.RandomHorizontalFlip()],
 }
+
+
+OF_EACH_KIND = pytest.mark.parametrize(
+    ("kind", "orientation"), [(kind, 1) for kind in KINDS] + [("colour", n) for n in range(2, 9)]
+)
 
 
 @cache
@@ -89,10 +94,8 @@ def decoded(monkeypatch):
     return found
 
 
+@OF_EACH_KIND
 @pytest.mark.parametrize("steps", TRANSFORMS)
-@pytest.mark.parametrize(
-    ("kind", "orientation"), [(kind, 1) for kind in KINDS] + [("colour", n) for n in range(2, 9)]
-)
 def test_nothing_changes_where_nothing_is_reduced(tmp_path, decoded, kind, orientation, steps):
     path = save(tmp_path / "x.jpg", (83, 75), kind, orientation)
     found = applied(TRANSFORMS[steps], read_rgb(path))
@@ -102,10 +105,8 @@ def test_nothing_changes_where_nothing_is_reduced(tmp_path, decoded, kind, orien
     assert decoded == [1]
 
 
+@OF_EACH_KIND
 @pytest.mark.parametrize("steps", TRANSFORMS)
-@pytest.mark.parametrize(
-    ("kind", "orientation"), [(kind, 1) for kind in KINDS] + [("colour", n) for n in range(2, 9)]
-)
 def test_large_photographs_are_decoded_smaller(tmp_path, decoded, kind, orientation, steps):
     """Nearly the same pixels, also at the borders: a pixel's shift would change them much more."""
     path = save(tmp_path / "x.jpg", (1001, 745), kind, orientation)
@@ -226,10 +227,7 @@ def test_looking_through_a_folder_finds_what_decoding_finds(tmp_path):
     assert verdicts == {True, False}
 
 
-def test_a_smaller_decoding_has_the_colours_of_the_profile(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    from odd_pictures import screen
-
+def test_a_smaller_decoding_has_the_colours_of_the_profile(tmp_path):
     swapped = screen("BGR", 2.2)
     patches = np.random.default_rng(0).integers(0, 256, (3, 4, 3)).astype(np.uint8)
     image = Image.fromarray(patches).resize((1600, 1200), Image.Resampling.NEAREST)
