@@ -61,9 +61,13 @@ class Processes:
             >>> [list(Processes(rank, 2).share("abcd")) for rank in range(2)]
             [['a', 'b'], ['c', 'd']]
         """
-        check_even(len(batch), self.size)
-        count = len(batch) // self.size
-        return batch[self.rank * count : (self.rank + 1) * count]
+        return batch[self.places(len(batch))]
+
+    def places(self, batch_size: int) -> slice:
+        """Where this process's part of a batch lies in it; see :meth:`share`."""
+        check_even(batch_size, self.size)
+        count = batch_size // self.size
+        return slice(self.rank * count, (self.rank + 1) * count)
 
     def gather(self, rows: Tensor) -> Tensor:
         """The rows of all processes, with gradients; see :func:`gather_rows`."""

@@ -81,7 +81,8 @@ def feature_pairs(
     for _ in range(passes):
         yield from batches(models)  # type: ignore[misc]
         if probes is not None:
-            yield from batches([_before_probes(m, probes, processes.rank) for m in models])  # type: ignore[misc]
+            count = len(images)  # type: ignore[arg-type]
+            yield from batches([_before_probes(m, probes, processes, count) for m in models])  # type: ignore[misc]
 
 
 def check_observation(passes: int, estimator_input: str) -> None:
@@ -105,11 +106,20 @@ def _observe(
 
 
 def _before_probes(
-    observe: Callable[[Tensor], Tensor], probes: Probes, rank: int
+    observe: Callable[[Tensor], Tensor], probes: Probes, processes: Processes, left: int
 ) -> Callable[[Tensor], Tensor]:
     """What is observed of probes of each batch, the same for every model."""
     probes, batches = replace(probes, share=1.0), itertools.count()
-    return lambda images: observe(probes.make(images, (next(batches), rank, 1)))
+
+    def observe_probes(images: Tensor) -> Tensor:
+        nonlocal left
+        whole = processes.gather(images)[:left]  # without what was repeated to share it evenly
+        left -= len(whole)
+        made = probes.make(whole, (next(batches), 0, 1))
+        even = torch.cat([made, made[:1].repeat(-len(made) % processes.size, 1, 1, 1)])
+        return observe(even[processes.places(len(even))])
+
+    return observe_probes
 
 
 def embed_in_shares(

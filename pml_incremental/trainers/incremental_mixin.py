@@ -60,7 +60,7 @@ class IncrementalMixin(ResumableMixin):
         probes: distillation losses that compare student and teacher on images made from the batch
             instead of the batch itself, by name: how these are made. They leave BatchNorm's
             statistics alone. Losses with equal :class:`Probes` share the images; they are called
-            with ``labels=None``. Each of several processes makes those of its own images.
+            with ``labels=None``. Several processes make them from the whole batch.
         turned: share of each batch's images, from 0 to 1, that join it turned by quarter turns,
             whole classes at a time; a class that is turned is a class of its own. The
             distillation losses see them, and the metric loss if it compares embeddings alone: a
@@ -218,15 +218,16 @@ class IncrementalMixin(ResumableMixin):
         return (self.data_and_label_getter(batch)[0] for batch in loader)
 
     def make_probes(self, probes: Probes, data: Tensor) -> tuple[Tensor, TeacherOutputs]:
-        """Probes for a batch, of this process's images, and the teacher's outputs for them."""
-        place = (self.epoch, self.iteration, self.batch_order.taken, self.processes.rank)
+        """This process's probes for a batch, and the teacher's outputs for them."""
+        # The last number keeps what one process drew in earlier versions.
+        place = (self.epoch, self.iteration, self.batch_order.taken, 0)
         device = torch.device(self.data_device)
         for filled, pool in self.probe_pools:
             if filled == probes:
-                images, outputs = pool.take(probes, len(data), place)
+                images, outputs = pool.take(probes, len(data), place, self.processes)
                 on_device = (to_device(output, device) for output in outputs)
                 return to_device(images, device), TeacherOutputs(*on_device)
-        images = probes.make(data, place)
+        images = probes.make(data, place, self.processes)
         return images, self.ask_teacher(images, self._wanted_on(probes))
 
     def maybe_mine_embeddings(self, embeddings: Tensor, labels: Tensor) -> Any:

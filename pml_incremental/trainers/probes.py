@@ -65,12 +65,16 @@ class Probes:
             )
         object.__setattr__(self, "_probe", build_probe(self.images))
 
-    def make(self, batch: Tensor, place: Iterable[int]) -> Tensor:
+    def make(
+        self, batch: Tensor, place: Iterable[int], processes: Processes | None = None
+    ) -> Tensor:
         """Probes for a batch.
 
         Args:
             batch: its images, shape (N, C, H, W).
             place: where in training this is, as numbers that tell it from other batches.
+            processes: that share the batch, each with N images of it: they send each other these,
+                so that all probes are those of one process, and each gets its share of them.
 
         Returns:
             Shape (max(1, round(share N)), C, H, W).
@@ -84,22 +88,28 @@ class Probes:
                 "probes are made from a batch of images, a floating-point tensor of shape "
                 f"(N, C, H, W), got {found}: leave out the losses on probes"
             )
+        processes = Processes() if processes is None else processes
         generator = self.generator(place)
-        chosen = self.choose(len(batch), len(batch), generator)
-        return self._probe(batch[chosen.to(batch.device)], generator)
+        whole = processes.gather(batch)
+        chosen = self.choose(len(batch), len(whole), generator, processes.size)
+        made = self._probe(whole[chosen.to(batch.device)], generator)
+        return made[processes.places(len(made))]
 
-    def choose(self, batch_size: int, among: int, generator: torch.Generator) -> Tensor:
+    def choose(
+        self, batch_size: int, among: int, generator: torch.Generator, processes: int = 1
+    ) -> Tensor:
         """Which images are taken for a batch: each once before any of them twice.
 
         Args:
-            batch_size: N, of the batch.
+            batch_size: N, of each process's share of the batch.
             among: how many images there are.
             generator: of the draw.
+            processes: how many share the batch.
 
         Returns:
-            max(1, round(share N)) places, int64.
+            processes * max(1, round(share N)) places, int64.
         """
-        count = max(1, round(self.share * batch_size))
+        count = processes * max(1, round(self.share * batch_size))
         rounds = -(-count // among)
         orders = [torch.randperm(among, generator=generator) for _ in range(rounds)]
         return torch.cat(orders)[:count]
@@ -139,12 +149,13 @@ class ProbePool:
         return cls(torch.cat(made), TeacherCache.of(outputs, probes.pool))
 
     def take(
-        self, probes: Probes, batch_size: int, place: Iterable[int]
+        self, probes: Probes, batch_size: int, place: Iterable[int], processes: Processes
     ) -> tuple[Tensor, TeacherOutputs]:
-        """Probes for a batch, and the teacher's outputs for them, on the CPU."""
+        """This process's probes for a batch, and the teacher's outputs for them, on the CPU."""
         generator = probes.generator(place)
-        chosen = probes.choose(batch_size, len(self.images), generator)
-        return self.images[chosen], self.outputs.look_up(chosen.tolist())
+        chosen = probes.choose(batch_size, len(self.images), generator, processes.size)
+        own = chosen[processes.places(len(chosen))]
+        return self.images[own], self.outputs.look_up(own.tolist())
 
 
 @dataclass(frozen=True)
@@ -164,19 +175,19 @@ class TurnedCopies:
         place: Iterable[int],
         processes: Processes,
     ) -> TurnedCopies:
-        """Turn the images of some classes of a batch."""
+        """Turn the images of some classes of a batch, whichever process has them."""
         generator = torch.Generator().manual_seed(hash(tuple(place)) & (2**63 - 1))
         count = len(images)
-        by_process = labels.view(-1, count)
         is_square = images.shape[-1] == images.shape[-2]
-        turns = turn_of_classes(by_process, generator, is_square)
-        chosen = images_of_some_classes(by_process, round(share * count), generator)
-        its_turns = turns.gather(1, chosen)
-        new = turned_labels(by_process.gather(1, chosen), its_turns)
-        joined = torch.cat([by_process, new], dim=1)
+        turns = turn_of_classes(labels, generator, is_square)
+        copies = processes.size * round(share * count)
+        chosen = images_of_some_classes(labels, copies, generator)
+        new = turned_labels(labels[chosen], turns[chosen])
+        joined = torch.cat([rows.view(processes.size, -1) for rows in (labels, new)], dim=1)
         places = torch.arange(joined.numel(), device=labels.device).view_as(joined)
+        own = chosen[processes.places(copies)]
         return cls(
-            turn_images(images[chosen[processes.rank]], its_turns[processes.rank]),
+            turn_images(processes.gather(images)[own], turns[own]),
             joined.flatten(),
             places[:, :count].flatten(),
         )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +20,10 @@ pytestmark = pytest.mark.slow  # whole runs
 ROOT = Path(__file__).parents[2]
 STRATEGIES = [
     "correlation+si",
-    "fecd",
+    {"fecd": {"probes": {"images": ["warp", "strokes"], "share": 0.75}}},
     {"merge": {"new_share": "affinity"}},
-    # With fewer than all images turned, each process would choose among its own.
-    {"function-matching": {"turned": 1.0}},
-    # Each process makes its own probes; where they are not drawn, they are those of one process.
-    {"correlation": {"probes": {"images": "faults:mirrored", "share": 1.0}}},
+    "function-matching",
+    {"correlation": {"probes": {"images": "warp", "pool": 20}}},
 ]
 SGD = {"SGD": {"lr": 0.01, "momentum": 0.9}}
 SETTING = {
@@ -100,7 +99,8 @@ def test_two_processes_leave_what_one_does(one, two):
     check_same_metrics(two, one)
     assert names_in(one) == names_in(two)
     expected, found = weights_of(one), weights_of(two)
-    assert {"task_1/model.safetensors", "fecd/task_3/memory.safetensors"} <= found.keys()
+    assert "task_1/model.safetensors" in found
+    assert any(re.fullmatch(r"fecd.*/task_3/memory.safetensors", file) for file in found)
     for file, tensors in expected.items():
         torch.testing.assert_close(found[file], tensors, atol=1e-5, rtol=1e-5)
     assert json.loads((two / "environment.json").read_text())["processes"] == 2
