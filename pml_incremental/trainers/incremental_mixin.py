@@ -169,16 +169,13 @@ class IncrementalMixin(ResumableMixin):
         data, labels = (to_device(part, device) for part in curr_batch)
         wanted = self.wanted_losses()
         # The teacher comes first: beside the student's activations it would need memory anew.
-        targets = self.teacher_outputs(data, wanted) if wanted else None
         on_probes = [(kinds, *self.make_probes(p, data)) for p, kinds in self.wanted_on_probes()]
         if self.turned:
             place = (torch.initial_seed(), self.epoch, self.iteration, self.batch_order.taken)
             copies = TurnedCopies.of(data, labels, self.turned, place, self.processes)
             data, labels = torch.cat([data, copies.images]), copies.labels
             self.upright = copies.upright
-            if targets is not None:
-                both = zip(targets, self.ask_teacher(copies.images, wanted), strict=True)
-                targets = TeacherOutputs(*map(torch.cat, both))
+        targets = self.teacher_outputs(data, wanted) if wanted else None
         super().calculate_loss((data, labels))  # type: ignore[call-arg]
         if targets is not None:
             self.losses.update(self.compute_distillation(wanted, targets, labels))
@@ -270,12 +267,15 @@ class IncrementalMixin(ResumableMixin):
         }
 
     def teacher_outputs(self, data: Tensor, wanted: Mapping[str, Compared]) -> TeacherOutputs:
-        """What the teacher makes of a batch, as far as losses want it, computed or looked up."""
-        if self.teacher_cache is not None:
-            device = torch.device(self.data_device)
-            found = self.teacher_cache.look_up(self.batch_order.last_taken)
-            return TeacherOutputs(*(to_device(output, device) for output in found))
-        return self.ask_teacher(data, wanted)
+        """What the teacher makes of a batch, as far as losses want it; all but copies looked up."""
+        if self.teacher_cache is None:
+            return self.ask_teacher(data, wanted)
+        device, own = torch.device(self.data_device), self.batch_order.last_taken
+        found = [to_device(output, device) for output in self.teacher_cache.look_up(own)]
+        if copies := len(data) - len(own):
+            both = zip(found, self.ask_teacher(data[-copies:], wanted), strict=True)
+            found = [torch.cat(rows) for rows in both]
+        return TeacherOutputs(*found)
 
     def ask_teacher(self, data: Tensor, wanted: Mapping[str, Compared]) -> TeacherOutputs:
         """What the teacher makes of images, in its precision, as far as losses want it."""
