@@ -43,8 +43,8 @@ def suggest_tasks(survey: Survey, tasks: int | None = None) -> list[list[str]]:
 
 
 def suggest_strategies() -> list[str]:
-    """The lower bound, the paper's distillation and what keeps most."""
-    return ["finetune", "correlation", "function-matching"]
+    """What a user would do without this package, and what keeps most."""
+    return ["finetune", "function-matching"]
 
 
 def suggest_data(survey: Survey, name: str, tasks: Sequence[Sequence[str]]) -> dict[str, Any]:

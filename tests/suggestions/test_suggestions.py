@@ -122,7 +122,7 @@ def test_the_config_is_valid(monkeypatch, short_side, classes, has_efficientnet)
     config = config_of(text)
     assert text.startswith("# heading\nname: shop\n")
     names = [spec.class_name for spec in config.strategies]
-    assert names == ["finetune", "correlation", "function-matching"]
+    assert names == ["finetune", "function-matching"]
     pretrained = short_side == 300 and has_efficientnet
     assert config.trainer.kwargs["freeze_trunk_batchnorm"] == (pretrained or "with_teacher")
     assert config.scenario.kwargs["test_fraction"] == HELD_OUT.test_fraction
