@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def counted(number: int, noun: str) -> str:
@@ -28,3 +28,14 @@ def some_of(names: Iterable[object]) -> str:
     """
     listed = list(map(str, names))
     return ", ".join(listed[:5]) + (", ..." if len(listed) > 5 else "")
+
+
+def first_lines(lines: Sequence[str], most: int = 10) -> list[str]:
+    """The first lines of a list, and how many more there are.
+
+    Example:
+        >>> first_lines("abcd", most=2)
+        ['a', 'b', '... and 2 more']
+    """
+    rest = len(lines) - most
+    return [*lines[:most], *([f"... and {rest} more"] if rest > 0 else [])]

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from pml_incremental.datasets.color_profiles import to_srgb
 from pml_incremental.datasets.lazy_jpeg import LazyJpeg
+from pml_incremental.wording import first_lines
 
 logger = logging.getLogger(__name__)
 
@@ -286,13 +287,10 @@ def _warn_of_twelve_bits(deepest: Sequence[int | None]) -> None:
 
 
 def _unreadable_message(messages: Sequence[str]) -> str:
-    shown = messages[:10]
-    more = [f"... and {len(messages) - 10} more"] if len(messages) > 10 else []
     return "\n".join(
         [
             f"images that cannot be read: {len(messages)}; repair, remove or leave them out: "
             "on the command line with --skip-bad-images, in a config with on_bad_image: skip",
-            *shown,
-            *more,
+            *first_lines(messages),
         ]
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from pml_incremental.config import ConfigError, ExperimentConfig, validate
-from pml_incremental.datasets.image_files import to_rgb
+from pml_incremental.datasets.image_files import read_rgb, to_rgb
 from pml_incremental.experiment.assembly import build_transform, build_trunk_and_embedder
 from pml_incremental.experiment.student import without_sources
 from pml_incremental.experiment.trained_weights import TrainedWeights, checked_shape
@@ -114,14 +114,20 @@ class EmbeddingModel(nn.Module):
         models = build_trunk_and_embedder(config.models, torch.zeros(1, *self.image_shape))
         self.trunk, self.embedder = models["trunk"], models["embedder"]
 
-    def prepare(self, picture: Image.Image) -> Tensor:
+    def prepare(self, picture: Path | str | Image.Image) -> Tensor:
         """A picture as the model takes it, shape (C, H, W).
 
         Args:
-            picture: as it was opened; transparent parts are drawn on the recipe's background.
+            picture: its file, which is read as those of datasets and galleries are, or what Pillow
+                opened. Transparent parts are drawn on the recipe's background.
+
+        Raises:
+            ValueError: naming the file, if it cannot be read.
         """
-        upright = ImageOps.exif_transpose(picture)
-        return self.prepare_rgb(to_rgb(upright, self.config.transforms.background))
+        background = self.config.transforms.background
+        if isinstance(picture, Image.Image):
+            return self.prepare_rgb(to_rgb(ImageOps.exif_transpose(picture), background))
+        return self.prepare_rgb(read_rgb(Path(picture), background))
 
     def prepare_rgb(self, picture: Image.Image) -> Tensor:
         """An upright RGB picture without transparency as the model takes it, shape (C, H, W).

@@ -178,11 +178,10 @@ Turns a picture into {width} numbers, {length}. Similar pictures are near each o
 ```python
 from pathlib import Path
 
-from PIL import Image
 from pml_incremental.experiment import EmbeddingModel
 
 model = EmbeddingModel.load(Path("{name}"))
-embedding = model(model.prepare(Image.open("picture.png")).unsqueeze(0))
+embedding = model(model.prepare("picture.png").unsqueeze(0))
 ```
 
 To search a folder of pictures:

@@ -1,8 +1,13 @@
 """Trunks, embedders and classifiers."""
 
 from pml_incremental.models.adapters import adapted, adapter_layers
-from pml_incremental.models.bn_inception import BNInception, move_towards
-from pml_incremental.models.change import pooled_maps, watched_maps, weight_change
+from pml_incremental.models.bn_inception import BNInception
+from pml_incremental.models.change import (
+    move_towards,
+    pooled_maps,
+    watched_maps,
+    weight_change,
+)
 from pml_incremental.models.heads import MLP, GrowingClassifier, copy_leading_block
 from pml_incremental.models.modes import check_compiler, compiled
 from pml_incremental.models.small_conv_net import SmallConvNet

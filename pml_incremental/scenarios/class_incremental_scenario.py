@@ -11,7 +11,7 @@ import numpy as np
 from pml_incremental.scenarios._task_classes import ClassNames, Label, MapDataset, task_classes
 from pml_incremental.scenarios.split import ClassImages, SplitNeeds, read_class_images
 from pml_incremental.scenarios.task_subset import Task, TaskSubset
-from pml_incremental.wording import counted
+from pml_incremental.wording import counted, first_lines
 
 
 class ClassIncrementalScenario(Sequence[Task]):
@@ -228,16 +228,17 @@ def find_small_classes(
 def raise_small_classes(
     small: dict[Label, ClassCounts], names: ClassNames, needs: SplitNeeds
 ) -> None:
-    """Raise if there is a class that is too small, naming all of them."""
+    """Raise if there are classes that are too small, naming the first of them."""
     if small:
-        listed = "".join(
-            f"\n  {names.name(label)}: {counts.train} training, {counts.test} test"
+        found = [
+            f"  {names.name(label)}: {counts.train} training, {counts.test} test"
             for label, counts in small.items()
-        )
-        raise ValueError(
+        ]
+        what = (
             f"classes with fewer than {needs.min_train} training or {needs.min_test} test images: "
-            f"{len(small)}; add images, or leave them out with on_small_class: drop{listed}"
+            f"{len(small)}; add images, or leave them out with on_small_class: drop"
         )
+        raise ValueError("\n".join([what, *first_lines(found)]))
 
 
 def without_classes(

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from pml_incremental.cli import main
 from pml_incremental.cli.commands import app
 from pml_incremental.config import ConfigError
+from pml_incremental.datasets.image_files import read_rgb
 from pml_incremental.experiment import EmbeddingModel
 from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.trained_weights import TrainedWeights
@@ -46,6 +47,18 @@ def picture():
 def embed(model, picture):
     with torch.no_grad():
         return model(model.prepare(picture).unsqueeze(0))
+
+
+def test_a_file_is_prepared_as_datasets_read_it(folder, tmp_path):
+    model, large = EmbeddingModel.load(folder), tmp_path / "large.jpg"
+    pixels = np.random.default_rng(1).integers(0, 255, (400, 600, 3), dtype=np.uint8)
+    orientation = Image.Exif()
+    orientation[0x0112] = 6
+    Image.fromarray(pixels).save(large, exif=orientation)
+    assert torch.equal(model.prepare(str(large)), model.prepare_rgb(read_rgb(large)))
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"cannot read the image .*bad\.png"):
+        model.prepare(tmp_path / "bad.png")
 
 
 def test_the_folder_is_the_model_of_the_run(folder):

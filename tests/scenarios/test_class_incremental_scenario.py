@@ -272,7 +272,7 @@ def small_animals():
     return Toy(labels, classes=ANIMALS)
 
 
-def test_small_classes_in_the_tasks_are_all_named():
+def test_small_classes_in_the_tasks_are_named():
     message = (
         r"classes with fewer than 2 training or 2 test images: 2; add images, or leave them out "
         r"with on_small_class: drop\n  dog: 1 training, 2 test\n  fox: 0 training, 1 test$"
