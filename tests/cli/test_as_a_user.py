@@ -86,6 +86,7 @@ def test_a_folder_and_nothing_else(capsys):
     assert "nothing was left to learn" in out
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_run_that_is_too_short_to_be_diagnosed_says_how_to_have_a_longer_one(
     folders, draw_classes, capsys
 ):
@@ -103,7 +104,7 @@ def test_a_run_that_is_too_short_to_be_diagnosed_says_how_to_have_a_longer_one(
     assert "written: runs/OTHER_NAME/diagnosis.json" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("folders")
+@pytest.mark.usefixtures("folders", "without_pictures")
 def test_a_class_that_came_later_is_left_out_and_said_why(capsys):
     assert main(["run", "--data", "my_folder", *QUICK]) == 0
     Path("new_images/new_u").rename("my_folder/z_later")
@@ -129,7 +130,7 @@ def test_a_pretrained_network_that_came_later_is_named(tmp_path, monkeypatch, ca
     assert "init OTHER_NAME --data photos" in said
 
 
-@pytest.mark.usefixtures("folders")
+@pytest.mark.usefixtures("folders", "without_pictures")
 def test_a_config_from_weights_continues_them(capsys):
     trained("--data", "my_folder")
     weights = ["--weights", "old.safetensors"]
@@ -144,9 +145,10 @@ def test_a_config_from_weights_continues_them(capsys):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_an_update_that_is_killed_goes_on(folders):
     trained("--data", "my_folder")
-    many = ["num_epochs=60", "threads=1", "--quiet", "checkpoint.iterations=1"]
+    many = ["num_epochs=30", "threads=1", "--quiet", "checkpoint.iterations=1"]
     command = [sys.executable, "-c", "import sys; from pml_incremental.cli import main; main()"]
     checkpoint = folders / "new_update/function-matching/task_1/checkpoint.safetensors"
     with subprocess.Popen([*command, *STEP, "new.safetensors", *many], cwd=folders) as process:
@@ -201,7 +203,7 @@ def test_mistakes_are_said_in_one_voice(draw_classes, capsys, command, code, mes
     assert captured.out == ""
 
 
-@pytest.mark.usefixtures("folders")
+@pytest.mark.usefixtures("folders", "without_pictures")
 def test_every_command_that_reads_folders_can_leave_bad_images_out(capsys):
     assert main(["init", "shop", "--data", "my_folder"]) == 0
     trained("shop.yaml")
@@ -241,6 +243,7 @@ def test_every_command_that_reads_folders_can_leave_bad_images_out(capsys):
     assert "on_bad_image: skip" in Path("runs/again/config.yaml").read_text()
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_another_background_goes_with_the_model(folders, capsys):
     """Gallery and update lay transparent images over the colour that the model learned with."""
     for path in folders.glob("*/*/*.png"):

@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from importlib import import_module
 from pathlib import Path
 
 from pml_incremental.cli import main as main_of_command
@@ -88,6 +89,8 @@ def serve(request):
 
 
 def main():
+    for module in ("torch._inductor", "torchvision"):  # each run would, in more than its own time
+        import_module(module)
     for line in sys.stdin:
         with tempfile.TemporaryFile("w+") as text, tempfile.TemporaryFile("w+") as counted:
             child = os.fork()

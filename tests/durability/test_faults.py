@@ -169,7 +169,7 @@ def folder_values(make_values, tmp_path):
 
 
 def test_vanished_image(server, folder_values, left_by, tmp_path):
-    long = {"num_epochs": 200, "strategies": ["finetune"], "checkpoint": {"minutes": 99}}
+    long = {"num_epochs": 60, "strategies": ["finetune"], "checkpoint": {"minutes": 99}}
     values = folder_values("run", **long)
     assert server.run(folder_values("whole", **long))["code"] == 0
     image = tmp_path / "images/train/0/1.png"
