@@ -15,7 +15,7 @@ from pml_incremental.config import dump_yaml
 from pml_incremental.experiment import run
 from pml_incremental.experiment.running.outputs import RunRecords
 
-pytestmark = pytest.mark.slow  # whole runs
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pictures")]  # whole runs
 
 ROOT = Path(__file__).parents[2]
 STRATEGIES = [
@@ -34,13 +34,21 @@ SETTING = {
 }
 
 
-def torchrun(config, folder, *options):
-    """Run a config by two processes; gives the exit code and what was printed."""
+def written(config, folder):
     folder.mkdir(exist_ok=True)
     file = folder / "tiny.yaml"
     file.write_text(dump_yaml(config.to_yaml_dict()))
+    return file
+
+
+def torchrun(config, folder, *options):
+    """Run a config by two processes; gives the exit code and what was printed."""
+    return by_two(*options, ROOT / "runners/run.py", written(config, folder), "--quiet")
+
+
+def by_two(*words):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["--standalone", *options, str(ROOT / "runners/run.py"), str(file), "--quiet"]
+    command += ["--standalone", *map(str, words)]
     paths = [str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -106,13 +114,50 @@ def test_two_processes_leave_what_one_does(one, two):
     assert json.loads((two / "environment.json").read_text())["processes"] == 2
 
 
-def test_adapters_learn_in_two_processes_as_in_one(tiny_config, tmp_path):
-    pytest.importorskip("peft", reason="needs the extra peft")
-    setting = {**SETTING, "strategies": ["lora+correlation"]}
-    expected = weights_of(run(tiny_config(tmp_path / "one", 2, **setting), progress=False).folder)
-    code, text = torchrun(tiny_config(tmp_path / "two", 2, **setting), tmp_path / "two")
+ADAPTED = {**SETTING, "strategies": ["lora+correlation"]}
+STEEP = {f"{name}_optimizer": {"SGD": {"lr": 1e38}} for name in ("trunk", "embedder")}
+
+
+def trained_with(**options):
+    return {"trainer": {"IncrementalMetricLoss": {"batch_size": 16, **options}}}
+
+
+@pytest.fixture(scope="module")
+def several(tiny_config, draw_classes, tmp_path_factory):
+    """Runs by two processes that are started once: the folder of each, and what was printed."""
+    root = tmp_path_factory.mktemp("several")
+    photos = draw_classes(root / "photos", "abcd")
+    (photos / "b" / "1.png").write_bytes(b"damaged")
+    of_photos = {
+        "dataset": {"ImageFolder": {"root": str(photos)}},
+        "scenario": {"ClassIncrementalScenario": {"classes_per_task": [2, 2]}},
+    }
+    changes = {
+        "adapters": {"tasks": 2, **ADAPTED},
+        "odd batch": {"sampler": None, **trained_with(batch_size=15)},
+        "bad image": of_photos,
+        "steep": {"optimizers": STEEP, **trained_with()},
+        "steep, seldom checked": {"optimizers": STEEP, **trained_with(check_finite_every=2)},
+    }
+    configs = {
+        name: tiny_config(root / name, **{"device": "cpu", **changes[name]}) for name in changes
+    }
+    files = {name: written(config, root / name) for name, config in configs.items()}
+    code, text = by_two(Path(__file__).with_name("run_several.py"), *files.values())
     assert code == 0, text
-    found = weights_of(tmp_path / "two/tiny")
+    said = {
+        name: "".join(Path(f"{file}.{rank}.txt").read_text() for rank in range(2))
+        for name, file in files.items()
+    }
+    return {name: (file.parent / "tiny", said[name]) for name, file in files.items()}
+
+
+def test_adapters_learn_in_two_processes_as_in_one(several, tiny_config, tmp_path):
+    pytest.importorskip("peft", reason="needs the extra peft")
+    expected = weights_of(run(tiny_config(tmp_path, 2, **ADAPTED), progress=False).folder)
+    folder, text = several["adapters"]
+    assert text.count("exit code 0") == 2, text
+    found = weights_of(folder)
     assert found.keys() == expected.keys()
     for file, tensors in expected.items():
         torch.testing.assert_close(found[file], tensors, atol=1e-5, rtol=1e-5)
@@ -163,48 +208,29 @@ def test_all_stop_if_one_is_asked_to_and_one_process_can_go_on(failing, one, tmp
         torch.testing.assert_close(found[file], tensors, atol=1e-5, rtol=1e-5)
 
 
-def test_a_batch_that_cannot_be_shared_is_said_once(tiny_config, tmp_path):
-    trainer = {"IncrementalMetricLoss": {"batch_size": 15}}
-    config = tiny_config(tmp_path, device="cpu", sampler=None, trainer=trainer)
-    code, text = torchrun(config, tmp_path)
-    assert code != 0
-    assert text.count("a batch of 15 images cannot be shared evenly by 2 processes") == 1
-    assert not (tmp_path / "tiny").exists()
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("odd batch", "a batch of 15 images cannot be shared evenly by 2 processes"),
+        ("bad image", "images that cannot be read: 1"),
+        ("steep, seldom checked", "a loss or gradient was not finite"),
+    ],
+)
+def test_what_fails_alike_in_all_processes_is_said_once(several, name, message):
+    _, text = several[name]
+    assert text.count("exit code 1") == 2, text
+    assert text.count(message) == 1, text
 
 
-def test_a_bad_image_is_said_once(tiny_config, draw_classes, tmp_path):
-    root = draw_classes(tmp_path / "photos", "abcd")
-    (root / "b" / "1.png").write_bytes(b"damaged")
-    dataset = {"ImageFolder": {"root": str(root)}}
-    scenario = {"ClassIncrementalScenario": {"classes_per_task": [2, 2]}}
-    config = tiny_config(tmp_path, dataset=dataset, scenario=scenario, device="cpu")
-    code, output = torchrun(config, tmp_path)
-    assert code != 0
-    assert output.count("images that cannot be read: 1") == 1, output
+def test_a_batch_that_cannot_be_shared_is_refused_before_anything_is_written(several):
+    assert not several["odd batch"][0].exists()
 
 
-def wild(tiny_config, folder, **trainer):
-    """The config of a run whose losses become NaN in the second iteration."""
-    optimizer = {"SGD": {"lr": 1e38}}
-    return tiny_config(
-        folder,
-        device="cpu",
-        optimizers={"trunk_optimizer": optimizer, "embedder_optimizer": optimizer},
-        trainer={"IncrementalMetricLoss": {"batch_size": 16, **trainer}},
-    )
-
-
-def test_what_fails_alike_in_all_processes_is_said_once(tiny_config, tmp_path):
-    code, output = torchrun(wild(tiny_config, tmp_path, check_finite_every=2), tmp_path)
-    assert code != 0
-    assert output.count("a loss or gradient was not finite") == 1, output
-
-
-def test_each_process_names_its_own_images_of_a_loss_that_is_not_finite(tiny_config, tmp_path):
-    code, output = torchrun(wild(tiny_config, tmp_path), tmp_path)
-    assert code != 0
-    assert output.count("metric_loss is not finite at epoch") == 2, output
-    assert output.count("process 1: metric_loss is not finite at epoch") == 1
+def test_each_process_names_its_own_images_of_a_loss_that_is_not_finite(several):
+    _, text = several["steep"]
+    assert text.count("exit code 1") == 2, text
+    assert text.count("metric_loss is not finite at epoch") == 2, text
+    assert text.count("process 1: metric_loss is not finite at epoch") == 1
 
 
 def test_other_processes_record_nothing(tiny_config, tmp_path):
