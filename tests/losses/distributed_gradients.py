@@ -6,7 +6,7 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 
-def save_gradients(rank, world_size, folder, model, images, labels, losses, teachers):
+def save_gradients(rank, world_size, folder, model, images, labels, losses, teachers, drawing):
     torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world_size
@@ -25,5 +25,14 @@ def save_gradients(rank, world_size, folder, model, images, labels, losses, teac
         efficient(student(images[mine]), labels[mine], ref_emb=teachers[name][mine])
     except ValueError as error:
         results["refusal"] = str(error)
+    results["drawn"] = drawn_twice(drawing, images[mine, :-1], teachers["estimation"][mine])
     torch.save(results, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
+
+
+def drawn_twice(loss, student, teacher):
+    """The values of a loss that draws at random, and the gradient of their sum."""
+    leaf = student.clone().requires_grad_()
+    values = [DistributedLossWrapper(loss)(leaf, ref_emb=teacher) for _ in range(2)]
+    sum(values).backward()
+    return [value.item() for value in values], leaf.grad

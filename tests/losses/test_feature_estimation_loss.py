@@ -12,9 +12,7 @@ from pytorch_metric_learning.distances import (
     SNRDistance,
 )
 from pytorch_metric_learning.reducers import DoNothingReducer, MeanReducer
-from pytorch_metric_learning.utils.distributed import DistributedLossWrapper
 from pytorch_metric_learning.utils.loss_tracker import LossTracker
-from torch import distributed, multiprocessing
 from torch.nn import functional as F
 
 from pml_incremental.estimators import AccuracyChangeEstimator, EstimatorBank
@@ -277,42 +275,6 @@ def test_bad_weights_and_temperature(weights, message):
         FeatureEstimationLoss(model_weights=weights)
     with pytest.raises(ValueError, match="temperature must be positive and finite"):
         FeatureEstimationLoss(temperature=0.0)
-
-
-def save_gradient(rank, folder, loss, student, teacher):
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
-    )
-    mine = slice(rank * N // 2, (rank + 1) * N // 2)
-    values = []
-    leaf = student[mine].clone().requires_grad_()
-    for _ in range(2):
-        value = DistributedLossWrapper(loss)(leaf, ref_emb=teacher[mine])
-        value.backward()
-        values.append(value.item() / 2)
-    torch.save((values, leaf.grad), f"{folder}/{rank}.pt")
-    distributed.destroy_process_group()
-
-
-@pytest.mark.slow
-def test_two_processes_draw_the_same_and_have_the_gradient_of_one(tmp_path):
-    """Every process gathers the whole batch and sees its own part of the gradient."""
-    student, teacher = (tensor.detach() for tensor in pair())
-    loss = FeatureEstimationLoss(filled(SPECS["accuracy-change"], seed=3))
-    arguments = (str(tmp_path), copy.deepcopy(loss), student, teacher)
-    multiprocessing.spawn(save_gradient, arguments, nprocs=2)
-    results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    # Each process puts its own part first, so that draws belong to other images than in one
-    # process: both orders are computed here.
-    whole = torch.cat([student[N // 2 :], student[: N // 2]])
-    orders = [(student, teacher), (whole, torch.cat([teacher[N // 2 :], teacher[: N // 2]]))]
-    for (values, gradient), (z, t) in zip(results, orders, strict=True):
-        one, leaf = copy.deepcopy(loss), z.clone().requires_grad_()
-        expected = [one(leaf, ref_emb=t) for _ in range(2)]
-        assert values == pytest.approx([value.item() for value in expected])
-        sum(expected).backward()
-        torch.testing.assert_close(gradient / 2, leaf.grad[: N // 2])
 
 
 @pytest.mark.cuda

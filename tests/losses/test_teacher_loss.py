@@ -54,8 +54,8 @@ def correlation(**kwargs):
     return TeacherLoss(partial(losses.CorrelationDistillationLoss, **kwargs))
 
 
-def estimation(drift, **kwargs):
-    bank = EstimatorBank("LinearEstimator")
+def estimation(drift, estimator="LinearEstimator", **kwargs):
+    bank = EstimatorBank(estimator)
     for seed in range(3):
         old, new = torch.randn(2, 40, WIDTH, generator=torch.Generator().manual_seed(seed)).double()
         bank.update([(new + drift * old, new)])
@@ -315,19 +315,40 @@ def distributed_setting():
     images, labels = torch.randn(N, 7).double(), torch.arange(N) % 3
     built = {name: case.build() for name, case in LOSSES.items()}
     teachers = {name: torch.randn(N, case.teacher_width).double() for name, case in LOSSES.items()}
-    return model, images, labels, built, teachers
+    drawing = estimation(0.5, {"AccuracyChangeEstimator": {"low": -0.4, "high": 0.5}})
+    return model, images, labels, built, teachers, drawing
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_two_processes_have_the_gradient_of_one(distributed_results, name):
-    model, images, labels, built, teachers = distributed_setting()
+    model, images, labels, built, teachers, _ = distributed_setting()
     expected = built[name](model(images), labels, ref_emb=teachers[name])
     expected.backward()
     for results in distributed_results:
         value, weight_gradient = results[name]
         assert value == pytest.approx(expected.item())
         torch.testing.assert_close(weight_gradient, model.weight.grad)
+
+
+@pytest.mark.slow
+def test_two_processes_draw_the_same(distributed_results):
+    """Every process gathers the whole batch and sees its own part of the gradient."""
+    _, images, _, _, teachers, _ = distributed_setting()
+    for rank, results in enumerate(distributed_results):
+        drawing = distributed_setting()[-1]
+        # Each process puts its own part first, so that draws belong to other images than in one
+        # process.
+        student, teacher = (
+            torch.cat([rows[rank * N // 2 :], rows[: rank * N // 2]])
+            for rows in (images[:, :-1], teachers["estimation"])
+        )
+        values, part = results["drawn"]
+        leaf = student.clone().requires_grad_()
+        expected = [drawing(leaf, ref_emb=teacher) for _ in range(2)]
+        assert [value / 2 for value in values] == pytest.approx([v.item() for v in expected])
+        sum(expected).backward()
+        torch.testing.assert_close(part / 2, leaf.grad[: N // 2])
 
 
 @pytest.mark.slow
