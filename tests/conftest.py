@@ -1,5 +1,6 @@
 """What tests of several packages share: trees of published datasets, folders of drawn classes."""
 
+import functools
 import hashlib
 import json
 import pickle
@@ -223,17 +224,32 @@ def draw_classes():
     return write
 
 
-@pytest.fixture
-def without_pictures(monkeypatch):
-    """Let a run draw none: they take long and are no state."""
+def _without_pictures():
+    """Let runs draw none: pictures take longer than all else in a tiny run, and are no state."""
     running = "pml_incremental.experiment.running"
-    monkeypatch.setattr(f"{running}.outputs.draw_matrices", lambda *args: {})
-    monkeypatch.setattr(f"{running}.outputs._draw_over_time", lambda *args: None)
-    monkeypatch.setattr(f"{running}.task_loop.draw_retrievals", lambda *args: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{running}.outputs.draw_matrices", lambda *args: {})
+        patch.setattr(f"{running}.outputs._draw_over_time", lambda *args: None)
+        patch.setattr(f"{running}.task_loop.draw_retrievals", lambda *args: None)
+        yield
+
+
+without_pictures = pytest.fixture(_without_pictures)
+module_without_pictures = pytest.fixture(scope="module")(_without_pictures)  # in fixtures too
 
 
 @pytest.fixture(scope="session")
-def tiny_config():
+def glyphs_drawn_once():
+    """Let datasets of glyphs share what they look at to choose their classes."""
+    from pml_incremental.datasets import glyphs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(glyphs, "drawings_by_face", functools.cache(glyphs.drawings_by_face))
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_config(glyphs_drawn_once):
     """A config of a run over three tiny tasks, in a folder, with changes."""
     from pml_incremental.config import ExperimentConfig
 

@@ -255,6 +255,7 @@ def test_where_in_the_code_is_offered_for_what_no_message_of_ours_says(
     assert ("--traceback" not in capsys.readouterr().err) == is_for_users
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_run_with_the_users_own_loss(capsys, config):
     Path("cli_test_losses.py").write_text(
         "from pytorch_metric_learning.losses import ContrastiveLoss\n"
@@ -269,6 +270,7 @@ def test_run_with_the_users_own_loss(capsys, config):
     assert "cli_test_losses:Mine" in Path("runs/tiny/config.yaml").read_text()
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_other_commands_find_the_users_own_classes(capsys, config, monkeypatch):
     Path("cli_test_steps.py").write_text(
         "class Mine:\n    def __call__(self, image):\n        return image\n"
@@ -286,6 +288,7 @@ def test_other_commands_find_the_users_own_classes(capsys, config, monkeypatch):
     assert "written: images.gallery" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_run_says_which_classes_it_leaves_out(capsys, config, two_folders):
     changes = [*two_folders, "strategies=[finetune]"]
     assert main(["run", "-q", str(config), *changes]) == 0
@@ -299,6 +302,7 @@ def test_a_missing_extra_is_said_in_a_message(capsys, config, monkeypatch):
     assert capsys.readouterr().err == said
 
 
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize("command", [["run"], ["compare", "--seeds", "0"]])
 def test_download_fetches_the_dataset_and_stays_out_of_the_config(
     config, make_tree, monkeypatch, command

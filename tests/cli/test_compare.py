@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from pml_incremental.cli.compare import register
 
-pytestmark = pytest.mark.slow  # whole runs
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pictures")]  # whole runs
 
 CONFIG = """
 threads: 1

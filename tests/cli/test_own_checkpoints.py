@@ -54,6 +54,7 @@ FORMS: dict[str, Callable[[nn.Module], Any]] = {
     "_orig_mod.": lambda net: torch.compile(net).state_dict(),
     "module._orig_mod.": lambda net: nn.DataParallel(torch.compile(net)).state_dict(),
 }
+pytestmark = pytest.mark.usefixtures("without_pictures")
 QUICK = ["num_epochs=1", "threads=1", "--quiet"]
 NESTED = ["--weights", "module._orig_mod..pth", "--config", "whole.yaml"]
 ALLOW = ["--allow-imports", "own_net"]

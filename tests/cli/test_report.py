@@ -16,6 +16,7 @@ def invoke(*arguments):
     return CliRunner().invoke(app, ["report", *map(str, arguments)])
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_report_of_a_real_run_with_and_without_its_models(tmp_path, tiny_config):
     finished = run(tiny_config(tmp_path, strategies=["finetune"]), progress=False)
     plain = invoke(finished.folder)

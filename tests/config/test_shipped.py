@@ -140,6 +140,7 @@ def tiny(tmp_path):
     return path
 
 
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_dry_run(name, make_tree, tiny):
     dataset = PROTOCOLS[name][0]
@@ -160,6 +161,7 @@ def test_dry_run(name, make_tree, tiny):
     assert not [key for key in moved if "running" in key]  # BatchNorm is frozen
 
 
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.slow
 def test_dry_run_with_bn_inception(make_tree, tiny):
     torch.manual_seed(0)

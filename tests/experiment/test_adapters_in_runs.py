@@ -19,7 +19,7 @@ from pml_incremental.experiment.running.learn import adapting
 from pml_incremental.experiment.student import Student
 from pml_incremental.models import SmallConvNet
 
-pytestmark = pytest.mark.slow  # whole runs
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pictures")]  # whole runs
 
 RANK = 2
 LORA = {"LoraConfig": {"r": RANK, "target_modules": ["1.0", "2.0"]}}

@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -76,37 +77,32 @@ def test_report_has_tables_and_pictures(finished):
     assert list(metrics["strategies"]) == ["finetune", "si"]
 
 
-def test_more_seeds_and_strategies_are_added_to_what_is_there(finished, tiny_config, tmp_path):
-    config = tiny_config(tmp_path, tasks=2, strategies=["finetune"])
-    compare(config, [0], progress=False)
+@pytest.mark.usefixtures("without_pictures")
+def test_more_seeds_and_strategies_are_added_to_what_is_there(finished, tmp_path):
+    config, other = finished
+    shutil.copytree(other.folder / "seed_0", tmp_path / "tiny/seed_0")
     stage = tmp_path / "tiny/seed_0/finetune/task_2/model.safetensors"
     first = tmp_path / "tiny/seed_0/task_1/model.safetensors"
     before = stage.stat().st_mtime_ns, first.stat().st_mtime_ns
     more = choose_strategies(config, ["finetune", "l2"])
+    more = more.model_copy(update={"output": tmp_path})
     comparison = compare(more, [0, 3], progress=False)
     assert (stage.stat().st_mtime_ns, first.stat().st_mtime_ns) == before
     assert comparison.strategies == ("finetune", "l2")
-    _, other = finished
     assert comparison.results[3].strategies["finetune"] == other.results[3].strategies["finetune"]
 
 
-def test_killed_comparison_goes_on(finished, tiny_config, tmp_path):
-    config = tiny_config(tmp_path, tasks=2, strategies=["finetune", "si"])
-    comparison = compare(config, [0], progress=False)
-    folder = comparison.folder / "seed_0"
+def test_killed_comparison_goes_on(finished, tmp_path):
+    config, comparison = finished
+    folder = shutil.copytree(comparison.folder, tmp_path / "tiny") / "seed_0"
     (folder / "si/matrices.json").unlink()
     (folder / "si/task_2/evaluation.json").unlink()
-    again = compare(config, [0], progress=False)
-    assert again.results[0].strategies == finished[1].results[0].strategies
+    again = compare(config.model_copy(update={"output": tmp_path}), [0], progress=False)
+    assert again.results[0].strategies == comparison.results[0].strategies
 
 
-def refuse_unknown(path):
-    assert path in known_looks
-
-
-def test_images_are_looked_at_once_for_all_processes(
-    tiny_config, tmp_path, draw_classes, monkeypatch
-):
+@pytest.mark.usefixtures("without_pictures")
+def test_images_are_looked_at_once_for_all_seeds(tiny_config, tmp_path, draw_classes, monkeypatch):
     root = draw_classes(tmp_path / "photos", "abcd", images=12)
     decoded = []
     monkeypatch.setattr(image_files, "_look_at", count_calls(image_files._look_at, decoded))
@@ -118,7 +114,6 @@ def test_images_are_looked_at_once_for_all_processes(
     config = tiny_config(tmp_path, dataset=dataset, strategies=["finetune"], **changes)
     compare(config, [0, 1], progress=False)
     assert len(decoded) == 48
-    LocalProcesses(1).run(refuse_unknown, sorted(root.rglob("*.png")))
 
 
 def test_several_processes_give_what_one_gives(finished, tiny_config, tmp_path):
@@ -131,11 +126,16 @@ def test_several_processes_give_what_one_gives(finished, tiny_config, tmp_path):
 
 
 def note_gpu(file):
+    assert file.parent / "c/0.png" in known_looks
     time.sleep(1)  # so that the other process takes the other item
     file.write_text(os.environ["CUDA_VISIBLE_DEVICES"])
 
 
-def test_each_process_sees_a_gpu_of_its_own(tmp_path, monkeypatch):
+def test_processes_know_the_images_and_each_sees_a_gpu_of_its_own(
+    tmp_path, draw_classes, monkeypatch
+):
+    draw_classes(tmp_path, "c", images=1)
+    image_files.look_at_images([tmp_path / "c/0.png"], progress=False)
     files = [tmp_path / "a", tmp_path / "b"]
     LocalProcesses(2, gpus=["3", "GPU-5ac"]).run(note_gpu, files)
     assert {file.read_text() for file in files} == {"3", "GPU-5ac"}
@@ -146,6 +146,7 @@ def test_each_process_sees_a_gpu_of_its_own(tmp_path, monkeypatch):
     assert visible_gpus() == ["3", "GPU-5ac"]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_first_task_is_learned_once_per_seed(tiny_config, tmp_path):
     calls = []
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from pml_incremental.cli import main
+from pml_incremental.config import dump_yaml, read_yaml
 from pml_incremental.experiment import diagnose, run
 from pml_incremental.experiment.diagnosis.bank_replay import (
     StoredRun,
@@ -22,7 +23,7 @@ from pml_incremental.storage import read_tensor_file
 from pml_incremental.storage.whole_file import host
 from pml_incremental.strategies.estimation import Estimation
 
-pytestmark = pytest.mark.slow  # whole runs
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("module_without_pictures")]  # whole runs
 
 STRATEGIES = [
     "finetune",
@@ -201,7 +202,8 @@ def test_ratios_to_a_teacher_without_error_are_undefined():
 
 def test_torch_is_set_as_for_the_run(copy):
     file = copy / "config.yaml"
-    file.write_text(file.read_text().replace("deterministic: false", "deterministic: true"))
+    changes = {"deterministic": True, "strategies": ["finetune"]}
+    file.write_text(dump_yaml({**read_yaml(file), **changes}))
     try:
         diagnose(copy, progress=False)
         assert torch.are_deterministic_algorithms_enabled()

@@ -11,6 +11,8 @@ from pml_incremental.metrics import hit_at_k
 from pml_incremental.search import ExactSearch, Lookup
 from pml_incremental.strategies import Component, Strategy
 
+pytestmark = pytest.mark.usefixtures("module_without_pictures")
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tiny_config):

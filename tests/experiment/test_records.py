@@ -1,6 +1,7 @@
 """Records of whole runs."""
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -38,6 +39,7 @@ def recorded(tiny_config, tmp_path_factory):
     return config, run(config, progress=False)
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_recorded_run_equals_an_unrecorded_one(recorded, tiny_config, tmp_path):
     plain = run(tiny_config(tmp_path, strategies=STRATEGIES), progress=False)
     assert plain.strategies == recorded[1].strategies
@@ -82,18 +84,21 @@ def test_pictures_for_tensorboard(recorded):
     assert "summary/own_recall_at_1_last" in tags["scalars"]
 
 
-def test_resumed_run_has_the_records_of_an_uninterrupted_one(recorded, tiny_config, tmp_path):
-    config = tiny_config(tmp_path, strategies=STRATEGIES, records={"every": 2, "writers": WRITERS})
-    folder = run(config, progress=False).folder
+def test_resumed_run_has_the_records_of_an_uninterrupted_one(recorded, tmp_path):
+    config, result = recorded
+    folder = shutil.copytree(result.folder, tmp_path / "tiny")
     (folder / FECD / "task_3" / "evaluation.json").unlink()
-    run(config, progress=False)
+    run(config.model_copy(update={"output": tmp_path}), progress=False)
     for scope, table in ((f"{FECD}/task_3", "losses"), (f"{FECD}/summary", "summary")):
         query = f"SELECT * FROM {table}"
-        whole = rows(recorded[1].folder / "records" / scope, query)
+        whole = rows(result.folder / "records" / scope, query)
         assert rows(folder / "records" / scope, query) == whole
-    # They may be asked for later.
-    recorded_config, result = recorded
-    other = recorded_config.model_copy(update={"records": type(config.records)()})
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_recorded_run_goes_on_without_records(recorded):
+    config, result = recorded
+    other = config.model_copy(update={"records": type(config.records)()})
     assert run(other, progress=False).strategies == result.strategies
 
 

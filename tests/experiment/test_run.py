@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from safetensors.torch import load_file
 
 from pml_incremental.experiment import run
 
-pytestmark = pytest.mark.slow  # whole runs
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pictures")]  # whole runs
 
 TASKS = 3
 
@@ -82,13 +83,12 @@ def test_same_seed_same_weights_other_seed_others(finished, tiny_config, tmp_pat
 
 
 @pytest.mark.parametrize("lost", ["before", "task_1", "correlation/task_2", "correlation/task_3"])
-def test_resumed_run_equals_an_uninterrupted_one(finished, tiny_config, tmp_path, lost):
-    _, result = finished
-    config = tiny_config(tmp_path)
-    quiet_run(config)
+def test_resumed_run_equals_an_uninterrupted_one(finished, tmp_path, lost):
+    config, result = finished
+    shutil.copytree(result.folder, tmp_path / "tiny")
     # A killed run leaves a stage without its evaluation, which is written last.
     (tmp_path / "tiny" / lost / "evaluation.json").unlink()
-    resumed = quiet_run(config)
+    resumed = quiet_run(config.model_copy(update={"output": tmp_path}))
     assert resumed.strategies == result.strategies
     stage = "correlation/task_3"
     assert same(weights(result.folder, stage), weights(resumed.folder, stage))

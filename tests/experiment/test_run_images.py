@@ -56,6 +56,7 @@ def test_nothing_is_lost_where_nothing_was_learned(images, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_pictures")
 def test_a_run_whose_folder_grew_is_not_gone_on_with(images, tiny_config, tmp_path):
     config = tiny_config(
         tmp_path,

@@ -1,6 +1,7 @@
 """Runs whose models have learned other classes before."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from pml_incremental.experiment import diagnose, run
 from pml_incremental.experiment.diagnosis.bank_replay import UnfitRunError
 from pml_incremental.storage import read_tensor_file
 
-pytestmark = pytest.mark.slow  # whole runs
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("module_without_pictures")]  # whole runs
 
 FROZEN = {"batch_size": 16, "iterations_per_epoch": 3, "freeze_trunk_batchnorm": "with_teacher"}
 GLYPHS = {"scripts": ["georgian", "arrows", "cyrillic"], "max_classes_per_script": 8}
@@ -103,13 +104,12 @@ def test_the_model_given_is_the_first_of_the_prior_models(grown):
     assert reports[2]["ranges"]["M_1"] == pytest.approx([min(changes), max(changes)])
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(grown, tiny_config, tmp_path, old):
-    _, result = grown
-    config = grown_config(tiny_config, tmp_path, old, strategies=["correlation"])
-    folder = run(config, progress=False).folder
+def test_a_resumed_run_equals_an_uninterrupted_one(grown, tmp_path):
+    config, result = grown
+    folder = shutil.copytree(result.folder, tmp_path / "tiny")
     (folder / "correlation/task_1/evaluation.json").unlink()
     (folder / "correlation/task_2/evaluation.json").unlink()
-    resumed = run(config, progress=False)
+    resumed = run(config.model_copy(update={"output": tmp_path}), progress=False)
     assert resumed.strategies["correlation"] == result.strategies["correlation"]
 
 

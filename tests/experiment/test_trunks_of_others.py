@@ -24,7 +24,7 @@ from pml_incremental.losses import CorrelationDistillationLoss
 from pml_incremental.models import tensors_under
 from pml_incremental.trainers import IncrementalMetricLoss, Teacher
 
-pytestmark = pytest.mark.slow  # whole runs
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pictures")]  # whole runs
 
 SMALL = {
     "hidden_size": 16,

@@ -12,7 +12,7 @@ from pml_incremental.experiment.finished_run import FinishedRun
 from pml_incremental.experiment.updating import update as module
 from pml_incremental.storage import read_tensor_file, write_tensor_file
 
-pytestmark = pytest.mark.slow  # whole runs
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("module_without_pictures")]  # whole runs
 
 OLD, NEW = "abcdef", "uvwxy"
 FAST = ("num_epochs=2", "threads=1")
