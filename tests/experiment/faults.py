@@ -1,4 +1,4 @@
-"""What configs name here: a transform that ends its process while it trains, and probes."""
+"""What configs name here: a transform that ends its process while it trains."""
 
 import os
 import signal
@@ -27,8 +27,3 @@ class FailOnce:
             self.marker.touch()
             os.kill(os.getpid(), self.number)
         return image
-
-
-def mirrored(images, generator):
-    """Probes that are not drawn."""
-    return images.flip(-1)

@@ -1,3 +1,4 @@
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -8,16 +9,33 @@ import yaml
 from safetensors.torch import load_file
 
 from pml_incremental.config import ConfigError
+from pml_incremental.config.objects import spec_label
 from pml_incremental.experiment import run
 from pml_incremental.strategies import STRATEGIES
 
-pytestmark = pytest.mark.slow  # whole runs
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("module_without_pictures")]  # whole runs
 
 LOSSES = ["l2", "cosine", "mmd", "rkd", "similarity-preserving", "rectified-correlation"]
 FILES = Path(__file__).parents[2] / "configs" / "losses"
 PENALTIES = ["ewc", "online-ewc", "mas", "si"]
 OTHERS = ["finetune", "joint", "frozen", "pretrained", "correlation+ewc"]
 ADDED = ["merge", "replay", "l2+ema-teacher"]
+# A strategy, what its folder is called, and which one it is like.
+NOTHING = [
+    *(({name: {"weight": 0}}, f"{name}-weight_0", "finetune") for name in ("l2", *PENALTIES)),
+    ({"rkd+ewc": {"ewc": {"weight": 0}}}, "rkd+ewc-ewc.weight_0", "rkd"),
+]
+ENDS = [
+    ({"merge": {"new_share": 1}}, "merge-new_share_1", "finetune"),
+    ({"merge": {"new_share": 0}}, "merge-new_share_0", "frozen"),
+    ("ema-teacher", "ema-teacher", "finetune"),
+    (
+        {"l2+ema-teacher": {"ema-teacher": {"momentum": 1}}},
+        "l2+ema-teacher-ema-teacher.momentum_1",
+        "l2",
+    ),
+]
+AFFINITY = {"merge": {"new_share": "affinity"}}
 
 
 def weights(folder, stage):
@@ -29,11 +47,16 @@ def same(first, second):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_config):
+def config(tmp_path_factory, tiny_config):
     # Weights for a run of nine steps, where importances are small.
     strong = [{name: {"weight": 1e4}} for name in PENALTIES]
-    folder = tmp_path_factory.mktemp("runs")
-    config = tiny_config(folder, strategies=[*LOSSES, *strong, *OTHERS, *ADDED])
+    compared = [spec for spec, _, _ in NOTHING + ENDS]
+    strategies = [*LOSSES, *strong, *OTHERS, *ADDED, *compared, AFFINITY]
+    return tiny_config(tmp_path_factory.mktemp("runs"), strategies=strategies)
+
+
+@pytest.fixture(scope="module")
+def finished(config):
     return run(config, progress=False)
 
 
@@ -47,7 +70,7 @@ def test_each_strategy_changes_what_is_learned(finished, name):
 
 def test_own_first_tasks_observing_and_models_that_stay(finished):
     own = {path.parent.parent.name for path in finished.folder.glob("*/task_1/model.safetensors")}
-    assert own == {"pretrained", "si-weight_10000.0"}  # that must have one
+    assert own == {"pretrained", "si-weight_10000.0", "si-weight_0"}  # that must have one
     first = weights(finished.folder, "task_1")
     assert same(first, weights(finished.folder, "si-weight_10000.0/task_1"))  # observing is free
     assert same(weights(finished.folder, "frozen/task_3"), first)
@@ -69,17 +92,10 @@ def test_penalty_holds_the_parameters(finished):
         assert distance(name) < distance("finetune"), name
 
 
-@pytest.mark.parametrize(
-    ("spec", "label", "like"),
-    [
-        *(({name: {"weight": 0}}, f"{name}-weight_0", "finetune") for name in ("l2", *PENALTIES)),
-        ({"rkd+ewc": {"ewc": {"weight": 0}}}, "rkd+ewc-ewc.weight_0", "rkd"),
-    ],
-)
-def test_a_part_of_weight_zero_is_none(finished, tmp_path, tiny_config, spec, label, like):
-    zero = run(tiny_config(tmp_path, strategies=[spec]), progress=False)
-    last = weights(zero.folder, f"{label}/task_3")
-    assert same(last, weights(finished.folder, f"{like}/task_3"))
+@pytest.mark.parametrize(("label", "like"), [row[1:] for row in NOTHING])
+def test_a_part_of_weight_zero_is_none(finished, label, like):
+    last, expected = (weights(finished.folder, f"{name}/task_3") for name in (label, like))
+    assert same(last, expected)
 
 
 def test_merging_averages_old_and_new_weights(finished):
@@ -90,28 +106,16 @@ def test_merging_averages_old_and_new_weights(finished):
             torch.testing.assert_close(tensor, (first[key] + plain[key]) / 2)
 
 
-@pytest.mark.parametrize(
-    ("spec", "label", "like"),
-    [
-        ({"merge": {"new_share": 1}}, "merge-new_share_1", "finetune"),
-        ({"merge": {"new_share": 0}}, "merge-new_share_0", "frozen"),
-        ("ema-teacher", "ema-teacher", "finetune"),
-        ({"l2+ema-teacher": {"ema-teacher": {"momentum": 1}}}, None, "l2"),
-    ],
-)
-def test_the_ends_of_a_scale(finished, tmp_path, tiny_config, spec, label, like):
-    result = run(tiny_config(tmp_path, strategies=[spec]), progress=False)
-    last = weights(result.folder, f"{label or next(iter(result.strategies))}/task_3")
-    expected = weights(finished.folder, f"{like}/task_3")
+@pytest.mark.parametrize(("label", "like"), [row[1:] for row in ENDS])
+def test_the_ends_of_a_scale(finished, label, like):
+    last, expected = (weights(finished.folder, f"{name}/task_3") for name in (label, like))
     for key, tensor in expected.items():
         if tensor.is_floating_point():
             assert torch.equal(last[key], tensor), key
 
 
-def test_merging_by_affinity_takes_a_share_between(finished, tmp_path, tiny_config):
-    config = tiny_config(tmp_path, tasks=3, strategies=[{"merge": {"new_share": "affinity"}}])
-    folder = run(config, progress=False).folder
-    merged = weights(folder, "merge-new_share_affinity/task_2")["embedder.0.weight"]
+def test_merging_by_affinity_takes_a_share_between(finished):
+    merged = weights(finished.folder, "merge-new_share_affinity/task_2")["embedder.0.weight"]
     old = weights(finished.folder, "task_1")["embedder.0.weight"]
     new = weights(finished.folder, "finetune/task_2")["embedder.0.weight"]
     share = ((merged - old) / (new - old)).flatten()
@@ -119,16 +123,19 @@ def test_merging_by_affinity_takes_a_share_between(finished, tmp_path, tiny_conf
     torch.testing.assert_close(merged, old.lerp(new, float(share.median())), atol=1e-5, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["correlation+ewc", "mas", "si", "replay"])
+@pytest.mark.parametrize(
+    "name", ["correlation+ewc", "mas-weight_10000.0", "si-weight_10000.0", "replay"]
+)
 @pytest.mark.parametrize("lost", ["task_2/evaluation.json", "task_1/memory.safetensors"])
-def test_resumed_run_equals_an_uninterrupted_one(tmp_path, tiny_config, name, lost):
-    config = tiny_config(tmp_path, strategies=[name])
-    result = run(config, progress=False)
-    before = weights(result.folder, f"{name}/task_3")
-    (result.folder / name / lost).unlink()
-    (result.folder / name / "task_3/evaluation.json").unlink()
-    assert run(config, progress=False).strategies == result.strategies
-    assert same(weights(result.folder, f"{name}/task_3"), before)
+def test_resumed_run_equals_an_uninterrupted_one(finished, config, tmp_path, name, lost):
+    folder = shutil.copytree(finished.folder, tmp_path / "tiny")
+    (folder / name / lost).unlink()
+    (folder / name / "task_3/evaluation.json").unlink()
+    (spec,) = (spec for spec in config.strategies if spec_label(spec) == name)
+    alone = config.model_copy(update={"output": tmp_path, "strategies": (spec,)})
+    assert run(alone, progress=False).strategies[name] == finished.strategies[name]
+    stages = (weights(place, f"{name}/task_3") for place in (folder, finished.folder))
+    assert same(*stages)
 
 
 def test_lwf_keeps_the_old_logits(tmp_path, tiny_config, with_classifier):
