@@ -19,7 +19,7 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from pml_incremental.datasets.color_profiles import to_srgb
-from pml_incremental.datasets.lazy_jpeg import LazyJpeg
+from pml_incremental.datasets.lazy_jpeg import DecodedImages, LazyJpeg
 from pml_incremental.wording import first_lines
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ TWELVE_BITS = 4096
 _LEVELS_OF_FEW_BITS = {"L;2": 85, "L;4": 17}  # what one step of a PNG of so few bits becomes
 LONGEST = 1_000_000  # pixels of a side; Pillow takes memory for each row, however short
 _PIXELS_AT_ONCE = 1 << 22
+#: JPEGs that this process has decoded: some 300 that were shrunk, or photos of 500 x 375.
+decoded_images = DecodedImages(most_bytes=1 << 28, largest=1 << 22)
 _PNG_BEGINS = b"\x89PNG\r\n\x1a\n"
 MANY_IMAGES = 500  # fewer are checked too quickly for a progress bar
 
@@ -75,16 +77,24 @@ def read_rgb(path: Path, background: str = WHITE) -> Image.Image:
 def _read(path: Path) -> Image.Image:
     """An upright image, perhaps not in RGB; of a JPEG what decodes it."""
     with _named(path):
-        content = path.read_bytes()
+        stamp, content = _stamp(path), path.read_bytes()
         image = Image.open(BytesIO(content), formats=FORMATS)
         _check(image, path)
         if image.format in JPEG:
-            return LazyJpeg(image, cache(partial(_decode_jpeg, path, content, image)))
+            return LazyJpeg(image, cache(partial(_decode_once, path, stamp, content, image)))
         if image.format == "PNG":
             _check_parts(content)
         _scale_transparent_level(image)
         ImageOps.exif_transpose(image, in_place=True)
         return image
+
+
+def _decode_once(
+    path: Path, stamp: tuple[int, int], content: bytes, opened: Image.Image, n: int
+) -> Image.Image:
+    """What :func:`_decode_jpeg` gives, kept for the next time that the file is read."""
+    decode = partial(_decode_jpeg, path, content, opened, n)
+    return decoded_images.get((path, stamp, n), decode)
 
 
 def _decode_jpeg(path: Path, content: bytes, opened: Image.Image, n: int) -> Image.Image:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from PIL import Image, ImageOps
@@ -135,3 +138,49 @@ class LazyJpeg(Image.Image):
         box = (*corner, math.ceil(end_x), math.ceil(end_y))
         part = image if box == (0, 0, *image.size) else image.crop(box)
         return part, x - corner[0], y - corner[1]
+
+
+class DecodedImages:
+    """The images decoded last, as many as fit in some memory, for the next epochs.
+
+    Args:
+        most_bytes: that all take together.
+        largest: bytes of one; larger ones are not kept.
+    """
+
+    def __init__(self, most_bytes: int, largest: int) -> None:
+        self.most_bytes, self.largest = most_bytes, largest
+        self.bytes = 0
+        self._images: OrderedDict[Hashable, Image.Image] = OrderedDict()
+        self._lock = threading.Lock()
+        # Another thread may hold the lock while a process that loads images is forked.
+        os.register_at_fork(after_in_child=self._renew_lock)
+
+    def get(self, key: Hashable, decode: Callable[[], Image.Image]) -> Image.Image:
+        """An image, decoded unless it is kept; it must not be changed."""
+        with self._lock:
+            kept = self._images.get(key)
+            if kept is not None:
+                self._images.move_to_end(key)
+                return kept
+        image = decode()
+        with self._lock:
+            if key not in self._images and _bytes_of(image) <= self.largest:
+                self._images[key] = image
+                self.bytes += _bytes_of(image)
+            while self.bytes > self.most_bytes:
+                self.bytes -= _bytes_of(self._images.popitem(last=False)[1])
+        return image
+
+    def clear(self) -> None:
+        """Keep none of them."""
+        with self._lock:
+            self._images.clear()
+            self.bytes = 0
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
+
+
+def _bytes_of(image: Image.Image) -> int:
+    return image.width * image.height * 4  # as Pillow stores RGB

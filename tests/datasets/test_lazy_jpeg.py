@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 from pml_incremental.datasets import ImageFolder, image_files
 from pml_incremental.datasets.image_files import look_at_images, read_rgb, to_rgb
-from pml_incremental.datasets.lazy_jpeg import LazyJpeg
+from pml_incremental.datasets.lazy_jpeg import DecodedImages, LazyJpeg
 from pml_incremental.gallery.image_files import ImageFiles, ImagesToEmbed
 from pml_incremental.scenarios import TaskSubset
 
@@ -176,6 +176,34 @@ def test_two_crops_of_an_image_decode_it_once(tmp_path, decoded):
     assert decoded == [1]
 
 
+def test_a_file_is_decoded_again_when_it_has_changed(tmp_path, decoded):
+    path = save(tmp_path / "x.jpg", (640, 480))
+    once, again = (read_rgb(path).resize((64, 48)) for _ in range(2))
+    assert decoded == [4]
+    np.testing.assert_array_equal(once, again)
+    Image.new("RGB", (640, 480), "red").save(path)
+    assert read_rgb(path).resize((64, 48)).getpixel((9, 9)) == pytest.approx((254, 0, 0), abs=2)
+    assert decoded == [4, 4]
+
+
+def test_the_images_used_last_are_kept_in_so_much_memory():
+    kept, decoded = DecodedImages(most_bytes=1000, largest=400), []
+
+    def get(name, size=(10, 10)):
+        return kept.get(name, lambda: decoded.append(name) or Image.new("RGB", size))
+
+    assert get("a") is get("a")
+    for name in "bacad":  # a, b and c would take 1,200 bytes
+        get(name)
+    get("large", (11, 10))
+    get("large", (11, 10))
+    assert decoded == ["a", "b", "c", "d", "large", "large"]
+    assert kept.bytes == 800
+    kept.clear()
+    get("a")
+    assert decoded[-1] == "a"
+
+
 def test_every_way_to_read_a_folder(tmp_path, decoded):
     path = save(tmp_path / "cat" / "1.jpg", (1600, 1200))
     to_tensor = transforms.Compose([transforms.Resize((64, 64)), transforms.ToTensor()])
@@ -186,7 +214,7 @@ def test_every_way_to_read_a_folder(tmp_path, decoded):
         TaskSubset(plain_folder, *np.zeros((3, 1), dtype=int), to_tensor)[0][0],
         ImagesToEmbed(ImageFiles.under(tmp_path), to_tensor)[0][0],
     ]
-    assert decoded == [8] * 4  # looked through once, read three times
+    assert decoded == [8]  # looked through, and kept
     for images in found:
         assert (images - expected).abs().mean() < 1 / 255
 
