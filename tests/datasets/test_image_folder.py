@@ -1,9 +1,9 @@
 import logging
 import os
 import pickle
-import zlib
 
 import numpy as np
+import odd_pictures
 import pytest
 from PIL import Image
 
@@ -233,10 +233,9 @@ def test_root_must_be_a_folder_and_the_option_one_of_two(root):
 
 
 @pytest.mark.filterwarnings("ignore:Image size")
-@pytest.mark.parametrize("size", [(10_000, 10_000), (60_000, 60_000)])
-def test_decompression_bombs_are_named_and_can_be_skipped(write_png, root, size):
-    """A small file that says that it has so many pixels."""
-    bad = write_png(root / "dog" / "bomb.png", size, 8, 2, IDAT=zlib.compress(bytes(1000)))
+def test_decompression_bombs_are_named_and_can_be_skipped(root):
+    bad = root / "dog" / "bomb.png"
+    bad.write_bytes(odd_pictures.black_png(10_000, 10_000, 1))
     with pytest.raises(ValueError, match=r"cannot read the image .*bomb\.png: .*bomb"):
         ImageFolder(root)
     assert ImageFolder(root, on_bad_image="skip").skipped == [bad]
@@ -251,10 +250,3 @@ def test_images_that_are_not_what_their_names_say_are_named_and_can_be_skipped(r
     with pytest.raises(ValueError, match=f"{name}: it holds a {kind} and not what its name says"):
         ImageFolder(root)
     assert ImageFolder(root, on_bad_image="skip").skipped == [bad]
-
-
-@pytest.mark.parametrize("kind", ["GIF", "TIFF", "EPS", "BMP"])
-def test_readers_of_other_formats_are_not_used(root, kind):
-    Image.new("RGB", (4, 4)).save(root / "dog" / "x.png", format=kind)
-    with pytest.raises(ValueError, match=r"x\.png: it holds no JPEG, PNG, WEBP"):
-        ImageFolder(root)

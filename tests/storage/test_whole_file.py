@@ -47,7 +47,6 @@ def test_a_folder_that_another_process_wrote_first_stays(tmp_path):
 
 def test_only_leftovers_of_dead_processes_of_this_machine_are_removed(tmp_path):
     dead = 2**22 + 1  # above the largest process id
-    dead = 2**22 + 1  # above the largest process id
     names = [f"a.{host()}.{dead}.part", f"b.{host()}.{os.getpid()}.part"]
     names += [f"c.elsewhere.{dead}.part", "mine.part"]
     (tmp_path / "inner").mkdir()
