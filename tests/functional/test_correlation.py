@@ -31,16 +31,6 @@ def test_never_negative_and_precise_for_a_student_close_to_its_teacher():
     assert relative_error(student.grad, wide.grad) < 0.01
 
 
-def test_permuting_the_images_permutes_the_losses_and_a_rotation_changes_nothing():
-    student, teacher = embeddings(), embeddings(seed=1)
-    losses = correlation_distillation(student, teacher)
-    order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
-    permuted = correlation_distillation(student[order], teacher[order])
-    torch.testing.assert_close(permuted, losses[order])
-    rotation, _ = torch.linalg.qr(embeddings(n=5, seed=2))
-    torch.testing.assert_close(correlation_distillation(student @ rotation, teacher), losses)
-
-
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_within_one_percent(temperature, dtype):
@@ -57,18 +47,6 @@ def test_half_precision_within_one_percent(temperature, dtype):
     assert relative_error(losses.detach(), expected.detach()) < 0.01
     assert student.grad.dtype == dtype
     assert relative_error(student.grad.double() / scale, wide.grad) < 0.01
-
-
-@pytest.mark.parametrize("temperature", TEMPERATURES)
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_autocast_within_one_percent(temperature, dtype):
-    student = F.normalize(embeddings(n=32, d=64)).float()
-    teacher = F.normalize(embeddings(n=32, d=64, seed=1)).float()
-    expected = correlation_distillation(student.double(), teacher.double(), temperature)
-    with torch.autocast("cpu", dtype=dtype):
-        actual = correlation_distillation(student, teacher, temperature)
-    assert actual.dtype == torch.float32
-    assert relative_error(actual, expected) < 1e-4
 
 
 def test_extreme_similarities_stay_finite():

@@ -183,15 +183,6 @@ def test_gradients_of_both_arguments(distil):
     assert torch.autograd.gradcheck(distil, pair)
 
 
-@pytest.mark.parametrize("distil", FORMULAS)
-def test_zero_with_zero_gradient_at_equality(distil):
-    student = embeddings(0).requires_grad_()
-    losses = distil(student, student.detach().clone())
-    losses.sum().backward()
-    assert losses.eq(0).all()
-    assert student.grad.abs().max() <= (1e-15 if distil is maximum_mean_discrepancy else 0)
-
-
 @pytest.mark.parametrize("distil", [f for f in FORMULAS if f is not maximum_mean_discrepancy])
 def test_lengths_that_differ(distil):
     with pytest.raises(ValueError, match="student has 2 rows but teacher has 3"):
@@ -233,23 +224,6 @@ def test_cosine_keeps_its_digits_near_equality():
     expected = cosine_distillation(student.double(), teacher.double())
     actual = cosine_distillation(student, teacher).double()
     assert ((actual - expected).abs() / expected).max() < 0.02
-
-
-@pytest.mark.parametrize(
-    ("distil", "change"),
-    [
-        (cosine_distillation, lambda z, t: (3 * z, 0.1 * t)),
-        (distance_distillation, lambda z, t: (3 * z + 1, t)),
-        (angle_distillation, lambda z, t: (3 * z + 1, t)),
-        (similarity_preserving, lambda z, t: (z, 2 * t)),
-        (maximum_mean_discrepancy, lambda z, t: (100 * z, 100 * t)),
-        # it does not see which embedding belongs to which image
-        (lambda z, t: maximum_mean_discrepancy(z, t).mean(), lambda z, t: (z, t.flip(0))),
-    ],
-)
-def test_what_changes_nothing(distil, change):
-    pair = embeddings(0), embeddings(1)
-    torch.testing.assert_close(distil(*change(*pair)), distil(*pair))
 
 
 def test_gradient_of_logits_is_that_of_cross_entropy_times_the_squared_temperature():

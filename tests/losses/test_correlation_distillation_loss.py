@@ -107,17 +107,6 @@ def test_embeddings_made_under_autocast(temperature):
     assert model.weight.grad.abs().max() > 0
 
 
-def test_learns_the_teachers_similarities():
-    student, teacher = pair()
-    optimizer, loss = torch.optim.SGD([student], lr=30.0), CorrelationDistillationLoss()
-    before = loss(student, ref_emb=teacher).item()
-    for _ in range(100):
-        optimizer.zero_grad()
-        loss(student, ref_emb=teacher).backward()
-        optimizer.step()
-    assert loss(student, ref_emb=teacher).item() < 0.1 * before
-
-
 def test_serves_pml_versions_that_pass_fewer_arguments():
     student, teacher = pair()
     info = CorrelationDistillationLoss().compute_loss(student, None, ref_emb=teacher)["loss"]

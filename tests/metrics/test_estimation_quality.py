@@ -2,8 +2,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pml_incremental.metrics import (
     correlation_divergence,
@@ -60,15 +58,6 @@ def test_drift_is_that_of_a_loop():
         change = math.sqrt(sum((a - b) ** 2 for a, b in rows))
         length = math.sqrt(sum(b * b for _, b in rows))
         assert math.isclose(found.item(), change / length, rel_tol=1e-6)
-
-
-@given(st.integers(0, 1000), st.floats(0.1, 10))
-def test_rotating_and_scaling_changes_no_similarity(seed, scale):
-    real = features(seed).double()
-    rotation, _ = torch.linalg.qr(features(seed + 1, rows=4).double())
-    estimated = scale * real @ rotation
-    assert correlation_divergence(estimated, real).max() < 1e-12
-    assert math.isclose(off_diagonal_correlation(estimated, real).item(), 1.0, rel_tol=1e-9)
 
 
 def test_what_is_exact_has_no_error():

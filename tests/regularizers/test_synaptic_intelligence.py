@@ -80,20 +80,6 @@ def test_steps_that_raise_the_loss_give_no_negative_importance():
     assert si.state_dict()["importance/theta"].eq(0).all()
 
 
-def test_resuming_within_a_task_changes_nothing():
-    straight, whole = Quadratic(), SynapticIntelligence()
-    train(straight, whole, 10)
-    resumed, first = Quadratic(), SynapticIntelligence()
-    train(resumed, first, 4)
-    second = SynapticIntelligence()
-    second.load_state_dict(first.state_dict())
-    train(resumed, second, 6)
-    for model, si in ((straight, whole), (resumed, second)):
-        si.consolidate(model)
-    for name, tensor in whole.state_dict().items():
-        assert torch.equal(second.state_dict()[name], tensor)
-
-
 def test_parameter_without_gradient_gets_no_path():
     model = nn.ModuleDict({"used": nn.Linear(2, 1), "unused": nn.Linear(2, 1)})
     si, optimizer = SynapticIntelligence(), torch.optim.SGD(model.parameters(), lr=0.1)

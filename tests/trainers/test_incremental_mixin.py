@@ -163,18 +163,6 @@ def test_label_without_an_output_is_an_error(build, models):
         trainer.train()
 
 
-def test_classifier_grows_over_two_tasks(build, models, images):
-    models = with_classifier(models)
-    build(models, teacher=None).train()
-    old = models["classifier"].weight[:4].detach().clone()
-    teacher = Teacher.snapshot(models)
-    models["classifier"].grow(8)
-    assert torch.equal(models["classifier"].weight[:4], old)
-    pixels, labels = images.tensors
-    build(models, TensorDataset(pixels, labels + 4), teacher=teacher).train()
-    assert models["classifier"].weight.shape == (8, 6)
-
-
 def test_subset_batch_miner_gives_the_distillation_losses_the_mined_batch(build):
     class FirstSix(nn.Module):
         def forward(self, embeddings, labels):

@@ -13,7 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from pml_incremental.losses import CorrelationDistillationLoss
 from pml_incremental.trainers import NonFiniteLossError
-from pml_incremental.trainers.step_mixin import Accumulation
 
 
 def test_step_is_on_the_mean_of_the_batches_losses(build, train):
@@ -61,14 +60,6 @@ def test_last_iteration_of_a_pass_has_what_is_left(build, steps, given, sizes):
     trainer.train(num_epochs=2)
     assert found == sizes
     assert trainer.iterations_per_epoch == len(sizes) / 2
-
-
-def test_left_over_batches_count_by_their_own_number():
-    accumulation = Accumulation(3)
-    assert accumulation.iterations_in_pass(6) == 2
-    assert [accumulation.batches_in(i, 2) for i in range(2)] == [3, 3]
-    assert accumulation.iterations_in_pass(2) == 1
-    assert accumulation.batches_in(0, 1) == 2
 
 
 def test_observers_clippers_and_schedulers_act_once_for_each_step(build, models):
