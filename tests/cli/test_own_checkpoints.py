@@ -46,12 +46,10 @@ PARTS = {
 }
 FORMS: dict[str, Callable[[nn.Module], Any]] = {
     "plain": lambda net: net.state_dict(),
-    "model_state_dict": lambda net: {"model_state_dict": net.state_dict(), "epoch": 7},
     "state_dict, model.": lambda net: {
         "state_dict": {f"model.{key}": tensor for key, tensor in net.state_dict().items()}
     },
     "module.": lambda net: nn.DataParallel(net).state_dict(),
-    "_orig_mod.": lambda net: torch.compile(net).state_dict(),
     "module._orig_mod.": lambda net: nn.DataParallel(torch.compile(net)).state_dict(),
 }
 pytestmark = pytest.mark.usefixtures("without_pictures")

@@ -1,4 +1,10 @@
+import sys
+from pathlib import Path
+
 import pytest
+
+# For the modules here that are no tests.
+sys.path.append(str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")

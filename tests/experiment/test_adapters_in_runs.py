@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from stage_weights import weights
 from typer.testing import CliRunner
 
 from pml_incremental.cli.commands import app
@@ -38,10 +39,6 @@ def with_adapter(adapter):
         "adapter": adapter,
         "embedder": {"MLP": {"layer_sizes": [8]}},
     }
-
-
-def weights(folder, stage):
-    return load_file(folder / stage / "model.safetensors")
 
 
 def check_only_the_adapter_learned(before, after):

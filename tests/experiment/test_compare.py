@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from stage_weights import same, weights
 
 from pml_incremental.datasets import image_files
 from pml_incremental.datasets.image_files import known_looks
@@ -35,14 +36,6 @@ pytestmark = pytest.mark.slow  # whole runs
 
 def count_calls(function, calls):
     return lambda *arguments: calls.append(1) or function(*arguments)
-
-
-def weights(folder, stage):
-    return load_file(folder / stage / "model.safetensors")
-
-
-def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
 @pytest.fixture(scope="module")

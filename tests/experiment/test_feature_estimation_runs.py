@@ -4,8 +4,8 @@ import json
 import shutil
 
 import pytest
-import torch
 from safetensors.torch import load_file
+from stage_weights import same
 
 from pml_incremental.experiment import run
 
@@ -18,10 +18,6 @@ LEARNED = {"fecd": {"estimator": {"MLPEstimator": {}}}}
 def last_weights(result):
     (label,) = result.strategies
     return load_file(result.folder / label / "task_4" / "model.safetensors")
-
-
-def same(first, second):
-    return all(torch.equal(first[key], second[key]) for key in first)
 
 
 @pytest.fixture(scope="module")

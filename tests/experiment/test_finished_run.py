@@ -66,11 +66,6 @@ def test_a_missing_first_model_is_not_replaced_by_that_of_plain_training(finishe
         opened.weights("pretrained", 1)
 
 
-def test_a_misspelt_strategy_is_named_with_the_nearest(finished):
-    with pytest.raises(ValueError, match="has no strategy 'finetun'; did you mean 'finetune'"):
-        FinishedRun(finished.folder).weights("finetun", 1)
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_run_of_a_gpu_is_opened_without_one(finished, tmp_path, caplog):
     copy = shutil.copytree(finished.folder, tmp_path / "run")

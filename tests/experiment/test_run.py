@@ -2,8 +2,7 @@ import json
 import shutil
 
 import pytest
-import torch
-from safetensors.torch import load_file
+from stage_weights import same, weights
 
 from pml_incremental.experiment import run
 
@@ -14,14 +13,6 @@ TASKS = 3
 
 def quiet_run(config):
     return run(config, progress=False)
-
-
-def weights(folder, stage):
-    return load_file(folder / stage / "model.safetensors")
-
-
-def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
 @pytest.fixture(scope="module")
@@ -129,16 +120,6 @@ def test_proxies_and_classifier_grow_with_the_classes(tiny_config, with_classifi
     (tmp_path / "tiny/correlation/task_3/evaluation.json").unlink()
     resumed = quiet_run(config)
     assert resumed.strategies == result.strategies
-
-
-def test_batchnorm_frozen_with_teacher_keeps_its_statistics(tiny_config, tmp_path):
-    options = {"batch_size": 16, "iterations_per_epoch": 3}
-    trainer = {"IncrementalMetricLoss": {**options, "freeze_trunk_batchnorm": "with_teacher"}}
-    result = quiet_run(tiny_config(tmp_path, trainer=trainer, strategies=["finetune"]))
-    key = "trunk.0.1.running_mean"
-    first, last = (weights(result.folder, stage)[key] for stage in ("task_1", "finetune/task_3"))
-    assert torch.equal(first, last)
-    assert first.abs().sum() > 0
 
 
 def test_folder_of_another_run_is_refused(finished, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from stage_weights import same, weights
 
 from pml_incremental.config import ConfigError
 from pml_incremental.config.objects import spec_label
@@ -36,14 +36,6 @@ ENDS = [
     ),
 ]
 AFFINITY = {"merge": {"new_share": "affinity"}}
-
-
-def weights(folder, stage):
-    return load_file(folder / stage / "model.safetensors")
-
-
-def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from stage_weights import same
 
 from pml_incremental.config import ConfigError, validate
 from pml_incremental.experiment import diagnose, run
@@ -58,10 +59,6 @@ def grown(tiny_config, tmp_path_factory, old):
 def weights(folder, stage):
     tensors = load_file(folder / stage / "model.safetensors")
     return {name: t for name, t in tensors.items() if name.startswith(("trunk.", "embedder."))}
-
-
-def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
 def test_it_begins_with_the_weights_given_and_each_strategy_learns_beside_them(grown, old):

@@ -5,17 +5,17 @@ import shutil
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from pml_incremental.cli.commands import app
-from pml_incremental.config import ConfigError, ExperimentConfig
+from pml_incremental.config import ConfigError
 from pml_incremental.experiment import run
 from pml_incremental.gallery import (
     EmbeddingMap,
@@ -34,43 +34,28 @@ from pml_incremental.gallery.search import write_result_page
 from pml_incremental.storage import StorageError, read_tensor_file, write_tensor_file
 
 
-def draw(folder, classes, seed, images=6):
-    """Each class a colour, each image a noisy patch of it."""
-    rng = np.random.default_rng(seed)
-    for name in classes:
-        (folder / name).mkdir(parents=True)
-        colour = np.random.default_rng(ord(name)).integers(40, 215, 3)
-        for i in range(images):
-            noise = rng.normal(0, 12, (12, 12, 3))
-            pixels = np.clip(colour + noise, 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{i}.png")
-    return folder
+@pytest.fixture(scope="module")
+def draw(draw_classes):
+    return partial(draw_classes, images=6, size=12)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(draw, tiny_config, module_without_pictures, tmp_path_factory):
     root = tmp_path_factory.mktemp("world")
-    data = draw(root / "data", "abcdefgh", seed=0, images=10)
-    config = {
-        "name": "shop",
-        "output": str(root),
-        "threads": 1,
-        "dataset": {"ImageFolder": {"root": str(data)}},
-        "scenario": {"ClassIncrementalScenario": {"classes_per_task": [4, 4]}},
-        "models": {
+    config = tiny_config(
+        root,
+        name="shop",
+        dataset={"ImageFolder": {"root": str(draw(root / "data", "abcdefgh", images=10))}},
+        scenario={"ClassIncrementalScenario": {"classes_per_task": [4, 4]}},
+        models={
             "trunk": {"SmallConvNet": {"in_channels": 3, "width": 4}},
             "embedder": {"MLP": {"layer_sizes": [8]}},
         },
-        "loss_funcs": {"metric_loss": {"TripletMarginLoss": {"margin": 0.1}}},
-        "optimizers": {
-            "trunk_optimizer": {"Adam": {"lr": 1e-3}},
-            "embedder_optimizer": {"Adam": {"lr": 1e-3}},
-        },
-        "trainer": {"IncrementalMetricLoss": {"batch_size": 16, "iterations_per_epoch": 5}},
-        "num_epochs": 1,
-        "strategies": ["finetune"],
-    }
-    run(ExperimentConfig.model_validate(config), progress=False)
+        trainer={"IncrementalMetricLoss": {"batch_size": 16, "iterations_per_epoch": 5}},
+        num_epochs=1,
+        strategies=["finetune"],
+    )
+    run(config, progress=False)
     draw(root / "gallery", "abcd", seed=1)
     draw(root / "queries", "abcz", seed=2, images=3)
     draw(root / "new", "efgh", seed=3)
@@ -266,8 +251,8 @@ def test_folders_without_images_are_refused(tmp_path):
         ImageFiles.under(tmp_path / "none")
 
 
-def test_bad_images_are_named_or_left_out(tmp_path, caplog):
-    folder = draw(tmp_path / "some", "ab", seed=0, images=2)
+def test_bad_images_are_named_or_left_out(draw, tmp_path, caplog):
+    folder = draw(tmp_path / "some", "ab", images=2)
     (folder / "a/0.png").write_text("no image")
     with pytest.raises(ValueError, match=r"cannot be read: 1; .*--skip-bad-images(.|\n)*a/0\.png"):
         ImageFiles.under(folder)
