@@ -178,14 +178,20 @@ def checked_scenario(config: ExperimentConfig, progress: bool = False) -> ClassI
     seed_everything(config.seed)
     scenario = build_scenario(config, progress)
     check_training(config, scenario)
-    check_models(config, scenario[0], adapters)
+    check_models(config, scenario[0], adapters, components)
     return scenario
 
 
-def check_models(config: ExperimentConfig, task: Task, adapters: Sequence[Any] = ()) -> None:
-    """Refuse models that do not take the images of a task, and weights or adapters that do not fit.
+def check_models(
+    config: ExperimentConfig,
+    task: Task,
+    adapters: Sequence[Any] = (),
+    components: Sequence[Component] = (),
+) -> None:
+    """Refuse models that do not take the images of a task, and what does not fit the models.
 
-    Weights that would be downloaded are left out: they fit.
+    That may be weights, adapters or components of strategies. Weights that would be downloaded are
+    left out: they fit.
     """
 
     def local(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,6 +204,10 @@ def check_models(config: ExperimentConfig, task: Task, adapters: Sequence[Any] =
         output_width(models["trunk"], images)
         for adapter in adapters:
             check_adapter(models["trunk"], adapter, images)
+        width = output_width(nn.Sequential(models["trunk"], models["embedder"]), images)
+        losses = build_losses(config.loss_funcs, len(task.labels), width)
+        for component in components:
+            component.check_models({**models, **losses}, images)
 
 
 def adapters_of(
@@ -251,6 +261,12 @@ def _problem(strategy: Strategy, config: ExperimentConfig) -> str | None:
         return (
             "holds each weight of the trunk, and these rest while an adapter learns; leave out one "
             "or the other"
+        )
+    rotates = any(component.rotates_embeddings for component in strategy.components)
+    if rotates and any(c.holds_weights and c.observes_training for c in strategy.components):
+        return (
+            "gathers importances of weights while training, and another part of it rotates these "
+            "weights after; leave out one or the other"
         )
     if strategy.moves_teacher and strategy.caches_teacher:
         return (

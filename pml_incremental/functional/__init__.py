@@ -1,7 +1,11 @@
 """Pure tensor functions: no state, no pytorch-metric-learning."""
 
 from pml_incremental.functional.correlation import correlation_distillation, similarity_divergence
-from pml_incremental.functional.embedding import cosine_distillation, l2_distillation
+from pml_incremental.functional.embedding import (
+    cosine_distillation,
+    l2_distillation,
+    nearest_orthogonal,
+)
 from pml_incremental.functional.estimation import estimate_features
 from pml_incremental.functional.herding import herding_order
 from pml_incremental.functional.logits import logit_distillation
@@ -20,6 +24,7 @@ __all__ = [
     "l2_distillation",
     "logit_distillation",
     "maximum_mean_discrepancy",
+    "nearest_orthogonal",
     "rectify_similarities",
     "similarity_divergence",
     "similarity_preserving",

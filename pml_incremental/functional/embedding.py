@@ -1,4 +1,4 @@
-"""Embedding distillation: keep every embedding where the teacher has it."""
+"""Keep every embedding where the teacher has it, or rotate all of them back there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from pml_incremental.functional.relational import paired_same_width, unit_vectors
+
+_BEYOND_ROUNDING = 1e-10  # of singular values in float64
 
 
 def l2_distillation(student: Tensor, teacher: Tensor) -> Tensor:
@@ -68,3 +70,43 @@ def cosine_distillation(student: Tensor, teacher: Tensor) -> Tensor:
     """
     student, teacher = paired_same_width(student, teacher)
     return (unit_vectors(student) - unit_vectors(teacher)).square().sum(dim=1).div(2)
+
+
+def nearest_orthogonal(matrix: Tensor) -> Tensor:
+    r"""The orthogonal matrix nearest to a matrix, which solves the orthogonal Procrustes problem.
+
+    .. math:: \operatorname*{argmin}_{R^T R = I} \lVert R - M \rVert_F = U V^T
+              \quad \text{with } M = U \Sigma V^T
+
+    For :math:`M = \sum_i t_i z_i^T` it is the R that minimises
+    :math:`\sum_i \lVert R z_i - t_i \rVert^2`. Directions of which M says nothing stay as near as
+    they can to where they are. R may mirror.
+
+    Source: Schönemann, "A generalized solution of the orthogonal Procrustes problem", Psychometrika
+    31, 1966.
+
+    Args:
+        matrix: M, shape (d, d), finite.
+
+    Returns:
+        R, shape (d, d), of the same type.
+
+    Raises:
+        ValueError: if the matrix is not square or not finite.
+
+    Example:
+        >>> z = torch.randn(20, 3, dtype=torch.float64)
+        >>> turn = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64)).Q
+        >>> bool(torch.allclose(nearest_orthogonal((z @ turn.T).T @ z), turn))
+        True
+    """
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.isfinite().all():
+        raise ValueError(
+            "the nearest orthogonal matrix is that of a square, finite matrix, got shape "
+            f"{tuple(matrix.shape)}{'' if matrix.isfinite().all() else ' with NaN or infinity'}"
+        )
+    wide = matrix.double()
+    staying = _BEYOND_ROUNDING * torch.linalg.matrix_norm(wide)
+    left, _, right = torch.linalg.svd(wide + staying * torch.eye(len(wide)).to(wide))
+    nearest: Tensor = left @ right
+    return nearest.to(matrix)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pml_incremental.functional import nearest_orthogonal
+
 FOLDS = 5
 FEWEST = 3  # groups, and rows to check on in each part
 NEIGHBOURS = 10
@@ -150,8 +152,7 @@ def _full_rank(
     stays = _staying(old, new)
     if old.shape[1] == new.shape[1]:
         yield Option("identity"), (stays, torch.zeros_like(new[0]))
-        left, _, right = torch.linalg.svd(new.T @ old)
-        yield Option("orthogonal"), (left @ right, torch.zeros_like(new[0]))
+        yield Option("orthogonal"), (nearest_orthogonal(new.T @ old), torch.zeros_like(new[0]))
     mean, change = old.mean(0), new - old @ stays.T
     shift = change.mean(0)
     variances, axes = torch.linalg.eigh((old - mean).T @ (old - mean) / len(old))

@@ -1,12 +1,14 @@
 """Named methods against forgetting, and what they are made of."""
 
 # These register the names.
+from pml_incremental.strategies import alignment as _alignment  # noqa: F401
 from pml_incremental.strategies import fecd as _fecd  # noqa: F401
 from pml_incremental.strategies import function_matching as _function_matching  # noqa: F401
 from pml_incremental.strategies import lora as _lora  # noqa: F401
 from pml_incremental.strategies import parameters as _parameters  # noqa: F401
 from pml_incremental.strategies import replay as _replay  # noqa: F401
 from pml_incremental.strategies import weight_merging as _weight_merging  # noqa: F401
+from pml_incremental.strategies.alignment import Aligned, align_embeddings
 from pml_incremental.strategies.component import (
     Component,
     FinishedTask,
@@ -20,6 +22,7 @@ from pml_incremental.strategies.strategy import STRATEGIES, Images, Strategy, re
 
 __all__ = [
     "STRATEGIES",
+    "Aligned",
     "Component",
     "Distillation",
     "FinishedTask",
@@ -29,5 +32,6 @@ __all__ = [
     "TrainedModel",
     "WeightedLoss",
     "WeightedPenalty",
+    "align_embeddings",
     "register_strategy",
 ]

@@ -92,6 +92,8 @@ class Component:
     holds_weights: bool = False
     #: Whether all that it does comes of what it kept of earlier tasks.
     needs_memory: bool = False
+    #: Whether its :meth:`after_training` rotates the embeddings; it then comes after all others'.
+    rotates_embeddings: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -101,6 +103,17 @@ class Component:
                     f"{cls.__name__}.{former} would never be called: components have {now} "
                     "instead; rename the method"
                 )
+
+    def check_models(self, modules: Mapping[str, nn.Module], images: Tensor) -> None:
+        """Refuse models or losses that it cannot work with, before anything is trained.
+
+        Args:
+            modules: copies of the models and loss functions, by name.
+            images: an example of what they take, shape (1, C, H, W).
+
+        Raises:
+            ValueError: saying what does not fit, and what to do.
+        """
 
     def before_task(
         self,

@@ -53,6 +53,14 @@ CASES = {
     "moving teacher": {"strategies": [MOVING]},
     "replay": {"strategies": ["replay+merge"]},
     "function matching": {"strategies": ["function-matching"]},
+    # With an embedder that learns so fast that rotating it back helps.
+    "aligned": {
+        "optimizers": {
+            "trunk_optimizer": {"Adam": {"lr": 1e-3}},
+            "embedder_optimizer": {"Adam": {"lr": 0.1}},
+        },
+        "strategies": ["merge+align"],
+    },
     "probes": {"strategies": [{"correlation": {"probes": ["warp", "strokes"]}}]},
     "pool of probes": {"strategies": [{"cosine": {"probes": {"images": "warp", "pool": 30}}}]},
     "all images in random order": {"sampler": None, "strategies": ["finetune"]},

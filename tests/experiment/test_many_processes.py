@@ -115,6 +115,14 @@ def test_two_processes_leave_what_one_does(one, two):
 
 
 ADAPTED = {**SETTING, "strategies": ["lora+correlation"]}
+ALIGNED = {
+    **SETTING,
+    "strategies": ["align"],
+    "optimizers": {
+        "trunk_optimizer": SGD,
+        "embedder_optimizer": {"SGD": {"lr": 3.0, "momentum": 0.9}},  # far from the teacher
+    },
+}
 STEEP = {f"{name}_optimizer": {"SGD": {"lr": 1e38}} for name in ("trunk", "embedder")}
 
 
@@ -134,6 +142,7 @@ def several(tiny_config, draw_classes, tmp_path_factory):
     }
     changes = {
         "adapters": {"tasks": 2, **ADAPTED},
+        "aligned": {"tasks": 2, **ALIGNED},
         "odd batch": {"sampler": None, **trained_with(batch_size=15)},
         "bad image": of_photos,
         "steep": {"optimizers": STEEP, **trained_with()},
@@ -165,6 +174,17 @@ def test_adapters_learn_in_two_processes_as_in_one(several, tiny_config, tmp_pat
         expected[f"{at}/model.safetensors"] for at in ("task_1", "lora+correlation/task_2")
     )
     assert not torch.equal(first["trunk.1.0.weight"], last["trunk.1.0.weight"])
+
+
+def test_two_processes_align_as_one_does(several, tiny_config, tmp_path):
+    one = run(tiny_config(tmp_path, 2, **ALIGNED), progress=False).folder
+    folder, _ = several["aligned"]
+    reports = [json.loads((f / "align/task_2/memory.json").read_text()) for f in (one, folder)]
+    assert reports[0] == reports[1]
+    assert reports[0]["rotated"]
+    expected, found = weights_of(one), weights_of(folder)
+    for file, tensors in expected.items():
+        torch.testing.assert_close(found[file], tensors, atol=1e-4, rtol=1e-4)
 
 
 @pytest.fixture

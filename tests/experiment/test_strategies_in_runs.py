@@ -1,3 +1,4 @@
+import json
 import shutil
 import sys
 import types
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from stage_weights import same, weights
 
 from pml_incremental.config import ConfigError
@@ -113,6 +115,66 @@ def test_merging_by_affinity_takes_a_share_between(finished):
     share = ((merged - old) / (new - old)).flatten()
     assert 0.5 < share.median() < 1
     torch.testing.assert_close(merged, old.lerp(new, float(share.median())), atol=1e-5, rtol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def aligned(tmp_path_factory, tiny_config):
+    """A run whose embedder learns so fast that rotating it back helps."""
+    names = ["finetune", "align", "merge+align", "align+merge", "align+mas"]
+    optimizers = {
+        "trunk_optimizer": {"Adam": {"lr": 1e-3}},
+        "embedder_optimizer": {"Adam": {"lr": 0.1}},
+    }
+    folder = tmp_path_factory.mktemp("aligned")
+    config = tiny_config(folder, 2, strategies=names, optimizers=optimizers)
+    result = run(config, progress=False)
+    for name in names[1:]:
+        report = json.loads((result.folder / name / "task_2/memory.json").read_text())
+        assert report["rotated"], name
+    return result
+
+
+def test_aligning_rotates_the_last_layer_and_nothing_else(aligned):
+    plain, rotated = (weights(aligned.folder, f"{name}/task_2") for name in ("finetune", "align"))
+    changed = {name for name in plain if not torch.equal(plain[name], rotated[name])}
+    assert changed == {"embedder.0.weight", "embedder.0.bias"}
+    grams = [
+        found["embedder.0.weight"].T @ found["embedder.0.weight"] for found in (plain, rotated)
+    ]
+    torch.testing.assert_close(*grams, atol=1e-5, rtol=1e-5)
+    finetune, align = (aligned.strategies[name] for name in ("finetune", "align"))
+    for metric in ("own/recall_at_1", "joint/recall_at_1"):
+        assert finetune[metric].values[2] == pytest.approx(align[metric].values[2])
+
+
+def test_aligning_comes_after_merging_and_before_measuring(aligned):
+    merged = [weights(aligned.folder, f"{sum_}/task_2") for sum_ in ("merge+align", "align+merge")]
+    assert same(*merged)
+    held = load_file(aligned.folder / "align+mas/task_2/memory.safetensors")
+    last = weights(aligned.folder, "align+mas/task_2")["embedder.0.weight"]
+    assert torch.equal(held["1.anchor/embedder.0.weight"], last)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"strategies": ["align+si"]}, r"align\+si gathers importances of weights while training"),
+        (
+            {
+                "models": {"trunk": {"SmallConvNet": {"width": 4}}},
+                "optimizers": {"trunk_optimizer": {"Adam": {"lr": 1e-3}}},
+                "strategies": ["l2+align"],
+            },
+            r"those of SmallConvNet and Identity do not rotate with one \(none is called\)",
+        ),
+    ],
+)
+def test_what_cannot_be_aligned_is_refused_before_anything_is_learned(
+    tmp_path, tiny_config, changes, message
+):
+    with pytest.raises(ValueError, match=message):
+        run(tiny_config(tmp_path, **changes), progress=False)
+    assert not (tmp_path / "tiny").exists()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pml_incremental.functional import (
     l2_distillation,
     logit_distillation,
     maximum_mean_discrepancy,
+    nearest_orthogonal,
     similarity_preserving,
 )
 
@@ -290,3 +291,31 @@ def test_collapsed_students_and_batches_too_small_for_a_relation(distil):
         # One pair always has the mean distance.
         assert losses.tolist() == [0.0] * count
         assert student.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_nearest_orthogonal_matrix_solves_procrustes_problem(dtype):
+    turn = torch.linalg.qr(embeddings(3, 5, 5)).Q.to(dtype)
+    z = embeddings(4, 30, 5).to(dtype)
+    torch.testing.assert_close(nearest_orthogonal((z @ turn.T).T @ z), turn)
+    matrix = embeddings(5, 5, 5).to(dtype)
+    nearest = nearest_orthogonal(matrix)
+    torch.testing.assert_close(nearest @ nearest.T, torch.eye(5, dtype=dtype))
+    assert nearest.dtype == dtype
+    for seed in range(20):
+        other = torch.linalg.qr(embeddings(seed, 5, 5)).Q.to(dtype)
+        assert (nearest - matrix).norm() <= (other - matrix).norm()
+
+
+def test_directions_that_say_nothing_stay():
+    plane = torch.zeros(5, 5, dtype=torch.float64)
+    plane[0, 1], plane[1, 0] = -1.0, 1.0
+    expected = plane + torch.diag(torch.tensor([0.0, 0, 1, 1, 1], dtype=torch.float64))
+    torch.testing.assert_close(nearest_orthogonal(plane), expected)
+    torch.testing.assert_close(nearest_orthogonal(torch.zeros(3, 3)), torch.eye(3))
+
+
+@pytest.mark.parametrize("bad", [torch.ones(2, 3), torch.ones(2), torch.full((2, 2), torch.nan)])
+def test_nearest_orthogonal_matrix_is_of_a_square_and_finite_one(bad):
+    with pytest.raises(ValueError, match="that of a square, finite matrix, got shape"):
+        nearest_orthogonal(bad)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ class TaskLoop:
                 learn_task(self.config, stage.task, images, student, teacher, components, monitor)
                 if prior.teacher is not None and components:
                     trained = trained_model(self.config, student, images)
-                    for component in components:
+                    for component in sorted(components, key=attrgetter("rotates_embeddings")):
                         component.after_training(trained, prior.teacher)
         description = describe_model(self.config, self.scenario)
         self.folder.write_tensors(stage.weights_file, student.tensors(), description)
