@@ -91,6 +91,14 @@ def search(
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path(
         "search.html"
     ),
+    compatible: Annotated[
+        bool,
+        typer.Option(
+            "--compatible",
+            help="Search with --weights of another model, which embeds like the gallery's: one "
+            "that was updated with align or cosine.",
+        ),
+    ] = False,
     skip_bad_images: SkipBadImages = False,
     quiet: Quiet = False,
 ) -> None:
@@ -103,7 +111,7 @@ def search(
 
         gallery = Gallery.load(place)
         files = ImageFiles.under(queries, on_bad_image(skip_bad_images), not quiet)
-        model = trained.model_of(gallery)
+        model = trained.compatible_model() if compatible else trained.model_of(gallery)
         vectors = model.embed(files, not quiet)
         index = None if gallery.index is None else Gallery.read_index(place)
         result = search_gallery(gallery, files, vectors, k, index)

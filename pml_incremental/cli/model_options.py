@@ -87,6 +87,14 @@ class ModelOptions:
 
         return ModelVersion.described(gallery.model, self.imports, self.model)
 
+    def compatible_model(self) -> WeightsModel:
+        """Another model, whose embeddings are searched for among those of the gallery's."""
+        from pml_incremental.config import ConfigError
+
+        if self.model is None:
+            raise ConfigError(["command line: --compatible needs the --weights of the other model"])
+        return self.model
+
 
 def takes_model(
     *flags: str, says: str = WEIGHTS, required: bool = False, metavar: str = ""

@@ -94,7 +94,8 @@ class ModelVersion:
         if identity(version.describe()) != identity(description):
             raise ValueError(
                 f"the weights of {version.name} are not those that the gallery was built with: "
-                "they were trained again, or described in another way; build the gallery again"
+                "they were trained again, or described in another way; build the gallery again, "
+                "move it (gallery update), or search it with --compatible"
             )
         return version
 

@@ -122,6 +122,11 @@ def test_galleries_from_build_to_a_map(net: nn.Module, capsys: Capture) -> None:
     assert main([*search, *ALLOW, "--weights", "moved.pth"]) == 0
     assert main([*search, *ALLOW, "--weights", "plain.pth"]) == 1
     assert "plain.pth are not those that the gallery was built with" in capsys.readouterr().err
+    other = [*search, *ALLOW, "--compatible"]
+    assert main(other) == 2
+    assert "--compatible needs the --weights of the other model" in capsys.readouterr().err
+    assert main([*other, "--weights", "plain.pth", "--config", "parts.yaml"]) == 0
+    assert "of 16 queries" in capsys.readouterr().out
 
     torch.manual_seed(6)
     newer = importlib.import_module("own_net").Net().eval()
