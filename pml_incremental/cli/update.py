@@ -68,4 +68,7 @@ def update(
             typer.echo(verdict(done.changes))
         if done.new_share is not None:
             typer.echo(f"merged weights: {done.new_share:.0%} new, the rest old")
+        if done.rotated is not None:
+            helps = "rotated" if done.rotated else "not rotated, as it helps no classes held out"
+            typer.echo(f"align: {helps}")
         typer.echo(f"written: {done.file}; how it was learned: {done.folder}")

@@ -242,6 +242,7 @@ class Update:
         after: what the new model finds.
         new_share: how much the new weights count beside the old ones, if the strategy merges them.
         changes: what each folder's images find among those of all folders, by the folder.
+        rotated: whether the embeddings were rotated onto the old model's, if the strategy aligns.
     """
 
     file: Path
@@ -250,6 +251,7 @@ class Update:
     after: FolderRecall
     new_share: float | None = None
     changes: dict[str, Change] = field(default_factory=dict)
+    rotated: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ def test_from_a_folder_to_an_updated_model_and_its_gallery(capsys):
     numbers = r"(\s+\d+\.\d){4}"
     for name in ("old_test", "new_test", "new images held out"):
         assert re.search(rf"{name}{numbers}", out), out
+    assert re.search(r"merged weights: \d+% new, the rest old", out), out
     assert "written: new.safetensors; how it was learned: new_update" in out
     gallery = ["gallery", "build", "my_folder", "shop.gallery", "--weights", "old.safetensors"]
     assert main(gallery) == 0

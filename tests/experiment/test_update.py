@@ -73,6 +73,13 @@ def test_the_new_weights_are_those_of_a_run_of_one_task(world, weights, updated)
     assert config.num_epochs == 2
 
 
+def test_what_was_done_to_the_trained_weights_is_said(world, weights, updated, tmp_path):
+    assert (updated.new_share is None, updated.rotated) == (False, None)
+    done = step(world, weights, tmp_path / "x.safetensors", strategy="correlation+merge+align")
+    said = json.loads((done.folder / "correlation+merge+align/task_1/memory.json").read_text())
+    assert (done.new_share, done.rotated) == (0.5, said["rotated"])
+
+
 def test_it_learns_as_the_old_model_did(weights, updated):
     old, new = (read_tensor_file(file, "").state["recipe"] for file in (weights, updated.file))
     differing = {key for key in old if old[key] != new[key]}

@@ -104,8 +104,9 @@ def update(
     _write_recall(finished.folder / "update.json", before, after, changes)
     learned = read_tensor_file(finished.weights(label, 1), f"delete {finished.folder}")
     write_tensor_file(out, learned.tensors, learned.state)
-    share = _new_share(finished.folder / label)
-    return Update(out, finished.folder, before, after, share, changes)
+    said = _said_by_components(finished.folder / label)
+    share, rotated = said.get("new_share"), said.get("rotated")
+    return Update(out, finished.folder, before, after, share, changes, rotated)
 
 
 def _check_places(weights: Path, data: Path, out: Path, tests: Sequence[Path]) -> None:
@@ -146,10 +147,10 @@ def _check_strategy(config: ExperimentConfig) -> str:
     return spec_label(spec)
 
 
-def _new_share(folder: Path) -> float | None:
-    """What a component that merges weights wrote of it."""
+def _said_by_components(folder: Path) -> dict[str, Any]:
+    """What those that changed the trained weights wrote of it."""
     file = folder / "task_1" / "memory.json"
-    found: float | None = json.loads(file.read_text()).get("new_share") if file.exists() else None
+    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     return found
 
 
