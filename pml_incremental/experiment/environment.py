@@ -71,7 +71,9 @@ def apply_torch_settings(config: ExperimentConfig) -> None:
         # cuBLAS reads this when it is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(config.deterministic)
+    # Even where it changes nothing, this imports the compiler, which takes a second.
+    if config.deterministic != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(config.deterministic)
 
 
 def seed_everything(seed: int, *scope: int) -> None:
