@@ -60,7 +60,7 @@ def find_config(text: str) -> Path:
     if path.suffix not in YAML_SUFFIXES:
         if text in shipped:
             return shipped[text]
-        files = (path.with_name(path.name + suffix) for suffix in YAML_SUFFIXES)
+        files = (Path(text + suffix) for suffix in YAML_SUFFIXES)
         file = next(filter(Path.is_file, files), None)
         near = suggest(text, shipped) if file is None else f"did you mean the file {file}?"
         hint = near if near.startswith("did") else "write one of them"
