@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from torch.utils.data import DataLoader
 
 from pml_incremental.distributed.processes import copy_from_rank_zero
 from pml_incremental.functional import nearest_orthogonal
@@ -20,9 +19,7 @@ from pml_incremental.models.modes import evaluation_mode
 from pml_incremental.strategies.component import Component, TrainedModel
 from pml_incremental.strategies.strategy import Strategy, register_strategy
 from pml_incremental.trainers import Teacher
-from pml_incremental.trainers.training_state import seed_generators, unchanged_random_state
 
-_BATCH_SIZE = 128
 _EXAMPLES = 8
 _FOLDS = 5
 _QUERIES_AT_ONCE = 1024
@@ -294,14 +291,9 @@ class Alignment(Component):
     def after_training(self, trained: TrainedModel, teacher: Teacher | None) -> None:
         """Rotate the model, on the task's training images."""
         assert teacher is not None
-        model, modules = _whole(trained.modules), trained.modules
-        device = next(model.parameters()).device
-        with unchanged_random_state():
-            seed_generators(0)
-            loader = DataLoader(trained.images, _BATCH_SIZE)
-            batches = ((images.to(device), labels) for images, labels in loader)
-            old, classifier = _whole(teacher.models()), modules.get("classifier")
-            done = align_embeddings(model, old, batches, classifier, _losses(modules))
+        modules, old = trained.modules, _whole(teacher.models())
+        heads = modules.get("classifier"), _losses(modules)
+        done = align_embeddings(_whole(modules), old, trained.same_batches(), *heads)
         copy_from_rank_zero(modules.values(), self.processes)
         self._report = {
             "rotated": done.rotation is not None,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from pml_incremental.distributed import Processes
 from pml_incremental.scenarios import Task, TaskSubset
 from pml_incremental.trainers import Compared, Penalty, Probes, Teacher
+from pml_incremental.trainers.training_state import seed_generators, unchanged_random_state
+
+_BATCH_SIZE = 128
 
 #: Images (N, C, H, W) and labels (N,).
 Batch: TypeAlias = tuple[Tensor, Tensor]
@@ -252,3 +256,15 @@ class TrainedModel:
     embed: Callable[[Batch], Tensor]
     loss: Callable[[Batch], Tensor]
     images: TaskSubset
+
+    def same_batches(self) -> Iterator[Batch]:
+        """Each training image once, on the model's device, transformed alike in every pass.
+
+        What is drawn for that changes no random stream.
+        """
+        embedding = (self.modules[name] for name in ("trunk", "embedder"))
+        device = next(weight for model in embedding for weight in model.parameters()).device
+        with unchanged_random_state():
+            seed_generators(0)
+            for images, labels in DataLoader(self.images, _BATCH_SIZE):
+                yield images.to(device), labels

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from torch.utils.data import DataLoader
 
 from pml_incremental.functional.checks import widen
 from pml_incremental.metrics.recall import lone_queries, recall_at_k
@@ -19,10 +18,8 @@ from pml_incremental.search import ExactSearch
 from pml_incremental.strategies.component import Component, TrainedModel
 from pml_incremental.strategies.strategy import Strategy, register_strategy
 from pml_incremental.trainers import Teacher
-from pml_incremental.trainers.training_state import seed_generators, unchanged_random_state
 
 logger = logging.getLogger(__name__)
-_BATCH_SIZE = 128
 
 
 class WeightMerging(Component):
@@ -131,13 +128,9 @@ def _recall_at_1(trained: TrainedModel, old: Teacher, share: float) -> float:
     merged = Teacher.snapshot({name: trained.modules[name] for name in old.models()})
     for name, model in merged.models().items():
         move_towards(model, old.models()[name], 1 - share)
-    device = next(merged.trunk.parameters()).device
-    with unchanged_random_state():
-        seed_generators(0)  # the same transforms for every share
-        loader = DataLoader(trained.images, _BATCH_SIZE)
-        embedded = [(merged.embed(images.to(device)), labels) for images, labels in loader]
+    embedded = [(merged.embed(images), labels) for images, labels in trained.same_batches()]
     embeddings, labels = map(torch.cat, zip(*embedded, strict=True))
-    labels = labels.to(device)
+    labels = labels.to(embeddings.device)
     everyone = range(len(labels))
     nearest = ExactSearch(normalize(widen(embeddings)), labels).nearest(everyone, everyone, 1)
     hits = recall_at_k(labels[nearest], labels, 1)
